@@ -1,0 +1,272 @@
+import type { ModuleBuilder } from './module.ts';
+import { F32Ops, F64Ops, I32Ops, I64Ops, V128Ops } from './ops.ts';
+import type { AnyValue, FuncType, I32, Local, TokenOf, ValTypeName } from './types.ts';
+import { anyToken, ValType } from './types.ts';
+import { Writer } from './writer.ts';
+
+/** A branch target: the enclosing `block`, `if` or `loop` it was handed out by. */
+export type Label = { readonly depth: number };
+
+/** What can be called: an imported or a defined function. */
+export type FuncRef<P extends readonly AnyValue[] = readonly AnyValue[], R = unknown> = {
+  readonly index: number;
+  readonly type: FuncType;
+  /** Never set; carries the signature for the type checker. */
+  readonly signature?: (...args: P) => R;
+};
+
+export type GlobalRef<T extends AnyValue = AnyValue> = { readonly index: number; readonly type: ValTypeName; readonly token?: T };
+
+const VOID = 0x40;
+
+/** Builds one function body. Expressions emit as they are evaluated (see types.ts). */
+export class FunctionBuilder {
+  readonly i32: I32Ops;
+  readonly i64: I64Ops;
+  readonly f32: F32Ops;
+  readonly f64: F64Ops;
+  readonly v128: V128Ops;
+  readonly index: number;
+  readonly type: FuncType;
+  readonly module: ModuleBuilder;
+  name: string;
+  readonly #code = new Writer();
+  readonly #locals: ValTypeName[] = [];
+  #depth = 0;
+
+  constructor(module: ModuleBuilder, index: number, type: FuncType, name: string) {
+    this.module = module;
+    this.index = index;
+    this.type = type;
+    this.name = name;
+    this.i32 = new I32Ops(this.#code);
+    this.i64 = new I64Ops(this.#code);
+    this.f32 = new F32Ops(this.#code);
+    this.f64 = new F64Ops(this.#code);
+    this.v128 = new V128Ops(this.#code);
+  }
+
+  /** Bytes of code emitted so far. */
+  get size(): number {
+    return this.#code.length;
+  }
+
+  param<N extends ValTypeName>(position: number, type: N): Local<TokenOf<N>> {
+    if (this.type.params[position] !== type) throw new TypeError(`${this.name}: parameter ${position} is not ${type}`);
+    return { index: position, type };
+  }
+
+  local<N extends ValTypeName>(type: N): Local<TokenOf<N>> {
+    this.#locals.push(type);
+    return { index: this.type.params.length + this.#locals.length - 1, type };
+  }
+
+  get<T extends AnyValue>(local: Local<T>): T {
+    this.#code.u8(0x20);
+    this.#code.u32(local.index);
+    return anyToken;
+  }
+
+  set<T extends AnyValue>(local: Local<T>, _value: NoInfer<T>): void {
+    this.#code.u8(0x21);
+    this.#code.u32(local.index);
+  }
+
+  tee<T extends AnyValue>(local: Local<T>, _value: NoInfer<T>): T {
+    this.#code.u8(0x22);
+    this.#code.u32(local.index);
+    return anyToken;
+  }
+
+  globalGet<T extends AnyValue>(global: GlobalRef<T>): T {
+    this.#code.u8(0x23);
+    this.#code.u32(global.index);
+    return anyToken;
+  }
+
+  globalSet<T extends AnyValue>(global: GlobalRef<T>, _value: NoInfer<T>): void {
+    this.#code.u8(0x24);
+    this.#code.u32(global.index);
+  }
+
+  drop(_value: AnyValue): void {
+    this.#code.u8(0x1a);
+  }
+
+  /** `whenTrue` if `condition` is non-zero, else `whenFalse`; both are evaluated. */
+  select<T extends AnyValue>(_whenTrue: T, _whenFalse: T, _condition: I32): T {
+    this.#code.u8(0x1b);
+    return anyToken;
+  }
+
+  unreachable(): void {
+    this.#code.u8(0x00);
+  }
+
+  return(_value?: AnyValue): void {
+    this.#code.u8(0x0f);
+  }
+
+  // --- structured control flow -----------------------------------------------------------------------------------------------
+
+  #open(opcode: number, type: number): Label {
+    this.#code.u8(opcode);
+    this.#code.u8(type);
+    this.#depth++;
+    return { depth: this.#depth };
+  }
+
+  #close(): void {
+    this.#code.u8(0x0b);
+    this.#depth--;
+  }
+
+  /** A block; branching to its label leaves it. */
+  block(body: (label: Label) => void): void {
+    body(this.#open(0x02, VOID));
+    this.#close();
+  }
+
+  /** A block that leaves a value. */
+  blockOf<N extends ValTypeName>(type: N, body: (label: Label) => TokenOf<N>): TokenOf<N> {
+    body(this.#open(0x02, ValType[type]));
+    this.#close();
+    return anyToken;
+  }
+
+  /** A loop; branching to its label repeats it. */
+  loop(body: (label: Label) => void): void {
+    body(this.#open(0x03, VOID));
+    this.#close();
+  }
+
+  if(_condition: I32, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
+    const label = this.#open(0x04, VOID);
+    then(label);
+    if (otherwise) {
+      this.#code.u8(0x05);
+      otherwise(label);
+    }
+    this.#close();
+  }
+
+  /** An `if` that leaves a value. */
+  ifOf<N extends ValTypeName>(type: N, _condition: I32, then: () => TokenOf<N>, otherwise: () => TokenOf<N>): TokenOf<N> {
+    this.#open(0x04, ValType[type]);
+    then();
+    this.#code.u8(0x05);
+    otherwise();
+    this.#close();
+    return anyToken;
+  }
+
+  /** Opens a block without a callback, for code generators whose nesting follows data; pair with `closeBlock`. */
+  openBlock(): Label {
+    return this.#open(0x02, VOID);
+  }
+
+  openLoop(): Label {
+    return this.#open(0x03, VOID);
+  }
+
+  closeBlock(): void {
+    this.#close();
+  }
+
+  #relative(label: Label): number {
+    const relative = this.#depth - label.depth;
+    if (relative < 0) throw new RangeError(`${this.name}: branch to a label that is not open here`);
+    return relative;
+  }
+
+  br(label: Label): void {
+    this.#code.u8(0x0c);
+    this.#code.u32(this.#relative(label));
+  }
+
+  brIf(label: Label, _condition: I32): void {
+    this.#code.u8(0x0d);
+    this.#code.u32(this.#relative(label));
+  }
+
+  brTable(labels: readonly Label[], fallback: Label, _index: I32): void {
+    this.#code.u8(0x0e);
+    this.#code.u32(labels.length);
+    for (const label of labels) this.#code.u32(this.#relative(label));
+    this.#code.u32(this.#relative(fallback));
+  }
+
+  // --- calls -----------------------------------------------------------------------------------------------------------------
+
+  call<P extends readonly AnyValue[], R>(target: FuncRef<P, R>, ..._args: P): R {
+    this.#code.u8(0x10);
+    this.#code.u32(target.index);
+    return anyToken;
+  }
+
+  /** Calls table 0's entry `index`; arguments are pushed before the index. */
+  callIndirect<N extends ValTypeName>(type: { readonly params: readonly ValTypeName[]; readonly results: readonly [N] }, _args: readonly AnyValue[], _index: I32): TokenOf<N> {
+    this.#code.u8(0x11);
+    this.#code.u32(this.module.typeIndex(type));
+    this.#code.u32(0);
+    return anyToken;
+  }
+
+  returnCall<P extends readonly AnyValue[]>(target: FuncRef<P>, ..._args: P): void {
+    this.#code.u8(0x12);
+    this.#code.u32(target.index);
+  }
+
+  returnCallIndirect(type: FuncType, _args: readonly AnyValue[], _index: I32): void {
+    this.#code.u8(0x13);
+    this.#code.u32(this.module.typeIndex(type));
+    this.#code.u32(0);
+  }
+
+  // --- bulk memory and threads -------------------------------------------------------------------------------------------------
+
+  memoryCopy(_to: I32, _from: I32, _bytes: I32): void {
+    this.#code.u8(0xfc);
+    this.#code.u32(10);
+    this.#code.u8(0);
+    this.#code.u8(0);
+  }
+
+  memoryFill(_to: I32, _byte: I32, _bytes: I32): void {
+    this.#code.u8(0xfc);
+    this.#code.u32(11);
+    this.#code.u8(0);
+  }
+
+  atomicFence(): void {
+    this.#code.u8(0xfe);
+    this.#code.u32(3);
+    this.#code.u8(0);
+  }
+
+  /** The function as a reference that `call` accepts, with its signature for the type checker. */
+  ref<P extends readonly AnyValue[], R>(): FuncRef<P, R> {
+    return { index: this.index, type: this.type };
+  }
+
+  /** Size-prefixed body for the code section: local declarations in runs of one type, the code, `end`. */
+  encodeTo(out: Writer): void {
+    if (this.#depth !== 0) throw new Error(`${this.name}: ${this.#depth} blocks left open`);
+    const header = new Writer(32);
+    const runs: [number, ValTypeName][] = [];
+    for (const type of this.#locals) {
+      const last = runs.at(-1);
+      if (last?.[1] === type) last[0]++;
+      else runs.push([1, type]);
+    }
+    header.u32(runs.length);
+    for (const [count, type] of runs) {
+      header.u32(count);
+      header.u8(ValType[type]);
+    }
+    out.u32(header.length + this.#code.length + 1);
+    out.raw(header.view());
+    out.raw(this.#code.view());
+    out.u8(0x0b);
+  }
+}
