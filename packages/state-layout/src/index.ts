@@ -60,14 +60,16 @@ export type Layout<S extends Schema> = {
 
 const SIZE: Readonly<Record<ScalarType, number>> = { u8: 1, u16: 2, u32: 4, i32: 4, f64: 8, u64: 8 };
 
-const ARRAY = {
+type TypedArrayConstructor = new (buffer: ArrayBufferLike, byteOffset: number, length: number) => ArrayBufferView;
+
+const ARRAY: Readonly<Record<ScalarType, TypedArrayConstructor>> = {
   u8: Uint8Array,
   u16: Uint16Array,
   u32: Uint32Array,
   i32: Int32Array,
   f64: Float64Array,
   u64: BigUint64Array,
-} as const;
+};
 
 /** An array field: `array('u32', 24)`. */
 export function array<T extends ScalarType>(of: T, count: number): ArrayType<T> {
