@@ -1,0 +1,101 @@
+import type { IoLen, UnclaimedHook } from './ports.ts';
+import type { Region } from './range.ts';
+
+/** Finds the region that holds an address; what distinguishes the port bus from the memory bus. */
+export type Lookup = (address: number) => Region | undefined;
+
+/** The CPU side of a bus. Values are unsigned; nothing here throws for anything a guest does. */
+export type IoAccess = {
+  /** Reads `len` bytes; bits above them are zero. Bytes that no device claims read as ones. */
+  readonly read: (address: number, len: IoLen) => number;
+  /** Writes the low `len` bytes of `value`. Bytes that no device claims are dropped. */
+  readonly write: (address: number, len: IoLen, value: number) => void;
+  /** Reads 8 bytes as two 4-byte accesses, low half first, into `out[0]` (low) and `out[1]` (high). */
+  readonly read64: (address: number, out: Uint32Array) => void;
+  /** Writes 8 bytes as two 4-byte accesses, low half first. */
+  readonly write64: (address: number, lo: number, hi: number) => void;
+};
+
+const ONES = [0, 0xff, 0xffff, 0, 0xffff_ffff] as const;
+
+/**
+ * True when the access is one transfer for the device: inside its range, no wider than it decodes, and inside one aligned
+ * doubleword, the unit in which the bus puts out byte enables (SDM vol. 1 §19.3: the processor may split any other access).
+ */
+function isOneTransfer(region: Region, address: number, len: IoLen): boolean {
+  return address + len <= region.end && len <= region.width && (address % 4) + len <= 4;
+}
+
+/** Builds the CPU side of a bus over its lookup. */
+export function createAccess(find: Lookup, onUnclaimed?: UnclaimedHook): IoAccess {
+  const readByte = (address: number): number => {
+    const region = find(address);
+    if (region !== undefined) return region.device.read(address - region.base, 1) & 0xff;
+    onUnclaimed?.('read', address, 1, 0xff);
+    return 0xff;
+  };
+  const writeByte = (address: number, value: number): void => {
+    const region = find(address);
+    if (region !== undefined) region.device.write(address - region.base, 1, value);
+    else onUnclaimed?.('write', address, 1, value);
+  };
+
+  /** A split access goes byte by byte: every byte then meets the device that claims it, whatever the alignment. */
+  const readSplit = (address: number, len: IoLen): number => {
+    let value = 0;
+    for (let i = 0; i < len; i++) value |= readByte(address + i) << (8 * i);
+    return value >>> 0;
+  };
+  const writeSplit = (address: number, len: IoLen, value: number): void => {
+    for (let i = 0; i < len; i++) writeByte(address + i, (value >>> (8 * i)) & 0xff);
+  };
+
+  /** A doubleword on two 16-bit registers stays two word transfers: an index/data pair of words must see whole words. */
+  const splitsIntoWords = (region: Region, address: number, len: IoLen): boolean =>
+    len === 4 && region.width === 2 && address % 2 === 0 && address + len <= region.end;
+
+  const read = (address: number, len: IoLen): number => {
+    const region = find(address);
+    if (region === undefined) {
+      if (len > 1 && hasNeighbour(find, address, len)) return readSplit(address, len);
+      onUnclaimed?.('read', address, len, ONES[len]);
+      return ONES[len];
+    }
+    if (isOneTransfer(region, address, len)) return (region.device.read(address - region.base, len) & ONES[len]) >>> 0;
+    if (splitsIntoWords(region, address, len)) return (read(address, 2) | (read(address + 2, 2) << 16)) >>> 0;
+    return readSplit(address, len);
+  };
+  const write = (address: number, len: IoLen, value: number): void => {
+    const masked = (value & ONES[len]) >>> 0;
+    const region = find(address);
+    if (region === undefined) {
+      if (len > 1 && hasNeighbour(find, address, len)) writeSplit(address, len, masked);
+      else onUnclaimed?.('write', address, len, masked);
+      return;
+    }
+    if (isOneTransfer(region, address, len)) region.device.write(address - region.base, len, masked);
+    else if (splitsIntoWords(region, address, len)) {
+      write(address, 2, masked);
+      write(address + 2, 2, masked >>> 16);
+    } else writeSplit(address, len, masked);
+  };
+
+  return {
+    read,
+    write,
+    read64: (address, out) => {
+      out[0] = read(address, 4);
+      out[1] = read(address + 4, 4);
+    },
+    write64: (address, lo, hi) => {
+      write(address, 4, lo);
+      write(address + 4, 4, hi);
+    },
+  };
+}
+
+/** An access that starts in a hole may still end in a device. */
+function hasNeighbour(find: Lookup, address: number, len: IoLen): boolean {
+  for (let i = 1; i < len; i++) if (find(address + i) !== undefined) return true;
+  return false;
+}
