@@ -37,6 +37,7 @@ export const mayImport: Readonly<Record<string, readonly string[] | 'all'>> = {
   'apps/runner': ['machines', 'vmm-core', 'gdbstub', 'net-user'],
   'apps/playground': ['machines', 'vmm-core'],
   bench: 'all',
+  scripts: [],
   examples: 'all',
 };
 
@@ -44,7 +45,7 @@ export const mayImport: Readonly<Record<string, readonly string[] | 'all'>> = {
 export const importableByAll: readonly string[] = ['state-layout'];
 
 /** Folders whose sources may use Node's own modules. All others run in a browser tab, too. */
-export const nodeOnly: readonly string[] = ['apps/runner', 'bench', 'examples'];
+export const nodeOnly: readonly string[] = ['apps/runner', 'bench', 'examples', 'scripts'];
 
 /** The row of the table for a folder; all of `examples/*` share one. */
 export const ruleFor = (folder: string): readonly string[] | 'all' | undefined =>

@@ -101,7 +101,7 @@ describe('the check of project references', () => {
     put('packages/state-layout/tsconfig.json', {});
     expect(checkReferences(workspacePackages(base), false, base)).toEqual([
       'packages/boot/tsconfig.json: references must be [../state-layout] (npm run check:imports -- --fix)',
-      'tsconfig.json: references must be [packages/boot, packages/state-layout, scripts] (npm run check:imports -- --fix)',
+      'tsconfig.json: references must be [packages/boot, packages/state-layout] (npm run check:imports -- --fix)',
     ]);
   });
 });

@@ -128,8 +128,7 @@ function projectFiles(packages: readonly WorkspacePackage[], base: string): Proj
     file: join(pkg.path, 'tsconfig.json'),
     wanted: workspaceDependencies(pkg, byName).map((target) => relative(pkg.path, target.path).split(sep).join('/')),
   }));
-  const all = ['scripts', ...packages.map(({ folder }) => folder)];
-  return [...own, { file: join(base, 'tsconfig.json'), wanted: all }];
+  return [...own, { file: join(base, 'tsconfig.json'), wanted: packages.map(({ folder }) => folder) }];
 }
 
 export function checkReferences(packages: readonly WorkspacePackage[], fix: boolean, base = root): string[] {

@@ -38,7 +38,7 @@ export const rootManifest = (): Manifest => readManifest(join(root, 'package.jso
 export function workspacePackages(base = root): WorkspacePackage[] {
   const children = (folder: string): string[] =>
     existsSync(join(base, folder)) ? readdirSync(join(base, folder)).map((name) => `${folder}/${name}`) : [];
-  const folders = [...children('packages'), ...children('apps'), 'bench', ...children('examples')].sort();
+  const folders = [...children('packages'), ...children('apps'), ...children('examples'), 'bench', 'scripts'].sort();
   return folders.flatMap((folder) => {
     const file = join(base, folder, 'package.json');
     if (!existsSync(file)) return [];
