@@ -1,6 +1,7 @@
 /**
  * Packs every publishable package as it would be published and checks the tarball: publint (does the manifest keep its promises),
- * attw (do TypeScript and Node resolve the same files), and this repository's own conventions. Needs `turbo run build` before it.
+ * attw (do TypeScript and Node resolve the same files), this repository's own conventions, and that the built files load.
+ * Needs `turbo run build` before it.
  *
  *   node scripts/check-packages.ts [FOLDER…]
  */
@@ -57,11 +58,24 @@ async function checkTarball(pkg: WorkspacePackage): Promise<string[]> {
   }
 }
 
+/** What `dist/` exports can be imported, and its commands explain themselves, in a Node that knows nothing of our conditions. */
+async function checkBuilt({ folder, path, name, manifest }: WorkspacePackage): Promise<string[]> {
+  const node = (...args: string[]): Promise<string[]> =>
+    run(process.execPath, args, { cwd: path, timeout: 20_000 }).then(
+      () => [],
+      (error: { stderr?: string }) => [`${folder}: dist: ${error.stderr || String(error)}`],
+    );
+  const entries = Object.keys(manifest.exports ?? {}).filter((entry) => entry.startsWith('.') && !entry.endsWith('.json'));
+  const imports = entries.map((entry) => node('--input-type=module', '-e', `await import('${name}${entry.slice(1)}')`));
+  const commands = Object.values(manifest.bin ?? {}).map((file) => node(file, '--help'));
+  return (await Promise.all([...imports, ...commands])).flat();
+}
+
 async function checkPackage(pkg: WorkspacePackage): Promise<PackageResult> {
   const problems = conventions(pkg);
   if (!existsSync(join(pkg.path, 'dist'))) return { folder: pkg.folder, problems: [...problems, `${pkg.folder}: not built`] };
   const inTarball = await checkTarball(pkg).catch((error: Error) => [`${pkg.folder}: ${error.message}`]);
-  return { folder: pkg.folder, problems: [...problems, ...inTarball] };
+  return { folder: pkg.folder, problems: [...problems, ...inTarball, ...(await checkBuilt(pkg))] };
 }
 
 /** Checks the publishable packages among `packages`, two at a time. */
