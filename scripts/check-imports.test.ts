@@ -41,6 +41,8 @@ describe('the import check', () => {
     ['an import', "import { Bus } from '@tsvisor/io-bus';"],
     ['a type-only import', "import type { Bus } from '@tsvisor/io-bus';"],
     ['a re-export', "export * from '@tsvisor/io-bus';"],
+    ['a re-export under a name', "export * as bus from '@tsvisor/io-bus';"],
+    ['an import type', "type Bus = import('@tsvisor/io-bus').Bus;"],
     ['a dynamic import', "const bus = await import('@tsvisor/io-bus');"],
   ])('refuses %s that the table does not allow, even when it is declared', (_kind, source) => {
     putPackage('packages/io-bus', [], 'export {};');

@@ -20,8 +20,31 @@ type Import = { readonly file: string; readonly line: number; readonly specifier
 
 /** Everything a file imports: static, dynamic, re-exported and type-only. */
 export function importsOf(file: string, text: string, test: boolean): Import[] {
-  const found = ts.preProcessFile(text, true, true).importedFiles;
-  return found.map(({ fileName, pos }) => ({ file, line: text.slice(0, pos).split('\n').length, specifier: fileName, test }));
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest);
+  const found: Import[] = [];
+  const visit = (node: ts.Node): void => {
+    const specifier = specifierOf(node);
+    if (specifier !== undefined) {
+      const { line } = source.getLineAndCharacterOfPosition(node.getStart(source));
+      found.push({ file, line: line + 1, specifier, test });
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return found;
+}
+
+/** What an import, export, `import()` or `import('…').Type` names; undefined for any other node. */
+function specifierOf(node: ts.Node): string | undefined {
+  const name =
+    ts.isImportDeclaration(node) || ts.isExportDeclaration(node)
+      ? node.moduleSpecifier
+      : ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword
+        ? node.arguments[0]
+        : ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)
+          ? node.argument.literal
+          : undefined;
+  return name && ts.isStringLiteralLike(name) ? name.text : undefined;
 }
 
 /** `@scope/name/deep` → `@scope/name`. */
