@@ -5,15 +5,27 @@
  * description of a sub-table indexed by prefix variant and/or ModRM.
  */
 import { map0fRows } from './map-0f.ts';
+import { map0fSimdRows } from './map-0f-simd.ts';
+import { map0f3aRows } from './map-0f3a.ts';
+import { map0f38Rows } from './map-0f38.ts';
 import { oneByteRows, xchg90Row } from './map-1byte.ts';
 import type { OpcodeRow, PrefixSpec } from './opcodes.ts';
 import { OpcodeTableError } from './opcodes.ts';
-import { simdRows } from './simd-rows.ts';
+import { vexRows } from './vex.ts';
 import { x87Rows } from './x87.ts';
 
 /** Every row of the table; `rows[i].id === i`. */
 export const rows: readonly OpcodeRow[] = Object.freeze(
-  [...oneByteRows(), ...map0fRows(), ...x87Rows(), ...simdRows(), ...xchg90Row()].map((row, id) => Object.freeze({ ...row, id })),
+  [
+    ...oneByteRows(),
+    ...map0fRows(),
+    ...x87Rows(),
+    ...map0fSimdRows(),
+    ...map0f38Rows(),
+    ...map0f3aRows(),
+    ...vexRows(),
+    ...xchg90Row(),
+  ].map((row, id) => Object.freeze({ ...row, id })),
 );
 
 /** The row of `xchg r8, rAX` at 90 with REX.B. */
