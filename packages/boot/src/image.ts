@@ -1,0 +1,54 @@
+import { HDR, isBzImage, parseSetupHeader, type SetupHeader } from './bzimage.ts';
+import { decompressPayload } from './decompress.ts';
+import { type ElfImage, isElf, parseElf } from './elf.ts';
+import { BootError } from './errors.ts';
+
+/** A kernel file taken apart: its ELF image and, for a bzImage, the setup header in front of it. */
+export type KernelImage = {
+  readonly elf: ElfImage;
+  /** Absent for a bare vmlinux. */
+  readonly header?: SetupHeader;
+  /** The unpacked ELF file that `elf`'s segments are views of. */
+  readonly elfBytes: Uint8Array;
+};
+
+/**
+ * Recognises a bzImage or a bare ELF vmlinux by content and unpacks it.
+ * @throws BootError
+ */
+export async function openKernel(bytes: Uint8Array): Promise<KernelImage> {
+  if (isElf(bytes)) return { elf: parseElf(bytes), elfBytes: bytes };
+  if (!isBzImage(bytes)) throw notAKernel(bytes);
+  const header = parseSetupHeader(bytes);
+  const start = header.setupBytes + header.payloadOffset;
+  const elfBytes = await decompressPayload(bytes.subarray(start, start + header.payloadLength));
+  return { header, elfBytes, elf: parseElf(elfBytes, "the kernel's payload") };
+}
+
+function notAKernel(bytes: Uint8Array): BootError {
+  const reason =
+    bytes.length === 0
+      ? 'the file is empty'
+      : bytes.length < HDR.version
+        ? `the file has only ${bytes.length} bytes`
+        : 'neither a bzImage nor an ELF vmlinux for x86';
+  return new BootError('BOOT_NOT_A_KERNEL', `not a Linux kernel: ${reason}`);
+}
+
+/**
+ * Rewrites a bzImage with its payload unpacked, for a cache: {@link openKernel} reads the result without decompressing, and the
+ * setup header stays, so that it is still started by the Linux boot protocol. A bare vmlinux is returned as it is.
+ * @throws BootError
+ */
+export async function expandKernel(bytes: Uint8Array): Promise<Uint8Array> {
+  const { header, elfBytes } = await openKernel(bytes);
+  if (header === undefined) return bytes;
+  const out = new Uint8Array(header.setupBytes + elfBytes.length);
+  out.set(bytes.subarray(0, header.setupBytes));
+  out.set(elfBytes, header.setupBytes);
+  const view = new DataView(out.buffer);
+  view.setUint32(HDR.payload_offset, 0, true);
+  view.setUint32(HDR.payload_length, elfBytes.length, true);
+  view.setUint32(HDR.syssize, Math.ceil(elfBytes.length / 16), true);
+  return out;
+}
