@@ -18,7 +18,7 @@ const SYSTEM = `
   01/4m smsw Mw sys
   01/4r smsw Rv sys
   01/6 lmsw Ew cpl0 end
-  01/7m invlpg Mb cpl0 end @i486
+  01/7m invlpg M cpl0 end @i486
   np.01/0r:1 vmcall - sys trans @vmx
   np.01/0r:2 vmlaunch - sys trans @vmx
   np.01/0r:3 vmresume - sys trans @vmx
@@ -70,7 +70,8 @@ const SYSTEM = `
 
 /** Reserved for hints: no operation on processors that give them no meaning (SDM vol. 2B, NOP; vol. 1 §17.4.5 for the MPX encodings). */
 const HINTS = `
-  0d prefetchw=nop Ev
+  0dm prefetchw=nop Mb
+  0dr nop Ev
   18/0m prefetchnta=nop Mb @sse
   18/1m prefetcht0=nop Mb @sse
   18/2m prefetcht1=nop Mb @sse
