@@ -1,5 +1,6 @@
 /** Byte encodings of a row: what the form enumerator and the random tests feed on. */
-import { DecodeStatus, decode, Insn } from './insn.ts';
+import { decode } from './decoder.ts';
+import { DecodeStatus, Insn } from './instruction.ts';
 import { XCHG_90 } from './lookup.ts';
 import type { OpcodeRow } from './opcodes.ts';
 import { Size, Src } from './operand-spec.ts';

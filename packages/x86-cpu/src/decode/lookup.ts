@@ -69,17 +69,18 @@ function variantsOf(row: OpcodeRow): number[] {
   return out;
 }
 
-function columnsOf(row: OpcodeRow): number[] {
+const ALL_COLUMNS: readonly number[] = Array.from({ length: MODRM_COLUMNS }, (_, i) => i);
+
+/** The ModRM columns a row claims. */
+function columnsOf(row: OpcodeRow): readonly number[] {
+  const wantsMemory = row.mod === 'mem' || row.specs.some((s) => s.needs === 'mem');
+  const wantsRegister = row.mod === 'reg' || (!row.anymod && row.specs.some((s) => s.needs === 'reg'));
+  if (!row.modrm || (!wantsMemory && !wantsRegister && row.reg < 0 && row.rm < 0)) return ALL_COLUMNS;
   const out: number[] = [];
-  for (let column = 0; column < MODRM_COLUMNS; column++) {
-    const memory = column < 8;
-    const reg = memory ? column : (column - 8) >> 3;
-    const wantsMemory = row.mod === 'mem' || row.specs.some((s) => s.needs === 'mem');
-    const wantsRegister = row.mod === 'reg' || (!row.anymod && row.specs.some((s) => s.needs === 'reg'));
-    if (memory ? wantsRegister : wantsMemory) continue;
-    if (row.reg >= 0 && row.reg !== reg) continue;
-    if (row.rm >= 0 && (memory || row.rm !== ((column - 8) & 7))) continue;
-    out.push(column);
+  for (let reg = Math.max(row.reg, 0); reg <= (row.reg < 0 ? 7 : row.reg); reg++) {
+    if (!wantsRegister && row.rm < 0) out.push(reg);
+    if (wantsMemory) continue;
+    for (let rm = Math.max(row.rm, 0); rm <= (row.rm < 0 ? 7 : row.rm); rm++) out.push(8 + reg * 8 + rm);
   }
   return out;
 }
@@ -102,7 +103,8 @@ function buildIndex(mode64: boolean): OpcodeIndex {
 function addGroup(group: OpcodeRow[], sub: number[]): number {
   const first = group[0] as OpcodeRow;
   const byVariant = group.some((row) => row.vex || row.prefix !== 'any');
-  const byModrm = group.some((row) => row.modrm && columnsOf(row).length < MODRM_COLUMNS);
+  const columns = group.map(columnsOf);
+  const byModrm = columns.some((c) => c !== ALL_COLUMNS);
   if (!byVariant && !byModrm) {
     if (group.length > 1) throw new OpcodeTableError(`two rows for one opcode: ${first.mnemonic}`);
     return first.id + 1;
@@ -110,14 +112,14 @@ function addGroup(group: OpcodeRow[], sub: number[]): number {
   const variants = byVariant ? (first.vex ? 16 : 4) : 1;
   const width = byModrm ? MODRM_COLUMNS : 1;
   const base = sub.length;
-  for (let i = 0; i < variants * width; i++) sub.push(0);
+  sub.length = base + variants * width;
+  sub.fill(0, base);
   const score = new Int8Array(variants * width).fill(-1);
-  for (const row of group) {
-    const columns = byModrm ? (row.modrm ? columnsOf(row) : Array.from({ length: MODRM_COLUMNS }, (_, i) => i)) : [0];
+  for (const [i, row] of group.entries()) {
+    const s = specificity(row);
     for (const variant of byVariant ? variantsOf(row) : [0]) {
-      for (const column of columns) {
+      for (const column of byModrm ? (columns[i] ?? []) : [0]) {
         const at = variant * width + column;
-        const s = specificity(row);
         if (score[at] === s) throw new OpcodeTableError(`${row.mnemonic} and another row both claim ${row.opcode.toString(16)}`);
         if ((score[at] as number) > s) continue;
         score[at] = s;

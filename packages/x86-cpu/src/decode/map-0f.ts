@@ -119,9 +119,9 @@ const INTEGER = `
   ba/7 btc Ev,Iub lock
   bb btc Ev,Gv lock
   bc bsf Gv,Ev
-  f3.bc tzcnt Gv,Ev @bmi1
+  f3.bc tzcnt Gv,Ev @bmi1 else:bsf
   bd bsr Gv,Ev
-  f3.bd lzcnt Gv,Ev @lzcnt
+  f3.bd lzcnt Gv,Ev @lzcnt else:bsr
   be movsx Gv,Eb
   bf movsx Gv,Ew
   c0 xadd Eb,Gb lock @i486

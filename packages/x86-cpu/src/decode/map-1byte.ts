@@ -79,7 +79,7 @@ const REST = `
   8cm mov=mov_from_sreg Mw,Sw
   8cr mov=mov_from_sreg Rv,Sw
   8d lea Gv,M
-  8e mov=mov_to_sreg Sw,Ew
+  8e mov=mov_to_sreg Sw,Ew end
   8f/0 pop Ev d64
   90 nop -
   91 xchg Zv,rAX
@@ -187,7 +187,7 @@ const REST = `
 
 /** Rows the decoder picks by itself at 90: XCHG needs REX.B, PAUSE needs F3 (SDM vol. 2B, NOP, PAUSE, XCHG). */
 const SPECIAL_90 = `
-  f3.90 pause - @sse2
+  f3.90 pause - @sse2 else:nop
 `;
 
 export function oneByteRows(): OpcodeRow[] {

@@ -20,6 +20,7 @@
  * to 64; `lock` LOCK is allowed on the memory form; `rep`, `repcc` a string instruction; `cpl0` privileged, `iopl` checked against
  * IOPL or the I/O map, `ser` serialising, `sys` system; `modrm` a ModRM byte follows though no operand names it, `anymod` ModRM.mod is
  * ignored and rm is a register; `vsib`; `l0` `l1` `w0` `w1` required VEX bits; `alias` an undocumented second encoding;
+ * `else:sem` what the bytes do on a processor without the feature (#UD where absent);
  * and one of the flow words of {@link Flow}.
  */
 import type { OperandSpec } from './operand-spec.ts';
@@ -72,7 +73,10 @@ export interface OpcodeRow {
   /** The row's operands as written, e.g. `['Ev', 'Gv']`. */
   readonly operands: readonly string[];
   readonly specs: readonly OperandSpec[];
+  /** The CPU feature that brings it; `base` is the 80386. */
   readonly feature: string;
+  /** Semantics without the feature, '' for #UD: TZCNT is then BSF, PAUSE and the hints NOP. */
+  readonly fallback: string;
   readonly flow: Flow;
   /** 'rep': F3/F2 repeat by count; 'repcc': also by ZF. */
   readonly rep: 'no' | 'rep' | 'repcc';
@@ -124,7 +128,7 @@ function parseRow(map: 0 | 1 | 2 | 3, vex: boolean, feature: string, line: strin
   const attributes = new Set(words);
   const flow = words.find((w) => FLOWS.has(w)) ?? 'next';
   for (const w of words) {
-    if (!w.startsWith('@') && !FLOWS.has(w) && !KNOWN_ATTRIBUTES.has(w))
+    if (!w.startsWith('@') && !w.startsWith('else:') && !FLOWS.has(w) && !KNOWN_ATTRIBUTES.has(w))
       throw new OpcodeTableError(`unknown attribute ${w}: ${line}`);
   }
   const [mnemonic = '', sem = mnemonic] = name.split('=');
@@ -150,6 +154,7 @@ function parseRow(map: 0 | 1 | 2 | 3, vex: boolean, feature: string, line: strin
       operands,
       specs,
       feature: words.find((w) => w.startsWith('@'))?.slice(1) ?? feature,
+      fallback: words.find((w) => w.startsWith('else:'))?.slice(5) ?? (sem === 'nop' ? 'nop' : ''),
       flow: flow as Flow,
       rep: attributes.has('rep') ? 'rep' : attributes.has('repcc') ? 'repcc' : 'no',
       lock: attributes.has('lock'),
