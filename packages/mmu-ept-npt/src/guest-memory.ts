@@ -1,4 +1,5 @@
 import { GUEST_MAP } from './guest-map.ts';
+import { MemoryViews } from './memory-views.ts';
 import { PAGE_BYTES, PHYS_ROOT_BYTES, PhysPage } from './phys-map.ts';
 import type { GuestMemoryEvents, LinearMemory } from './ports.ts';
 import type { SlotInfo, SlotOptions } from './slots.ts';
@@ -26,8 +27,7 @@ export class GuestMemory {
   readonly slotTable: number;
   readonly #events: GuestMemoryEvents;
   readonly #slots: SlotMap;
-  #bytes: Uint8Array;
-  #words: Uint32Array;
+  readonly #views: MemoryViews;
   readonly #scratch = new DataView(new ArrayBuffer(8));
   readonly #scratchBytes = new Uint8Array(this.#scratch.buffer);
 
@@ -36,9 +36,8 @@ export class GuestMemory {
     this.#events = options;
     this.physRoot = options.attach?.physRoot ?? options.alloc(PHYS_ROOT_BYTES, PAGE_BYTES);
     this.slotTable = options.attach?.slotTable ?? options.alloc(GUEST_MAP.size, GUEST_MAP.align);
-    this.#bytes = new Uint8Array(this.memory.buffer);
-    this.#words = new Uint32Array(this.memory.buffer);
-    this.#slots = new SlotMap(options, this.physRoot, this.slotTable, () => this.#allWords());
+    this.#views = new MemoryViews(this.memory);
+    this.#slots = new SlotMap(options, this.physRoot, this.slotTable, this.#views);
   }
 
   /** Counts changes of the slots, on all threads. */
@@ -98,7 +97,7 @@ export class GuestMemory {
       if (host === undefined) {
         into.fill(0xff, done, done + length);
         complete = false;
-      } else into.set(this.#bytes.subarray(host, host + length), done);
+      } else into.set(this.#views.bytes.subarray(host, host + length), done);
       done += length;
     }
     return complete;
@@ -107,31 +106,31 @@ export class GuestMemory {
   /** Copies `from` to guest memory at `gpa`. False when part of it was dropped: no memory there, or read-only. */
   write(gpa: number, from: Uint8Array): boolean {
     return this.#forWritable(gpa, from.length, (host, length, done) => {
-      this.#bytes.set(length === from.length ? from : from.subarray(done, done + length), host);
+      this.#views.bytes.set(length === from.length ? from : from.subarray(done, done + length), host);
     });
   }
 
   /** Sets `length` bytes from `gpa` on to `byte`. False as for `write`. */
   fill(gpa: number, byte: number, length: number): boolean {
     return this.#forWritable(gpa, length, (host, part) => {
-      this.#bytes.fill(byte, host, host + part);
+      this.#views.bytes.fill(byte, host, host + part);
     });
   }
 
   /** Little-endian reads, all ones where no memory is; any alignment. */
   readU8(gpa: number): number {
     const host = this.hostAddress(gpa);
-    return host === undefined ? 0xff : this.#bytes[host];
+    return host === undefined ? 0xff : this.#views.bytes[host];
   }
   readU16(gpa: number): number {
     const host = this.#within(gpa, 2);
-    if (host !== undefined) return this.#bytes[host] | (this.#bytes[host + 1] << 8);
+    if (host !== undefined) return this.#views.bytes[host] | (this.#views.bytes[host + 1] << 8);
     this.#readScratch(gpa, 2);
     return this.#scratch.getUint16(0, true);
   }
   readU32(gpa: number): number {
     const host = this.#within(gpa, 4);
-    if (host !== undefined && host % 4 === 0) return this.#words[host / 4];
+    if (host !== undefined && host % 4 === 0) return this.#views.words[host / 4];
     this.#readScratch(gpa, 4);
     return this.#scratch.getUint32(0, true);
   }
@@ -184,8 +183,8 @@ export class GuestMemory {
   #entry(gpa: number): number {
     const index = this.#slots.entryIndex(Math.floor(gpa / PAGE_BYTES));
     if (index === 0) return 0;
-    const entry = this.#words[index];
-    if ((entry & -PAGE_BYTES) >>> 0 >= this.#bytes.length) this.#grown();
+    const entry = this.#views.words[index];
+    if ((entry & -PAGE_BYTES) >>> 0 >= this.#views.bytes.length) this.#views.refresh();
     return entry;
   }
 
@@ -215,16 +214,5 @@ export class GuestMemory {
       done += part;
     }
     return complete;
-  }
-
-  #allWords(): Uint32Array {
-    if (this.#bytes.length !== this.memory.buffer.byteLength) this.#grown();
-    return this.#words;
-  }
-
-  /** The memory has grown: older views end where it ended. */
-  #grown(): void {
-    this.#bytes = new Uint8Array(this.memory.buffer);
-    this.#words = new Uint32Array(this.memory.buffer);
   }
 }

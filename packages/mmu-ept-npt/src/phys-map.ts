@@ -1,4 +1,4 @@
-import type { FuncRef, I32, I64 } from '@tsvisor/wasm-codegen';
+import type { FuncRef, FunctionBuilder, I32, I64 } from '@tsvisor/wasm-codegen';
 import type { Env } from './env.ts';
 import { test32 } from './env.ts';
 
@@ -32,27 +32,22 @@ export type PhysMapFunctions = {
 };
 
 export function definePhysMap(env: Env): PhysMapFunctions {
-  const f = env.module.function('physEntry', ['i64'], ['i32']);
+  return {
+    physEntry: define(env, 'physEntry', (_f, address) => address),
+    physLookup: define(env, 'physLookup', (f, address) => f.i32.load(address)),
+  };
+}
+
+/** (GPA) → `answer` of the leaf entry's address, 0 where the map has no leaf. One body each: a call per lookup shows in the fill. */
+function define(env: Env, name: string, answer: (f: FunctionBuilder, address: I32) => I32): FuncRef<[I64], I32> {
+  const f = env.module.function(name, ['i64'], ['i32']);
   const gpa = f.param(0, 'i64');
   const leaf = f.local('i32');
   f.if(f.i32.wrap_i64(f.i64.shr_u(f.get(gpa), f.i64.const(GPA_BITS))), () => f.return(f.i32.const(0)));
-  f.set(
-    leaf,
-    f.i32.load(
-      f.i32.add(f.globalGet(env.physRoot), f.i32.shl(f.i32.wrap_i64(f.i64.shr_u(f.get(gpa), f.i64.const(21))), f.i32.const(2))),
-    ),
-  );
+  const rootOffset = f.i32.shl(f.i32.wrap_i64(f.i64.shr_u(f.get(gpa), f.i64.const(21))), f.i32.const(2));
+  f.set(leaf, f.i32.load(f.i32.add(rootOffset, f.globalGet(env.physRoot))));
   f.if(f.i32.eqz(f.get(leaf)), () => f.return(f.i32.const(0)));
-  f.i32.add(f.get(leaf), test32(f, f.i32.wrap_i64(f.i64.shr_u(f.get(gpa), f.i64.const(10))), (PHYS_LEAF_ENTRIES - 1) << 2));
-  const physEntry = f.ref<[I64], I32>();
-
-  const g = env.module.function('physLookup', ['i64'], ['i32']);
-  const entry = g.local('i32');
-  g.ifOf(
-    'i32',
-    g.tee(entry, g.call(physEntry, g.get(g.param(0, 'i64')))),
-    () => g.i32.load(g.get(entry)),
-    () => g.i32.const(0),
-  );
-  return { physEntry, physLookup: g.ref<[I64], I32>() };
+  const leafOffset = test32(f, f.i32.wrap_i64(f.i64.shr_u(f.get(gpa), f.i64.const(10))), (PHYS_LEAF_ENTRIES - 1) << 2);
+  answer(f, f.i32.add(leafOffset, f.get(leaf)));
+  return f.ref<[I64], I32>();
 }

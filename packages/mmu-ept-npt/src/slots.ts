@@ -2,6 +2,7 @@ import type { View } from '@tsvisor/state-layout';
 import type { GpaRange } from './errors.ts';
 import { describeRange, MemoryError } from './errors.ts';
 import { GUEST_MAP, MAX_SLOTS, SLOT, SlotFlag } from './guest-map.ts';
+import type { MemoryViews } from './memory-views.ts';
 import { GPA_BITS, PAGE_BYTES, PHYS_LEAF_BYTES, PHYS_LEAF_ENTRIES, PhysPage } from './phys-map.ts';
 import type { LinearMemory } from './ports.ts';
 
@@ -30,12 +31,12 @@ export class SlotMap {
   readonly #root: number;
   readonly #map: View<typeof GUEST_MAP.schema>;
   readonly #slots: readonly SlotView[];
-  readonly #words: () => Uint32Array;
+  readonly #views: MemoryViews;
 
-  constructor(linear: LinearMemory, root: number, table: number, words: () => Uint32Array) {
+  constructor(linear: LinearMemory, root: number, table: number, views: MemoryViews) {
     this.#linear = linear;
     this.#root = root;
-    this.#words = words;
+    this.#views = views;
     const { buffer } = linear.memory;
     this.#map = GUEST_MAP.view(buffer, table);
     const first = table + GUEST_MAP.offset.slots;
@@ -122,8 +123,9 @@ export class SlotMap {
       const within = page - gpaPage;
       if (flags === 0 || within < 0 || within >= pages) continue;
       if (flags & SlotFlag.LOG_DIRTY) {
-        Atomics.or(this.#words(), dirtyBitmap / 4 + (within >>> 5), 1 << (within & 31));
-        Atomics.and(this.#words(), this.entryIndex(page), ~PhysPage.DIRTY_LOG);
+        const { words } = this.#views.current();
+        Atomics.or(words, dirtyBitmap / 4 + (within >>> 5), 1 << (within & 31));
+        Atomics.and(words, this.entryIndex(page), ~PhysPage.DIRTY_LOG);
       }
       return;
     }
@@ -134,7 +136,7 @@ export class SlotMap {
     const view = this.#used(slot);
     const log = new Uint32Array(Math.ceil(view.pages / 32));
     if (!(view.flags & SlotFlag.LOG_DIRTY)) return log;
-    const words = this.#words();
+    const { words } = this.#views.current();
     for (let i = 0; i < log.length; i++) {
       log[i] = Atomics.exchange(words, view.dirtyBitmap / 4 + i, 0);
       for (let rest = log[i]; rest !== 0; rest &= rest - 1) {
@@ -147,7 +149,8 @@ export class SlotMap {
 
   /** Index among the memory's words of the leaf entry for a guest-physical page; 0 where there is none. */
   entryIndex(page: number): number {
-    const leaf = page < 2 ** (GPA_BITS - 12) ? this.#words()[this.#root / 4 + Math.floor(page / PHYS_LEAF_ENTRIES)] : 0;
+    const leaf = page < 2 ** (GPA_BITS - 12) ? this.#views.words[this.#root / 4 + Math.floor(page / PHYS_LEAF_ENTRIES)] : 0;
+    if (leaf >= this.#views.bytes.length) this.#views.refresh();
     return leaf === 0 ? 0 : leaf / 4 + (page % PHYS_LEAF_ENTRIES);
   }
 
@@ -183,7 +186,6 @@ export class SlotMap {
 
   /** @param code pages (numbers within the slot) that are under code protection */
   #mapPages(view: SlotView, code: ReadonlySet<number> = new Set()): void {
-    const words = this.#words();
     const flags =
       PhysPage.PRESENT |
       (view.flags & SlotFlag.READ_ONLY ? 0 : PhysPage.WRITABLE) |
@@ -191,12 +193,12 @@ export class SlotMap {
     for (let i = 0; i < view.pages; i++) {
       const page = view.gpaPage + i;
       const index = this.entryIndex(page) || this.#addLeaf(page);
-      words[index] = (view.host + i * PAGE_BYTES) | flags | (code.has(i) ? PhysPage.CODE : 0);
+      this.#views.words[index] = (view.host + i * PAGE_BYTES) | flags | (code.has(i) ? PhysPage.CODE : 0);
     }
   }
 
   #unmapPages(view: SlotView): Set<number> {
-    const words = this.#words();
+    const { words } = this.#views.current();
     const code = new Set<number>();
     for (let i = 0; i < view.pages; i++) {
       const page = view.gpaPage + i;
@@ -211,17 +213,18 @@ export class SlotMap {
   #addLeaf(page: number): number {
     let leaf = this.#map.freeLeaf;
     if (leaf === 0) leaf = this.#linear.alloc(PHYS_LEAF_BYTES, PHYS_LEAF_BYTES);
-    else {
-      this.#map.freeLeaf = this.#words()[leaf / 4];
-      this.#words()[leaf / 4] = 0;
+    const { words } = this.#views.current();
+    if (leaf === this.#map.freeLeaf) {
+      this.#map.freeLeaf = words[leaf / 4];
+      words[leaf / 4] = 0;
     }
-    this.#words()[this.#root / 4 + Math.floor(page / PHYS_LEAF_ENTRIES)] = leaf;
+    words[this.#root / 4 + Math.floor(page / PHYS_LEAF_ENTRIES)] = leaf;
     return this.entryIndex(page);
   }
 
   /** A guest that moves a device's memory about must not use up linear memory with tables. */
   #dropLeafIfEmpty(page: number): void {
-    const words = this.#words();
+    const { words } = this.#views.current();
     const rootIndex = this.#root / 4 + Math.floor(page / PHYS_LEAF_ENTRIES);
     const leaf = words[rootIndex] / 4;
     if (words.subarray(leaf, leaf + PHYS_LEAF_ENTRIES).some((entry) => entry !== 0)) return;
