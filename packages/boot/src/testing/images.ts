@@ -41,6 +41,7 @@ export function makeElf(options: ElfOptions = {}): Uint8Array {
     word(ph + (is64 ? 24 : 12), gpa);
     word(ph + (is64 ? 32 : 16), size);
     word(ph + (is64 ? 40 : 20), memSize);
+    word(ph + (is64 ? 48 : 28), 4);
   };
   segments.forEach((segment, i) => {
     out.set(segment.bytes, at);
