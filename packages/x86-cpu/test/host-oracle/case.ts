@@ -1,0 +1,70 @@
+/** One instruction with everything it can see, and what became of it. */
+
+/** The address space of a case, the same on the host and in the engine. */
+export const Layout = {
+  /** Two pages, read-write, not executable. The pages around them are not mapped. */
+  data: 0x1000_0000,
+  /** Two pages, read-execute. The pages around them are not mapped. */
+  code: 0x2000_0000,
+  /** Size of each. */
+  bytes: 0x2000,
+  /** GS base in 64-bit mode; the other bases are 0. */
+  gsBase: 0x1000_0000,
+} as const;
+
+/** Selectors as Linux gives them to a process: DS and ES are 2B too, FS and GS null. */
+export const Selectors = { code64: 0x33, code32: 0x23, data: 0x2b } as const;
+
+/** RFLAGS bits that a case may set. */
+export const SETTABLE_FLAGS = 0x20_0cd5;
+/** CF, PF, AF, ZF, SF, OF. */
+export const STATUS_FLAGS = 0x8d5;
+
+/** x87, MMX and vector state. */
+export type FpState = {
+  /** 512 bytes as FXSAVE64 writes them: x87, MXCSR at 24, ST0–7 from 32, XMM0–15 from 160 (SDM vol. 1 §10.5.1). */
+  readonly image: Uint8Array;
+  /** Upper halves of YMM0–15, 256 bytes; undefined: AVX is not looked at. */
+  readonly ymmHigh?: Uint8Array;
+};
+
+/** Bytes at an offset in the data area. */
+export type Patch = { readonly offset: number; readonly bytes: Uint8Array };
+
+export type OracleCase = {
+  readonly mode: 32 | 64;
+  /** Exactly one instruction, unless it is meant to be cut off by the end of the code area. */
+  readonly bytes: Uint8Array;
+  /** Of the instruction in the code area. Elsewhere the area is full of INT3. */
+  readonly codeOffset: number;
+  /** RAX, RCX, RDX, RBX, RSP, … R15. */
+  readonly gpr: BigUint64Array;
+  /** Of `SETTABLE_FLAGS`. */
+  readonly rflags: number;
+  /** What the data area has that the batch's image has not. May not overlap each other. */
+  readonly patches: readonly Patch[];
+  readonly fp?: FpState;
+  /** The instruction is a branch: its end is seen by single-stepping. */
+  readonly branch: boolean;
+};
+
+export type OracleFault = {
+  readonly vector: number;
+  readonly error: number;
+  /** Of page faults. */
+  readonly cr2: bigint;
+};
+
+export type OracleResult = {
+  readonly gpr: BigUint64Array;
+  /** After the instruction; of a fault: what it pushes. */
+  readonly rip: bigint;
+  readonly rflags: number;
+  readonly fault: OracleFault | undefined;
+  readonly fp?: FpState;
+  /** Aligned words of 8 bytes that differ from the area as the case found it. */
+  readonly changes: readonly Patch[];
+};
+
+/** Runs cases over one image of the data area; every case begins with it. */
+export type Engine = { readonly run: (image: Uint8Array, cases: readonly OracleCase[]) => OracleResult[] };
