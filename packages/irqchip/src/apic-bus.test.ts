@@ -4,7 +4,7 @@ import { createApicBus } from './apic-bus.ts';
 import type { LocalApic } from './lapic.ts';
 import { createLocalApic } from './lapic.ts';
 import * as R from './lapic-registers.ts';
-import { place, TestClock } from './test-clock.ts';
+import { place, TestClock } from './testing/clock.ts';
 
 function setup(ids: number[] = [0, 1, 2, 3]): { bus: ApicBus; cpus: LocalApic[]; got: (vector: number) => number[] } {
   const bus = createApicBus();

@@ -1,5 +1,5 @@
 /** The path between IOAPICs, message-signalled interrupts and local APICs: destinations, arbitration, broadcast. SDM vol. 3 §12.6.2 */
-import type { LocalApic } from './lapic.ts';
+import type { LapicCore } from './lapic-core.ts';
 import {
   DELIVERY_EXTINT,
   DELIVERY_INIT,
@@ -28,7 +28,7 @@ export type ApicBusOptions = {
 };
 
 export class ApicBus {
-  private readonly lapics: LocalApic[] = [];
+  private readonly lapics: LapicCore[] = [];
   private readonly onEoi: ((vector: number, level: boolean) => void) | undefined;
 
   constructor(options: ApicBusOptions = {}) {
@@ -36,7 +36,7 @@ export class ApicBus {
   }
 
   /** Connects a local APIC. Order breaks ties in arbitration. */
-  attach(lapic: LocalApic): void {
+  attach(lapic: LapicCore): void {
     this.lapics.push(lapic);
   }
 
@@ -58,7 +58,7 @@ export class ApicBus {
 
   /** The lowest processor priority wins; equals take turns. SDM vol. 3 §12.6.2.4 */
   private deliverLowest(dest: number, logical: boolean, vector: number, level: boolean, wide: boolean): DeliveryCount {
-    let winner: LocalApic | undefined;
+    let winner: LapicCore | undefined;
     let lowest = 0;
     for (const lapic of this.lapics) {
       if (!lapic.softwareEnabled || !this.matches(lapic, dest, logical, wide)) continue;
@@ -74,7 +74,7 @@ export class ApicBus {
     return winner.accept(DELIVERY_LOWEST, vector, level);
   }
 
-  private matches(lapic: LocalApic, dest: number, logical: boolean, wide: boolean): boolean {
+  private matches(lapic: LapicCore, dest: number, logical: boolean, wide: boolean): boolean {
     if (dest === (wide ? 0xffff_ffff : 0xff)) return true;
     if (!logical) return lapic.id === dest;
     const ldr = lapic.logicalId;
@@ -87,7 +87,7 @@ export class ApicBus {
   }
 
   /** ICR of `from` was written. SDM vol. 3 §12.6.1 */
-  sendIpi(from: LocalApic, icr: number, dest: number): void {
+  sendIpi(from: LapicCore, icr: number, dest: number): void {
     const mode = (icr >> 8) & 7;
     const vector = icr & 0xff;
     if (mode === 3 || mode === DELIVERY_EXTINT) return;
@@ -103,7 +103,7 @@ export class ApicBus {
     else this.sendToAll(mode, vector, shorthand === SHORTHAND_ALL ? undefined : from);
   }
 
-  private sendToAll(mode: number, vector: number, except: LocalApic | undefined): void {
+  private sendToAll(mode: number, vector: number, except: LapicCore | undefined): void {
     for (const lapic of this.lapics) if (lapic !== except && lapic.enabled) lapic.accept(mode, vector, false);
   }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { GsiRouter } from './gsi-router.ts';
 import { createGsiRouter, GSI_LAYOUT } from './gsi-router.ts';
-import { place } from './test-clock.ts';
+import { place } from './testing/clock.ts';
 
 function setup(): { router: GsiRouter; log: string[]; result: { pic: number; ioapic: number } } {
   const log: string[] = [];

@@ -9,8 +9,9 @@ export type { InterruptBus, IoApicOptions } from './ioapic.ts';
 export { createIoApic, IOAPIC_LAYOUT, IOAPIC_PINS, IoApic } from './ioapic.ts';
 export type { IrqChipOptions } from './irqchip.ts';
 export { CpuInterrupts, createIrqChip, IrqChip, irqChipLayout } from './irqchip.ts';
-export type { LapicBus, LocalApicOptions, MsrValue } from './lapic.ts';
+export type { MsrValue } from './lapic.ts';
 export { createLocalApic, LocalApic } from './lapic.ts';
+export type { LapicBus, LapicCore, LocalApicOptions } from './lapic-core.ts';
 export {
   APIC_LVT_PERF,
   APIC_LVT_THERMAL,

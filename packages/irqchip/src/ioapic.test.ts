@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { IoApic, IoApicOptions } from './ioapic.ts';
 import { createIoApic, IOAPIC_LAYOUT } from './ioapic.ts';
-import { place } from './test-clock.ts';
+import { place } from './testing/clock.ts';
 
 type Message = { dest: number; logical: boolean; mode: number; vector: number; level: boolean };
 type Bench = { ioapic: IoApic; sent: Message[]; acks: number[]; result: { value: number } };

@@ -3,7 +3,7 @@ import type { IrqChip } from './irqchip.ts';
 import { createIrqChip, irqChipLayout } from './irqchip.ts';
 import * as R from './lapic-registers.ts';
 import { NS_PER_TICK } from './pit-counter.ts';
-import { place, TestClock } from './test-clock.ts';
+import { place, TestClock } from './testing/clock.ts';
 
 type Bench = { chip: IrqChip; clock: TestClock; events: number[] };
 
@@ -97,6 +97,19 @@ describe('virtual wire mode', () => {
     enableLapic(chip, 0);
     lapicWrite(chip, 0, R.APIC_LVT_LINT0, 0x700);
     expect(chip.cpus[0].acknowledge()).toBe(0x34);
+  });
+
+  it('tells the processor again when a request remains after the acknowledge cycle under automatic EOI', () => {
+    const { chip, events } = setup();
+    initPic(chip, 3);
+    chip.devices.picMaster.write(1, 1, 0xe7);
+    chip.setIrq(3, 1);
+    chip.setIrq(4, 1);
+    events.length = 0;
+    expect(chip.cpus[0].acknowledge()).toBe(0x33);
+    expect(events).toEqual([0]);
+    expect(chip.cpus[0].acknowledge()).toBe(0x34);
+    expect(events).toEqual([0]);
   });
 
   it('works through the IOAPIC: pin 0 as ExtINT takes the vector from the 8259A', () => {

@@ -56,10 +56,12 @@ export type IrqChipOptions = {
 export class CpuInterrupts {
   readonly lapic: LocalApic;
   private readonly pic: PicPair;
+  private readonly onEvent: (() => void) | undefined;
 
-  constructor(lapic: LocalApic, pic: PicPair) {
+  constructor(lapic: LocalApic, pic: PicPair, onEvent?: () => void) {
     this.lapic = lapic;
     this.pic = pic;
+    this.onEvent = onEvent;
   }
 
   private extIntPending(): boolean {
@@ -76,7 +78,10 @@ export class CpuInterrupts {
   acknowledge(): number {
     if (!this.extIntPending()) return this.lapic.acknowledge();
     this.lapic.takeEvent(EVENT_EXTINT);
-    return this.pic.acknowledge();
+    const vector = this.pic.acknowledge();
+    // Under automatic EOI the next request may keep INTR high: no edge would tell of it.
+    if (this.interruptPending()) this.onEvent?.();
+    return vector;
   }
 
   /** Bits of EVENT_NMI, EVENT_SMI, EVENT_INIT, EVENT_SIPI that wait. */
@@ -173,7 +178,8 @@ export class IrqChip {
   }
 
   private createCpu(cpu: number, state: StatePlace, options: IrqChipOptions): CpuInterrupts {
-    const { onEvent } = options;
+    const notify = options.onEvent;
+    const onEvent = notify === undefined ? undefined : () => notify(cpu);
     const lapic = new LocalApic({
       state,
       id: cpu,
@@ -181,13 +187,13 @@ export class IrqChip {
       tsc: options.tsc(cpu),
       bus: this.bus,
       bootstrap: cpu === 0,
-      ...(onEvent === undefined ? {} : { onEvent: () => onEvent(cpu) }),
+      ...(onEvent === undefined ? {} : { onEvent }),
       ...(options.x2apic === undefined ? {} : { x2apic: options.x2apic }),
       ...(options.tscDeadline === undefined ? {} : { tscDeadline: options.tscDeadline }),
       ...(options.physicalAddressBits === undefined ? {} : { physicalAddressBits: options.physicalAddressBits }),
     });
     this.bus.attach(lapic);
-    return new CpuInterrupts(lapic, this.pic);
+    return new CpuInterrupts(lapic, this.pic, onEvent);
   }
 
   /** INTR is wired to every processor's LINT0 and to the IOAPIC's pin 0 (virtual wire by IOAPIC). MP specification §3.6.2.2 */

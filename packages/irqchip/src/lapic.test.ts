@@ -5,7 +5,7 @@ import { createApicBus } from './apic-bus.ts';
 import type { LocalApic } from './lapic.ts';
 import { createLocalApic } from './lapic.ts';
 import * as R from './lapic-registers.ts';
-import { place, TestClock } from './test-clock.ts';
+import { place, TestClock } from './testing/clock.ts';
 
 type Bench = { lapic: LocalApic; clock: TestClock; events: () => number; eois: [number, boolean][]; bus: ApicBus };
 

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { PicPair } from './pic.ts';
 import { createPicPair, PIC_LAYOUT } from './pic.ts';
-import { place } from './test-clock.ts';
+import { place } from './testing/clock.ts';
 
 const BASE = [0x30, 0x38] as const;
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Pit } from './pit.ts';
 import { createPit, PIT_LAYOUT } from './pit.ts';
 import { NS_PER_TICK, PIT_HZ } from './pit-counter.ts';
-import { place, TestClock } from './test-clock.ts';
+import { place, TestClock } from './testing/clock.ts';
 
 type Bench = { pit: Pit; clock: TestClock; edges: number[]; level: () => number; result: { value: number | undefined } };
 

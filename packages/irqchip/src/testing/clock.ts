@@ -1,5 +1,5 @@
 /** Virtual time for tests: timers run when the test moves the clock. */
-import type { Clock, StatePlace, TimerHandle } from './ports.ts';
+import type { Clock, StatePlace, TimerHandle } from '../ports.ts';
 
 export class TestClock implements Clock {
   now = 1_000_000;
