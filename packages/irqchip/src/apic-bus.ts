@@ -48,7 +48,8 @@ export class ApicBus {
   deliver(dest: number, logical: boolean, mode: number, vector: number, level: boolean, wide = false): DeliveryCount {
     if (mode === DELIVERY_LOWEST) return this.deliverLowest(dest, logical, vector, level, wide);
     let result = -1;
-    for (const lapic of this.lapics) {
+    for (let i = 0; i < this.lapics.length; i++) {
+      const lapic = this.lapics[i];
       if (!lapic.enabled || !this.matches(lapic, dest, logical, wide)) continue;
       const count = lapic.accept(mode, vector, level);
       if (count >= 0) result = Math.max(result, 0) + count;
@@ -60,7 +61,8 @@ export class ApicBus {
   private deliverLowest(dest: number, logical: boolean, vector: number, level: boolean, wide: boolean): DeliveryCount {
     let winner: LapicCore | undefined;
     let lowest = 0;
-    for (const lapic of this.lapics) {
+    for (let i = 0; i < this.lapics.length; i++) {
+      const lapic = this.lapics[i];
       if (!lapic.softwareEnabled || !this.matches(lapic, dest, logical, wide)) continue;
       const priority = lapic.arbitrationPriority();
       const better =

@@ -78,7 +78,12 @@ export class GsiRouter {
 
   /** Whether `gsi` drives input `pin` of a chip. */
   drives(gsi: number, to: 'pic' | 'ioapic', pin: number): boolean {
-    return this.targets[gsi].some((route) => route.to === to && route.pin === pin);
+    const targets = this.targets[gsi];
+    for (let i = 0; i < targets.length; i++) {
+      const route = targets[i];
+      if (route.to === to && route.pin === pin) return true;
+    }
+    return false;
   }
 
   /**

@@ -30,4 +30,4 @@ export { createPicPair, PIC_LAYOUT, PicPair } from './pic.ts';
 export type { PitOptions } from './pit.ts';
 export { createPit, PIT_LAYOUT, Pit } from './pit.ts';
 export { PIT_HZ } from './pit-counter.ts';
-export type { Clock, DeliveryCount, IoLen, OutputPin, StatePlace, TimerHandle, Tsc } from './ports.ts';
+export type { Clock, DeliveryCount, IoLen, OutputPin, StatePlace, Subscription, TimerHandle, Tsc } from './ports.ts';

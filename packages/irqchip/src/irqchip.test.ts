@@ -255,6 +255,35 @@ describe('irqchip as a whole', () => {
     expect(chip.cpus[1].interruptPending()).toBe(false);
   });
 
+  it('a resampling source hears of each end at either controller, until it stops listening', () => {
+    const { chip } = setup();
+    initPic(chip);
+    enableLapic(chip, 1);
+    redirect(chip, 10, 0x8051, 1);
+    const line = chip.irqLine(10);
+    let ends = 0;
+    const listening = chip.onEnd(10, () => {
+      ends++;
+      if (ends === 1) line.setLevel(0);
+    });
+    line.setLevel(1);
+    chip.cpus[1].acknowledge();
+    chip.cpus[1].lapic.eoi();
+    expect(ends).toBe(1);
+    expect(chip.cpus[1].interruptPending()).toBe(false);
+    chip.devices.picMaster.write(1, 1, 0xfb);
+    chip.devices.picSlave.write(1, 1, 0xfb);
+    chip.cpus[0].acknowledge();
+    chip.devices.picSlave.write(0, 1, 0x20);
+    expect(ends).toBe(2);
+    listening[Symbol.dispose]();
+    line.setLevel(1);
+    chip.cpus[1].acknowledge();
+    chip.cpus[1].lapic.eoi();
+    expect(ends).toBe(2);
+    expect(() => chip.onEnd(-1, () => undefined)).toThrow(expect.objectContaining({ code: 'IRQCHIP_BAD_ROUTE' }));
+  });
+
   it('INIT and start-up IPIs queue at the target; taking INIT resets its local APIC', () => {
     const { chip, events } = setup();
     enableLapic(chip, 0);

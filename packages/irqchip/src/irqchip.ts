@@ -6,15 +6,16 @@ import { ApicBus } from './apic-bus.ts';
 import type { ByteDevice } from './byte-device.ts';
 import { IrqChipError } from './errors.ts';
 import type { GsiLine, GsiRoute } from './gsi-router.ts';
-import { GSI_LAYOUT, GsiRouter } from './gsi-router.ts';
+import { GSI_COUNT, GSI_LAYOUT, GsiRouter } from './gsi-router.ts';
 import { joinImages, splitImages } from './image-list.ts';
 import { IOAPIC_LAYOUT, IoApic } from './ioapic.ts';
 import { LocalApic } from './lapic.ts';
 import { DELIVERY_NMI, EVENT_EXTINT, EVENT_INIT, EVENT_NMI, EVENT_SIPI, EVENT_SMI, LAPIC_LAYOUT } from './lapic-registers.ts';
 import { PIC_LAYOUT, PicPair } from './pic.ts';
 import { PIT_LAYOUT, Pit } from './pit.ts';
-import type { Clock, DeliveryCount, IoLen, StatePlace, Tsc } from './ports.ts';
+import type { Clock, DeliveryCount, IoLen, StatePlace, Subscription, Tsc } from './ports.ts';
 
+const PIT_GSI = 0;
 const LINE = 64;
 const aligned = (bytes: number): number => Math.ceil(bytes / LINE) * LINE;
 
@@ -141,6 +142,8 @@ export class IrqChip {
     };
   };
 
+  private endListeners: readonly { readonly gsi: number; readonly fn: () => void }[] = [];
+
   constructor(options: IrqChipOptions) {
     const { clock, state } = options;
     if (!Number.isInteger(options.cpus) || options.cpus < 1 || options.cpus > 254)
@@ -152,21 +155,17 @@ export class IrqChip {
     this.pic = new PicPair({
       state: place(layout.pic),
       onIntr: (level) => this.driveIntr(level, options.onEvent),
-      onAck: (pin) => {
-        if (this.router.drives(0, 'pic', pin)) this.pit.acknowledged();
-      },
+      onAck: (pin) => this.ended('pic', pin),
     });
     this.ioapic = new IoApic({
       state: place(layout.ioapic),
       bus: this.bus,
-      onAck: (pin) => {
-        if (this.router.drives(0, 'ioapic', pin)) this.pit.acknowledged();
-      },
+      onAck: (pin) => this.ended('ioapic', pin),
       ...(options.ioapicVersion === undefined ? {} : { version: options.ioapicVersion }),
     });
     this.cpus = layout.lapic.map((offset, cpu) => this.createCpu(cpu, place(offset), options));
     this.router = new GsiRouter({ state: place(layout.gsi), pic: this.pic, ioapic: this.ioapic, msi: this.bus });
-    this.pit = new Pit({ state: place(layout.pit), clock, output: this.router.line(0), reinject: true });
+    this.pit = new Pit({ state: place(layout.pit), clock, output: this.router.line(PIT_GSI), reinject: true });
     this.devices = {
       picMaster: this.pic.master,
       picSlave: this.pic.slave,
@@ -204,6 +203,31 @@ export class IrqChip {
       if (level && lapic.acceptsPicInterrupts()) onEvent?.(cpu);
     }
     if (level === 0 || this.ioapic.isExtInt(0)) this.ioapic.setIrq(0, level);
+  }
+
+  /** The guest ended the interrupt of a chip's pin. */
+  private ended(chip: 'pic' | 'ioapic', pin: number): void {
+    if (this.router.drives(PIT_GSI, chip, pin)) this.pit.acknowledged();
+    for (let i = 0; i < this.endListeners.length; i++) {
+      const { gsi, fn } = this.endListeners[i];
+      if (this.router.drives(gsi, chip, pin)) fn();
+    }
+  }
+
+  /**
+   * Calls `fn` whenever the guest ends an interrupt of `gsi`, at either controller. This is what a resampling irqfd listens to: it
+   * lowers its line and lets the device say whether it still asks.
+   */
+  onEnd(gsi: number, fn: () => void): Subscription {
+    if (!Number.isInteger(gsi) || gsi < 0 || gsi >= GSI_COUNT)
+      throw new IrqChipError('IRQCHIP_BAD_ROUTE', `there is no GSI ${gsi}`);
+    const listener = { gsi, fn };
+    this.endListeners = [...this.endListeners, listener];
+    return {
+      [Symbol.dispose]: () => {
+        this.endListeners = this.endListeners.filter((other) => other !== listener);
+      },
+    };
   }
 
   /** KVM_IRQ_LINE_STATUS: processors reached, 0 coalesced, negative masked or unrouted. */

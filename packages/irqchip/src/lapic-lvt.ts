@@ -66,11 +66,14 @@ export class Lvt {
 
   /** Ends a level-triggered LINT interrupt; a pin that is still high asks again. */
   eoi(vector: number): void {
-    for (const pin of [0, 1] as const) {
-      const entry = this.regs[LINT[pin]];
-      if ((entry & LVT_REMOTE_IRR) === 0 || (entry & 0xff) !== vector) continue;
-      this.regs[LINT[pin]] &= ~LVT_REMOTE_IRR;
-      this.levelDelivery(pin);
-    }
+    this.endLevel(0, vector);
+    this.endLevel(1, vector);
+  }
+
+  private endLevel(pin: 0 | 1, vector: number): void {
+    const entry = this.regs[LINT[pin]];
+    if ((entry & LVT_REMOTE_IRR) === 0 || (entry & 0xff) !== vector) return;
+    this.regs[LINT[pin]] &= ~LVT_REMOTE_IRR;
+    this.levelDelivery(pin);
   }
 }

@@ -11,6 +11,9 @@ export type Clock = {
 
 export type TimerHandle = { [Symbol.dispose]: () => void };
 
+/** Ends a registration when disposed. */
+export type Subscription = { [Symbol.dispose]: () => void };
+
 /** One vCPU's time stamp counter as its APIC timer needs it. */
 export type Tsc = {
   /** The time, on `Clock.monotonicNs`' scale, at which this vCPU's TSC reaches `hi:lo`. May lie in the past. */
