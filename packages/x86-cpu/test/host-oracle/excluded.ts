@@ -1,0 +1,53 @@
+/** What cannot be compared with the host, and why. */
+import type { OpcodeRow } from '../../src/decode/opcodes.ts';
+
+const groups: readonly (readonly [reason: string, sems: string])[] = [
+  ['the values are the machine’s own', 'cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid xgetbv'],
+  ['Linux emulates it under CR4.UMIP', 'sgdt sidt sldt str smsw'],
+  ['it enters the host kernel or its hypervisor', 'int int1 int3 into syscall sysenter vmcall vmmcall vmfunc'],
+  [
+    'the descriptor tables are the host’s',
+    'mov_to_sreg pop_sreg load_far lar lsl verr verw call_far call_far_ind jmp_far jmp_far_ind ret_far iret',
+  ],
+  ['the bases are what the host runs on', 'rdfsbase rdgsbase wrfsbase wrgsbase'],
+  [
+    'virtualisation is not ours to use here',
+    'vmrun vmload vmsave stgi clgi skinit invlpga vmlaunch vmresume vmxoff vmread vmwrite vmptrld vmclear vmxon vmptrst invept invvpid',
+  ],
+  ['the area’s size and contents follow the host’s XCR0', 'xsave xrstor xsaveopt xsavec xsaves xrstors'],
+  ['it is undefined outside system management mode', 'rsm'],
+  ['whether it is allowed follows the host’s MSRs', 'monitor mwait'],
+];
+const REASONS = new Map(groups.flatMap(([reason, sems]) => sems.split(' ').map((sem) => [sem, reason] as const)));
+
+/** Why a row is left out, or undefined. */
+export const exclusionOf = (row: OpcodeRow): string | undefined => REASONS.get(row.sem);
+
+/** /proc/cpuinfo's names of features where they are not ours. */
+const HOST_NAMES: Readonly<Record<string, string>> = {
+  lzcnt: 'abm',
+  sse3: 'pni',
+  clfsh: 'clflush',
+  cet_ibt: '',
+  x64: 'lm',
+  x87: 'fpu',
+  syscall: 'syscall',
+};
+const ALWAYS = new Set(['base', 'i186', 'i486']);
+
+/** Whether the host has a row's feature; without it the bytes mean something else. */
+export function hostHas(row: OpcodeRow, features: ReadonlySet<string>): boolean {
+  if (ALWAYS.has(row.feature) || row.sem === 'nop') return true;
+  return features.has(HOST_NAMES[row.feature] ?? row.feature);
+}
+
+const INTEGER = new Set(
+  'base i186 i486 cmov popcnt bmi1 bmi2 lzcnt cx8 movbe adx x64 smap clfsh clwb clflushopt cet_ibt msr'.split(' '),
+);
+
+/** General-register instructions: everything but x87, MMX and vectors. */
+export function isInteger(row: OpcodeRow): boolean {
+  if (row.specs.some((spec) => 'VWUHPQNL'.includes(row.operands[row.specs.indexOf(spec)]?.charAt(0) ?? ''))) return false;
+  if (row.feature === 'cmov') return row.sem === 'cmovcc';
+  return INTEGER.has(row.feature) || row.sem === 'crc32' || row.sem === 'nop' || row.sem === 'movnti';
+}

@@ -1,0 +1,372 @@
+/** Random cases: an encoding, and a state in which it does something. */
+
+import { decode } from '../../src/decode/decoder.ts';
+import { encodingsOf } from '../../src/decode/encodings.ts';
+import { BASE_RIP, DecodeStatus, Insn, OperandKind, SegmentNumber } from '../../src/decode/instruction.ts';
+import type { OpcodeRow } from '../../src/decode/opcodes.ts';
+import type { FpState, OracleCase, Patch } from './case.ts';
+import { Layout, SETTABLE_FLAGS, STATUS_FLAGS } from './case.ts';
+import { Random } from './random.ts';
+
+const RSP = 4;
+const NEAR_BRANCHES = new Set(['jcc', 'jmp', 'call', 'jmpi', 'calli', 'ret']);
+const NO_ACCESS = new Set(['lea', 'nop']);
+const DATA = BigInt(Layout.data);
+const CODE = BigInt(Layout.code);
+const PAGE = 0x1000;
+
+export type GeneratorOptions = {
+  /** State for instructions that use x87, MMX or vectors; without it they run on whatever is there, and nothing of it is compared. */
+  readonly fp?: (random: Random, insn: Insn) => FpState;
+};
+
+/** The whole width of an address of `size` bytes. */
+const addressMask = (size: number): bigint => (1n << BigInt(8 * size)) - 1n;
+
+/** The inverse of an odd number modulo 2^64. */
+function inverse(odd: bigint): bigint {
+  let x = odd;
+  for (let i = 0; i < 6; i++) x = BigInt.asUintN(64, x * (2n - odd * x));
+  return x;
+}
+
+/** Index of the ModRM byte: behind prefixes, VEX or escapes, and the opcode. */
+function modrmIndex(insn: Insn, bytes: Uint8Array): number {
+  let at = 0;
+  while (isLegacyPrefix(bytes[at])) at++;
+  if (insn.vex) return at + (bytes[at] === 0xc5 ? 3 : 4);
+  if (insn.mode === 64 && (bytes[at] & 0xf0) === 0x40) at++;
+  return at + [1, 2, 3, 3][insn.map];
+}
+const isLegacyPrefix = (byte: number): boolean =>
+  [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(byte);
+
+/** Makes cases from encodings. The same seed makes the same cases. */
+export class CaseGenerator {
+  readonly random: Random;
+  readonly #options: GeneratorOptions;
+  readonly #insn = new Insn();
+  #bytes: Uint8Array = new Uint8Array();
+  #gpr = new BigUint64Array(16);
+  #codeOffset = 0;
+  #patches: Patch[] = [];
+
+  constructor(seed: number, options: GeneratorOptions = {}) {
+    this.random = new Random(seed);
+    this.#options = options;
+  }
+
+  /** An image of the data area: what cases find in memory unless they say otherwise. */
+  image(): Uint8Array {
+    return this.random.bytes(Layout.bytes);
+  }
+
+  /** One case of every encoding that `row` has in `mode`. */
+  *casesOf(row: OpcodeRow, mode: 32 | 64): Generator<OracleCase> {
+    for (const bytes of encodingsOf(row, mode, this.random.u32)) {
+      const one = this.caseOf(bytes, mode);
+      if (one) yield one;
+    }
+  }
+
+  /** A case of one instruction; undefined where processors are known to differ. `bytes` may be changed (its displacement is). */
+  caseOf(bytes: Uint8Array, mode: 32 | 64): OracleCase | undefined {
+    const insn = this.#insn;
+    if (decode(bytes, 0, bytes.length, mode, insn) !== DecodeStatus.Ok) return undefined;
+    const branch = NEAR_BRANCHES.has(insn.row.flow);
+    // Near branches with 66 in 64-bit mode: 16-bit for AMD, ignored by Intel (APM vol. 3, CALL; SDM vol. 2A, CALL).
+    if (branch && mode === 64 && insn.prefix66) return undefined;
+    const { random } = this;
+    this.#bytes = bytes;
+    this.#patches = [];
+    this.#gpr = new BigUint64Array(16);
+    for (let i = 0; i < 16; i++) this.#gpr[i] = random.value();
+    this.#codeOffset = this.#placeCode(bytes.length);
+    this.#gpr[RSP] = this.#address(random.pick([2, 4, 8, 16, 32, 64]), 8);
+    this.#prepareOperands();
+    this.#prepareSemantics();
+    if (mode === 32) for (let i = 0; i < 16; i++) this.#gpr[i] &= 0xffff_ffffn;
+    const string = insn.row.rep !== 'no';
+    let rflags =
+      random.u32() & (STATUS_FLAGS | (random.chance(string ? 40 : 10) ? 0x400 : 0) | (random.chance(5) ? SETTABLE_FLAGS : 0));
+    if (insn.row.sem === 'loope' || insn.row.sem === 'loopne') rflags = random.u32() & STATUS_FLAGS;
+    const fp = this.#options.fp?.(random, insn);
+    const one = { mode, bytes, codeOffset: this.#codeOffset, gpr: this.#gpr, rflags, patches: this.#patches, branch };
+    return fp ? { ...one, fp } : one;
+  }
+
+  /** Anywhere; across the page boundary; or, seldom, running into the page that is not mapped. */
+  #placeCode(length: number): number {
+    const { random } = this;
+    const roll = random.below(100);
+    if (roll < 8) return PAGE - 1 - random.below(length);
+    if (roll < 10 && length > 1) return Layout.bytes - 1 - random.below(length - 1);
+    return 16 + random.below(Layout.bytes - 64);
+  }
+
+  /** Where an access of `size` bytes goes: mostly inside, often at an edge, sometimes outside. */
+  #address(size: number, alignment = 1): bigint {
+    const { random } = this;
+    const roll = random.below(100);
+    let offset: number;
+    if (roll < 70) offset = random.below(Layout.bytes - size);
+    else if (roll < 80) offset = PAGE - size + random.below(2 * size);
+    else if (roll < 90) offset = Layout.bytes - size;
+    else if (roll < 94) offset = Layout.bytes - 1 - random.below(size);
+    else if (roll < 96) offset = -1 - random.below(2 * size);
+    else if (roll < 97) return random.value();
+    else if (roll < 98) return BigInt.asUintN(64, CODE + BigInt(random.below(Layout.bytes)));
+    else offset = random.below(2) * PAGE;
+    if (alignment > 1 && random.chance(80)) offset &= -alignment;
+    return BigInt.asUintN(64, DATA + BigInt(offset));
+  }
+
+  /** Puts bytes into the data area where it is mapped, unless another patch is there. */
+  #patch(address: bigint, bytes: Uint8Array): void {
+    const start = Number(BigInt.asIntN(64, address - DATA));
+    const from = Math.max(start, 0);
+    const to = Math.min(start + bytes.length, Layout.bytes);
+    if (to <= from || this.#patches.some((p) => p.offset < to && p.offset + p.bytes.length > from)) return;
+    this.#patches.push({ offset: from, bytes: bytes.slice(from - start, to - start) });
+  }
+
+  #patchValue(address: bigint, size: number, value: bigint): void {
+    const bytes = new Uint8Array(size);
+    for (let i = 0; i < size; i++) bytes[i] = Number((value >> BigInt(8 * i)) & 0xffn);
+    this.#patch(address, bytes);
+  }
+
+  /** Sets the low `size` bytes of a register. */
+  #setLow(reg: number, size: number, value: bigint): void {
+    const mask = addressMask(size);
+    this.#gpr[reg] = (this.#gpr[reg] & ~mask) | (value & mask);
+  }
+
+  #prepareOperands(): void {
+    const insn = this.#insn;
+    const { random } = this;
+    for (let n = 0; n < insn.operandCount; n++) {
+      if (insn.kind[n] !== OperandKind.Mem && insn.kind[n] !== OperandKind.Moffs) continue;
+      if (NO_ACCESS.has(insn.row.sem)) continue;
+      const size = insn.size[n] || (insn.row.sem.startsWith('fx') ? 512 : 16);
+      const address = this.#address(size, size >= 16 ? 16 : 1);
+      if (insn.kind[n] === OperandKind.Moffs) this.#aimMoffs(address);
+      else if (insn.modrm < 0 || insn.row.rep !== 'no') this.#aimImplicit(n, address);
+      else if (!this.#aim(address)) continue;
+      if (size <= 8 && random.chance(50)) this.#patchValue(address, size, random.value());
+    }
+  }
+
+  #aimMoffs(address: bigint): void {
+    const insn = this.#insn;
+    const at = this.#bytes.length - insn.addrSize;
+    for (let i = 0; i < insn.addrSize; i++) this.#bytes[at + i] = Number((address >> BigInt(8 * i)) & 0xffn);
+  }
+
+  /** String operands, XLAT and MASKMOV: the register says where. */
+  #aimImplicit(n: number, address: bigint): void {
+    const insn = this.#insn;
+    if (insn.row.sem === 'xlat') this.#setLow(3, insn.addrSize, address - (this.#gpr[0] & 0xffn));
+    else this.#setLow(insn.reg[n], insn.addrSize, address);
+  }
+
+  /** Sets base, index or displacement so that the ModRM operand is at `address`; false when it cannot. */
+  #aim(address: bigint): boolean {
+    const insn = this.#insn;
+    const { addrSize, base, index } = insn;
+    if (addrSize === 2) return false;
+    const segment = insn.mode === 64 && insn.seg === SegmentNumber.GS ? BigInt(Layout.gsBase) : 0n;
+    const target = BigInt.asUintN(64, address - segment);
+    const disp = BigInt(insn.disp);
+    if (base === BASE_RIP) return this.#setDisplacement(target - (CODE + BigInt(this.#codeOffset + insn.length)));
+    if (base < 0 && index < 0) return this.#setDisplacement(target);
+    if (base < 0) {
+      if (this.random.chance(80)) this.#setLow(index, addrSize, BigInt(this.random.u32() >>> 10));
+      return this.#setDisplacement(target - (this.#gpr[index] << BigInt(insn.scale)));
+    }
+    const rest = target - disp;
+    if (index < 0) this.#setLow(base, addrSize, rest);
+    else if (index !== base) this.#setLow(base, addrSize, rest - (this.#gpr[index] << BigInt(insn.scale)));
+    else if (insn.scale > 0) this.#setLow(base, addrSize, rest * inverse(1n + (1n << BigInt(insn.scale))));
+    else this.#setLow(base, addrSize, rest >> 1n);
+    return true;
+  }
+
+  #setDisplacement(value: bigint): boolean {
+    const insn = this.#insn;
+    const narrow = BigInt.asIntN(32, value);
+    if (insn.addrSize === 8 && narrow !== BigInt.asIntN(64, value)) return false;
+    const sib = (insn.modrm & 7) === 4 ? 1 : 0;
+    new DataView(this.#bytes.buffer, this.#bytes.byteOffset).setInt32(
+      modrmIndex(insn, this.#bytes) + 1 + sib,
+      Number(narrow),
+      true,
+    );
+    insn.disp = Number(narrow);
+    return true;
+  }
+
+  /** The address that the memory operand has now. */
+  #effective(): bigint {
+    const { addrSize, base, index, scale, disp, length, seg, mode } = this.#insn;
+    let sum = BigInt(disp);
+    if (base === BASE_RIP) sum += CODE + BigInt(this.#codeOffset + length);
+    else if (base >= 0) sum += this.#gpr[base];
+    if (index >= 0) sum += this.#gpr[index] << BigInt(scale);
+    const segment = mode === 64 && seg === SegmentNumber.GS ? BigInt(Layout.gsBase) : 0n;
+    return BigInt.asUintN(mode === 64 ? 64 : 32, (sum & addressMask(addrSize)) + segment);
+  }
+
+  /** Gives operand `n` a value, in its register or in memory. */
+  #give(n: number, value: bigint): void {
+    const insn = this.#insn;
+    if (insn.kind[n] === OperandKind.Gpr) this.#setLow(insn.reg[n], insn.size[n], value);
+    else if (insn.kind[n] === OperandKind.GprHigh) {
+      this.#gpr[insn.reg[n]] = (this.#gpr[insn.reg[n]] & ~0xff00n) | ((value & 0xffn) << 8n);
+    } else if (insn.kind[n] === OperandKind.Mem) {
+      const address = this.#effective();
+      this.#patches = [];
+      this.#patchValue(address, insn.size[n], value);
+    }
+  }
+
+  /** Where a branch may go: near, anywhere, and where nothing can be. */
+  #target(): bigint {
+    const { random } = this;
+    const roll = random.below(10);
+    if (roll < 6) return CODE + BigInt(random.below(Layout.bytes));
+    if (roll < 8) return BigInt(random.u32());
+    return random.value();
+  }
+
+  #prepareSemantics(): void {
+    const insn = this.#insn;
+    const { random } = this;
+    const gpr = this.#gpr;
+    const { sem } = insn.row;
+    if (insn.row.rep !== 'no') this.#prepareString();
+    switch (sem) {
+      case 'div':
+      case 'idiv':
+        this.#prepareDivision(sem === 'idiv');
+        break;
+      case 'cmpxchg':
+        if (random.chance(50)) this.#give(0, gpr[0]);
+        break;
+      case 'cmpxchg8b': {
+        const half = insn.size[0] / 2;
+        if (random.chance(50)) this.#give(0, (gpr[0] & addressMask(half)) | ((gpr[2] & addressMask(half)) << BigInt(8 * half)));
+        break;
+      }
+      case 'loop':
+      case 'loope':
+      case 'loopne':
+      case 'jcxz':
+        if (random.chance(70)) this.#setLow(1, insn.addrSize, BigInt(random.below(3)));
+        break;
+      case 'bt':
+      case 'bts':
+      case 'btr':
+      case 'btc':
+        // A register gives a bit offset, and so an address: near the operand, mostly.
+        if (
+          insn.kind[1] === OperandKind.Gpr &&
+          insn.kind[0] === OperandKind.Mem &&
+          insn.reg[1] !== insn.base &&
+          insn.reg[1] !== insn.index &&
+          random.chance(90)
+        )
+          this.#setLow(insn.reg[1], insn.size[1], BigInt(random.below(8192) - 4096));
+        break;
+      case 'popf':
+        this.#stackInside(8);
+        // TF, NT and AC would outlive the instruction and disturb the harness.
+        this.#patchValue(gpr[RSP], 8, random.u64() & ~0x4_4100n);
+        break;
+      case 'ret':
+        this.#patchValue(gpr[RSP], 8, this.#target());
+        break;
+      case 'call_ind':
+      case 'jmp_ind':
+        this.#give(0, this.#target());
+        break;
+      case 'enter':
+        // Frames of up to 64 KiB would always leave the area.
+        if (random.chance(80)) this.#bytes[this.#bytes.length - 2] &= 3;
+        if (random.chance(95)) gpr[5] = this.#address(8, 8);
+        break;
+      case 'leave':
+        if (random.chance(95)) gpr[5] = this.#address(8, 8);
+        break;
+      case 'bound': {
+        const bits = 8 * (insn.size[1] / 2);
+        const low = BigInt.asIntN(bits, random.value());
+        const high = BigInt.asIntN(bits, low + BigInt(random.u32() >>> 1));
+        if (random.chance(80)) this.#give(1, BigInt.asUintN(bits, low) | (BigInt.asUintN(bits, high) << BigInt(bits)));
+        if (random.chance(60)) this.#give(0, BigInt.asUintN(bits, low + BigInt(random.u32() >>> 2)));
+        break;
+      }
+      case 'shl':
+      case 'shr':
+      case 'sar':
+      case 'rol':
+      case 'ror':
+      case 'rcl':
+      case 'rcr':
+      case 'shld':
+      case 'shrd':
+        if (insn.base !== 1 && insn.index !== 1 && random.chance(50)) this.#setLow(1, 1, BigInt(random.below(70)));
+        break;
+      default:
+    }
+  }
+
+  /** Keeps the stack where reading it is harmless: in the data area or where nothing is. */
+  #stackInside(size: number): void {
+    const { random } = this;
+    this.#gpr[RSP] = DATA + BigInt(random.chance(90) ? random.below(Layout.bytes - size) : Layout.bytes - random.below(size));
+  }
+
+  /** A dividend whose quotient mostly fits: its high half is small, or the sign of the low half. */
+  #prepareDivision(signed: boolean): void {
+    const { random } = this;
+    const insn = this.#insn;
+    const size = insn.size[0];
+    const bits = 8 * size;
+    const divisor = random.chance(10) ? random.value() : random.value() || 1n;
+    const usesDividend = insn.base === 0 || insn.base === 2 || insn.index === 0 || insn.index === 2;
+    if (random.chance(80)) this.#give(0, divisor);
+    if (usesDividend || random.chance(25)) return;
+    const cut = BigInt.asUintN(bits, divisor);
+    const small = cut > 1n ? random.u64() % cut : 0n;
+    const low = random.value();
+    const negative = signed && random.chance(50);
+    const high = random.chance(50) ? (negative ? -1n : 0n) : signed ? (negative ? -small / 2n : small / 2n) : small;
+    if (size === 1) this.#setLow(0, 2, BigInt.asUintN(8, low) | (BigInt.asUintN(8, high) << 8n));
+    else {
+      this.#setLow(0, size, low);
+      this.#setLow(2, size, high);
+    }
+  }
+
+  /** Counts, and now and then equal stretches for CMPS and SCAS to run along. */
+  #prepareString(): void {
+    const { random } = this;
+    const insn = this.#insn;
+    const roll = random.below(100);
+    if (insn.rep !== 0 && roll < 97) {
+      this.#setLow(1, insn.addrSize, BigInt(roll < 80 ? random.below(20) : random.below(1500)));
+    }
+    if (insn.row.rep !== 'repcc' || random.chance(30)) return;
+    const length = 8 * (1 + random.below(6));
+    const same = new Uint8Array(length).fill(random.u32());
+    const other = same.slice();
+    if (random.chance(70)) other[random.below(length)] ^= 1 << random.below(8);
+    const source = this.#gpr[6] & addressMask(insn.addrSize);
+    const target = this.#gpr[7] & addressMask(insn.addrSize);
+    this.#patches = [];
+    this.#patch(source, same);
+    this.#patch(target, other);
+    if (insn.row.sem === 'scas') this.#gpr[0] = BigInt(same[0]) * 0x0101_0101_0101_0101n;
+  }
+}
