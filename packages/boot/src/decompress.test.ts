@@ -36,7 +36,7 @@ function sample(size: number): Uint8Array {
   return out;
 }
 
-const data = sample(300_000);
+const data = sample(100_000);
 const formats: readonly { name: string; pack: () => Uint8Array | undefined }[] = [
   { name: 'gzip', pack: () => new Uint8Array(gzipSync(data)) },
   { name: 'lz4', pack: () => withSize(lz4Literals(data), data.length) },
@@ -45,7 +45,7 @@ const formats: readonly { name: string; pack: () => Uint8Array | undefined }[] =
     { name: 'xz', command: 'xz', args: ['--check=crc64', '-0', '-c'] },
     { name: 'lzma', command: 'xz', args: ['--format=lzma', '-c'] },
     { name: 'lz4', command: 'lz4', args: ['-l', '-9', '-c'] },
-    { name: 'zstd', command: 'zstd', args: ['-22', '--ultra', '-c'] },
+    { name: 'zstd', command: 'zstd', args: ['-12', '-c'] },
   ].map(({ name, command, args }) => ({
     name,
     pack: () => {

@@ -1,4 +1,4 @@
-import { HDR, isBzImage, parseSetupHeader, type SetupHeader } from './bzimage.ts';
+import { HDR, isBzImage, parseSetupHeader, type SetupHeader, XLF_KERNEL_64 } from './bzimage.ts';
 import { decompressPayload } from './decompress.ts';
 import { type ElfImage, isElf, parseElf } from './elf.ts';
 import { BootError } from './errors.ts';
@@ -23,6 +23,17 @@ export async function openKernel(bytes: Uint8Array): Promise<KernelImage> {
   const start = header.setupBytes + header.payloadOffset;
   const elfBytes = await decompressPayload(bytes.subarray(start, start + header.payloadLength));
   return { header, elfBytes, elf: parseElf(elfBytes, "the kernel's payload") };
+}
+
+/**
+ * Checks a kernel file's headers without unpacking it.
+ * @returns 64 when the kernel needs a processor with long mode, else 32
+ * @throws BootError when it is not a kernel, truncated or damaged as far as headers show
+ */
+export function kernelWidth(bytes: Uint8Array): 32 | 64 {
+  if (isElf(bytes)) return parseElf(bytes).width;
+  if (!isBzImage(bytes)) throw notAKernel(bytes);
+  return (parseSetupHeader(bytes).xloadflags & XLF_KERNEL_64) === 0 ? 32 : 64;
 }
 
 function notAKernel(bytes: Uint8Array): BootError {

@@ -14,5 +14,5 @@ export {
 export { type ElfImage, type ElfSegment, parseElf } from './elf.ts';
 export type { EntryState, SegmentState } from './entry.ts';
 export { BootError, type BootErrorCode } from './errors.ts';
-export { expandKernel, type KernelImage, openKernel } from './image.ts';
+export { expandKernel, type KernelImage, kernelWidth, openKernel } from './image.ts';
 export { type EntryProtocol, type LinuxBootConfig, type LinuxBootPlan, type LoadSegment, loadLinux } from './load-linux.ts';

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { E820_ACPI } from './e820.ts';
 import { BootError } from './errors.ts';
-import { expandKernel, openKernel } from './image.ts';
+import { expandKernel, kernelWidth, openKernel } from './image.ts';
 import { type LinuxBootConfig, type LinuxBootPlan, loadLinux } from './load-linux.ts';
 import { makeBzImage, makeElf } from './testing/images.ts';
 
@@ -242,6 +242,17 @@ describe('bad input has a code and one clear line', () => {
   });
 });
 
+describe('kernelWidth', () => {
+  it('tells 64- from 32-bit kernels without unpacking them', () => {
+    expect(kernelWidth(bzImage)).toBe(64);
+    expect(kernelWidth(makeBzImage(new Uint8Array(64), { xloadflags: 0 }))).toBe(32);
+    expect(kernelWidth(makeElf({ width: 32 }))).toBe(32);
+    expect(kernelWidth(elf)).toBe(64);
+    expect(() => kernelWidth(bzImage.subarray(0, bzImage.length - 40))).toThrow(/truncated/);
+    expect(() => kernelWidth(new Uint8Array(3))).toThrow(BootError);
+  });
+});
+
 describe('hostile images', () => {
   const check = async (kernel: Uint8Array): Promise<void> => {
     try {
@@ -275,6 +286,11 @@ describe('hostile images', () => {
           // Headers are where the meaning is: most mutations go there.
           const start = (offset & 1) === 0 ? offset % Math.min(kernel.length, 256) : 0x1f0 + (offset % 0xa0);
           kernel.fill(value, start, start + count);
+        }
+        try {
+          kernelWidth(kernel);
+        } catch (error) {
+          expect(error).toBeInstanceOf(BootError);
         }
         return check(kernel);
       }),

@@ -1,0 +1,161 @@
+import { Command, CommanderError, Option } from 'commander';
+import { oneLine, RunnerError } from './errors.ts';
+import {
+  type DebianArch,
+  type GuestFile,
+  parseDebian,
+  parseFile,
+  parseSerial,
+  parseSize,
+  parseTimeout,
+  type RunOptions,
+  type SerialTarget,
+} from './options.ts';
+
+/** What the command line asks for. */
+export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'text'; readonly text: string };
+
+const DEFAULT_MEMORY = '512M';
+export const DEFAULT_CPU = 'max';
+
+const EXAMPLES = `
+Examples:
+  $ tsvisor run
+      Debian's cloud kernel and a busybox shell. The first start fetches both with the host's apt-get (no root needed,
+      nothing is installed) and keeps them in \${XDG_CACHE_HOME:-~/.cache}/tsvisor.
+  $ tsvisor run --exec 'uname -a; cat /proc/cpuinfo'
+      Runs one command in the guest, prints its output alone, exits with its status.
+  $ tsvisor run --debian i386 --memory 256M
+      The same with Debian's 32-bit kernel.
+  $ tsvisor run --kernel bzImage --initrd initrd.img --append 'root=/dev/ram0 debug'
+      A kernel of your own. bzImage and vmlinux are both taken.
+  $ tsvisor run --file ./a.out:/bin/a.out --exec 'a.out; dmesg | tail'
+      Takes a program along.
+  $ tsvisor run --exec 'poweroff -f' --serial file:console.log --timeout 60 --stats
+
+Console keys:
+  Ctrl-A x  leave        Ctrl-A h  help        Ctrl-A Ctrl-A  send one Ctrl-A
+
+Exit status:
+  0    the guest powered off (or was left with Ctrl-A x)
+  N    with --exec: the command's own status
+  2    something given is not usable; one line on stderr says what
+  124  --timeout was reached
+  125  the guest died: triple fault, or the machine could not go on
+  128+N  ended by signal N
+`;
+
+type RawOptions = {
+  kernel?: string;
+  initrd?: string;
+  append: string;
+  memory: number;
+  cpu: string;
+  debian?: DebianArch;
+  exec?: string;
+  file: GuestFile[];
+  serial?: SerialTarget;
+  timeout?: number;
+  stats: boolean;
+};
+
+/**
+ * Reads the command line.
+ * @throws RunnerError RUNNER_USAGE
+ */
+export function parseCommandLine(argv: readonly string[]): Request {
+  let request: Request | undefined;
+  let text = '';
+  const program = new Command('tsvisor')
+    .description('A virtual machine monitor in TypeScript: boots unmodified x86 kernels.')
+    .exitOverride()
+    .configureOutput({ writeOut: (s) => (text += s), writeErr: () => undefined })
+    .helpCommand(false)
+    .addHelpText('after', "\nRun 'tsvisor run --help' for options and examples.")
+    .allowExcessArguments(false);
+  runCommand(program).action((raw: RawOptions) => {
+    request = { kind: 'run', options: toRunOptions(raw) };
+  });
+  try {
+    if (argv.length === 0)
+      return { kind: 'text', text: program.helpInformation() + "\nRun 'tsvisor run --help' for options and examples.\n" };
+    program.parse(argv, { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    if (error.exitCode === 0) return { kind: 'text', text };
+    throw new RunnerError('RUNNER_USAGE', usageMessage(error), { cause: error });
+  }
+  return request ?? { kind: 'text', text };
+}
+
+function runCommand(program: Command): Command {
+  return program
+    .command('run')
+    .summary('boot a kernel to a shell, or run one command in it')
+    .description('Boots a Linux kernel in a virtual machine, with its serial console on this terminal.')
+    .helpOption('-h, --help', 'show this help')
+    .option('-k, --kernel <file>', "bzImage or vmlinux to boot (default: Debian's kernel, fetched once with apt-get)")
+    .option('-i, --initrd <file>', "initramfs, or 'none' (default: a busybox shell, built here)")
+    .option(
+      '-a, --append <text>',
+      'added to the kernel command line (which is console=ttyS0; with --exec also quiet panic=-1)',
+      '',
+    )
+    .addOption(
+      new Option('-m, --memory <size>', 'guest RAM: 512M, 1G; a plain number is MiB')
+        .argParser(parseSize)
+        .default(parseSize(DEFAULT_MEMORY), DEFAULT_MEMORY),
+    )
+    .option('-c, --cpu <model>', 'processor model', DEFAULT_CPU)
+    .addOption(
+      new Option('--debian <arch>', "which of Debian's kernels and busyboxes: amd64 or i386 (default: amd64)").argParser(
+        parseDebian,
+      ),
+    )
+    .option(
+      '-e, --exec <command>',
+      'run a shell command in the guest, print its output (stdout and stderr in one), exit with its status',
+    )
+    .addOption(
+      new Option('-f, --file <host[:guest]>', 'copy a file or folder into the initramfs; may be repeated')
+        .argParser((value, previous: GuestFile[]) => [...previous, parseFile(value)])
+        .default([], 'none'),
+    )
+    .addOption(
+      new Option('-s, --serial <target>', 'the console: stdio, null or file:PATH (default: stdio; with --exec null)').argParser(
+        parseSerial,
+      ),
+    )
+    .addOption(new Option('-t, --timeout <seconds>', 'end the guest after this time, status 124').argParser(parseTimeout))
+    .option('--stats', 'print counters and times to stderr at the end', false)
+    .addHelpText('after', EXAMPLES)
+    .allowExcessArguments(false)
+    .exitOverride();
+}
+
+function toRunOptions(raw: RawOptions): RunOptions {
+  if (raw.exec !== undefined && raw.exec.trim() === '') throw new RunnerError('RUNNER_USAGE', '--exec needs a command');
+  if (raw.exec !== undefined && raw.initrd === 'none')
+    throw new RunnerError('RUNNER_USAGE', '--exec needs an initramfs, --initrd none leaves it out');
+  if (raw.exec?.includes('\0')) throw new RunnerError('RUNNER_USAGE', '--exec holds a NUL character');
+  return {
+    append: raw.append,
+    memoryBytes: raw.memory,
+    cpu: raw.cpu,
+    files: raw.file,
+    serial: raw.serial ?? { kind: raw.exec === undefined ? 'stdio' : 'null' },
+    stats: raw.stats,
+    ...(raw.kernel === undefined ? {} : { kernel: raw.kernel }),
+    ...(raw.initrd === undefined ? {} : { initrd: raw.initrd }),
+    ...(raw.debian === undefined ? {} : { debian: raw.debian }),
+    ...(raw.exec === undefined ? {} : { exec: raw.exec }),
+    ...(raw.timeout === undefined ? {} : { timeoutMs: raw.timeout }),
+  };
+}
+
+/** "error: unknown option '--foo'\n(Did you mean --bar?)" → "unknown option '--foo' (did you mean --bar?)". */
+function usageMessage(error: CommanderError): string {
+  const [first, ...more] = error.message.split('\n');
+  const hint = more.find((line) => line.startsWith('(Did you mean'));
+  return oneLine(first.replace(/^error: /, '')) + (hint === undefined ? '' : ` ${hint.replace('Did', 'did')}`);
+}

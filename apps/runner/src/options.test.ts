@@ -1,0 +1,135 @@
+import { describe, expect, it } from 'vitest';
+import { parseCommandLine } from './cli.ts';
+import { RunnerError } from './errors.ts';
+import { parseFile, parseSerial, parseSize, parseTimeout, type RunOptions } from './options.ts';
+
+describe('option values', () => {
+  it('sizes: K, M, G; a plain number is MiB; whole pages', () => {
+    expect(parseSize('512M')).toBe(512 * 2 ** 20);
+    expect(parseSize('1g')).toBe(2 ** 30);
+    expect(parseSize('1.5GiB')).toBe(1.5 * 2 ** 30);
+    expect(parseSize('256')).toBe(256 * 2 ** 20);
+    expect(parseSize('10000K')).toBe(10000 * 1024);
+    expect(parseSize('1.0001M') % 4096).toBe(0);
+    for (const bad of ['', 'abc', '-5', '0', '1T', '1K', '12MM', 'NaN', '1e9'])
+      expect(() => parseSize(bad), bad).toThrow(/is not a size/);
+  });
+
+  it('timeouts in seconds', () => {
+    expect(parseTimeout('1.5')).toBe(1500);
+    expect(parseTimeout('30s')).toBe(30000);
+    for (const bad of ['0', '-1', 'x', '', '1e99', '99999999999']) expect(() => parseTimeout(bad), bad).toThrow(RunnerError);
+  });
+
+  it('serial targets', () => {
+    expect(parseSerial('file:a:b')).toEqual({ kind: 'file', path: 'a:b' });
+    expect(parseSerial('null')).toEqual({ kind: 'null' });
+    for (const bad of ['', 'file:', 'tcp:1', 'STDIO']) expect(() => parseSerial(bad), bad).toThrow(RunnerError);
+  });
+
+  it('files: HOST, HOST:GUEST, HOST:FOLDER/', () => {
+    expect(parseFile('/tmp/a.out')).toEqual({ host: '/tmp/a.out', guest: 'a.out' });
+    expect(parseFile('dir/:/usr/share/x')).toEqual({ host: 'dir/', guest: 'usr/share/x' });
+    expect(parseFile('./a.out:/bin/')).toEqual({ host: './a.out', guest: 'bin/a.out' });
+    for (const bad of ['', ':x', 'a:', 'a:../x', '..', 'a:/']) {
+      if (bad === 'a:/') expect(parseFile(bad).guest).toBe('a');
+      else expect(() => parseFile(bad), bad).toThrow(RunnerError);
+    }
+  });
+});
+
+describe('the command line', () => {
+  const options = (...argv: string[]): RunOptions => {
+    const request = parseCommandLine(['run', ...argv]);
+    if (request.kind !== 'run') throw new Error('not a run');
+    return request.options;
+  };
+  const text = (...argv: string[]): string => {
+    const request = parseCommandLine(argv);
+    if (request.kind !== 'text') throw new Error('not a text');
+    return request.text;
+  };
+
+  it('has defaults for everything', () => {
+    expect(options()).toEqual({
+      append: '',
+      memoryBytes: 512 * 2 ** 20,
+      cpu: 'max',
+      files: [],
+      serial: { kind: 'stdio' },
+      stats: false,
+    });
+  });
+
+  it('takes every option', () => {
+    const all = options(
+      ...['--kernel', 'k', '--initrd', 'i', '--append', 'debug x=1', '--memory', '1G', '--cpu', 'qemu64', '--debian', 'i386'],
+      ...['--exec', 'ls -l', '--file', 'a', '--file', 'b:c', '--serial', 'file:log', '--timeout', '9', '--stats'],
+    );
+    expect(all).toEqual({
+      kernel: 'k',
+      initrd: 'i',
+      append: 'debug x=1',
+      memoryBytes: 2 ** 30,
+      cpu: 'qemu64',
+      debian: 'i386',
+      exec: 'ls -l',
+      files: [
+        { host: 'a', guest: 'a' },
+        { host: 'b', guest: 'c' },
+      ],
+      serial: { kind: 'file', path: 'log' },
+      timeoutMs: 9000,
+      stats: true,
+    });
+  });
+
+  it('keeps the console away from the output of --exec', () => {
+    expect(options('--exec', 'ls').serial).toEqual({ kind: 'null' });
+  });
+
+  it('says in one line what it does not understand', () => {
+    const cases: [string[], RegExp][] = [
+      [['run', '--bogus'], /^unknown option '--bogus'/],
+      [['run', '--memry', '5'], /did you mean --memory\?/],
+      [['bogus'], /^unknown command 'bogus'/],
+      [['run', 'extra'], /too many arguments/],
+      [['run', '--exec'], /argument missing/],
+      [['run', '--exec', ' '], /needs a command/],
+      [['run', '--exec', 'ls', '--initrd', 'none'], /needs an initramfs/],
+    ];
+    for (const [argv, message] of cases) {
+      try {
+        parseCommandLine(argv);
+        expect.unreachable(argv.join(' '));
+      } catch (error) {
+        expect(error).toBeInstanceOf(RunnerError);
+        expect((error as RunnerError).message).toMatch(message);
+        expect((error as RunnerError).message).not.toContain('\n');
+      }
+    }
+  });
+
+  it('explains itself: every option, examples, keys and statuses', () => {
+    const help = text('run', '--help');
+    for (const part of [
+      '--kernel',
+      '--initrd',
+      '--append',
+      '--memory',
+      '--cpu',
+      '--debian',
+      '--exec',
+      '--serial',
+      '--timeout',
+      '--stats',
+      'Examples:',
+      'Ctrl-A x',
+      '124',
+      '125',
+    ])
+      expect(help).toContain(part);
+    expect(text()).toContain('tsvisor run --help');
+    expect(text('--help')).toContain('run [options]');
+  });
+});

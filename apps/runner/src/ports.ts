@@ -1,0 +1,38 @@
+/** Takes what a guest's UART transmits. Calls come one after the other; the bytes belong to the callee only during the call. */
+export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
+
+export type MachineConfig = {
+  /** RAM, bytes. */
+  readonly memoryBytes: number;
+  readonly cpuModel: string;
+  /** bzImage or ELF vmlinux; not modified. */
+  readonly kernel: Uint8Array;
+  readonly initrd?: Uint8Array;
+  readonly cmdline: string;
+  /** What the guest sends through ttyS0 and, if there is one, ttyS1. */
+  readonly serial: readonly [SerialSink, SerialSink?];
+};
+
+/**
+ * How a run of a guest ended. `error`: the machine could not go on; `message` says why.
+ */
+export type GuestExit = {
+  readonly reason: 'poweroff' | 'reset' | 'triple-fault' | 'stopped' | 'error';
+  readonly message?: string;
+};
+
+export type GuestMachine = {
+  /** Runs until the guest ends or `stop` is called, yielding to the event loop between slices. */
+  readonly start: () => Promise<GuestExit>;
+  /** Queues bytes for a UART's receiver; nothing is lost while the guest is slow to read. */
+  readonly sendSerial: (port: 0 | 1, bytes: Uint8Array) => void;
+  /** Makes `start` resolve with `stopped`, soon. */
+  readonly stop: () => void;
+  readonly stats: () => Record<string, number | string>;
+  readonly dispose: () => void;
+};
+
+/**
+ * Makes machines. An error with a `code` that `create` rejects with is about the user's input: its message is one line for a person.
+ */
+export type MachineFactory = { readonly create: (config: MachineConfig) => Promise<GuestMachine> };
