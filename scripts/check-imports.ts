@@ -91,6 +91,10 @@ function checkPackage(
         report(`'${specifier}' leaves the package`);
       continue;
     }
+    if (specifier.startsWith('/')) {
+      report(`'${specifier}' leaves the package`);
+      continue;
+    }
     if (isBuiltin(specifier)) {
       if (!specifier.startsWith('node:')) report(`write 'node:${specifier}'`);
       const allowed = nodeOnly.some((folder) => pkg.folder === folder || pkg.folder.startsWith(`${folder}/`));
