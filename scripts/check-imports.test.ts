@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -105,5 +105,14 @@ describe('the check of project references', () => {
       'packages/boot/tsconfig.json: references must be [../state-layout] (npm run check:imports -- --fix)',
       'tsconfig.json: references must be [packages/boot, packages/state-layout] (npm run check:imports -- --fix)',
     ]);
+  });
+
+  it('writes them when it is asked to, and is content afterwards', () => {
+    put('tsconfig.json', { files: [] });
+    putPackage('packages/boot', [], '');
+    put('packages/boot/tsconfig.json', {});
+    expect(checkReferences(workspacePackages(base), true, base)).toEqual([]);
+    expect(checkReferences(workspacePackages(base), false, base)).toEqual([]);
+    expect(readFileSync(join(base, 'tsconfig.json'), 'utf8')).toContain('{ "path": "packages/boot" }');
   });
 });

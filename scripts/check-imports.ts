@@ -8,7 +8,6 @@
  *
  * `--fix` writes the project references.
  */
-import { execFileSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync, writeFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { dirname, join, relative, resolve, sep } from 'node:path';
@@ -171,12 +170,15 @@ export function checkReferences(packages: readonly WorkspacePackage[], fix: bool
     if ([...present].sort().join() === [...wanted].sort().join()) return moved;
     if (!fix)
       return [...moved, `${name}: references must be [${[...wanted].sort().join(', ')}] (npm run check:imports -- --fix)`];
-    writeFileSync(file, `${JSON.stringify({ ...config, references: [...wanted].sort().map((path) => ({ path })) }, null, 2)}\n`);
-    execFileSync(join(root, 'node_modules', '.bin', 'biome'), ['format', '--write', file], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
+    writeFileSync(file, withReferences(config, [...wanted].sort()));
     return moved;
   });
+}
+
+/** The file as a person would write it: one line per reference. */
+function withReferences(config: object, paths: readonly string[]): string {
+  const text = JSON.stringify({ ...config, references: paths.map((path) => ({ path })) }, null, 2);
+  return `${text.replace(/\{\s+("path": "[^"]*")\s+\}/g, '{ $1 }')}\n`;
 }
 
 if (import.meta.main) {
