@@ -48,7 +48,7 @@ Exit status:
 type RawOptions = {
   kernel?: string;
   initrd?: string;
-  append: string;
+  append?: string;
   memory: number;
   cpu: string;
   debian?: DebianArch;
@@ -56,7 +56,7 @@ type RawOptions = {
   file: GuestFile[];
   serial?: SerialTarget;
   timeout?: number;
-  stats: boolean;
+  stats?: boolean;
 };
 
 /**
@@ -96,11 +96,7 @@ function runCommand(program: Command): Command {
     .helpOption('-h, --help', 'show this help')
     .option('-k, --kernel <file>', "bzImage or vmlinux to boot (default: Debian's kernel, fetched once with apt-get)")
     .option('-i, --initrd <file>', "initramfs, or 'none' (default: a busybox shell, built here)")
-    .option(
-      '-a, --append <text>',
-      'added to the kernel command line (which is console=ttyS0; with --exec also quiet panic=-1)',
-      '',
-    )
+    .option('-a, --append <text>', 'added to the kernel command line (which is console=ttyS0; with --exec also quiet panic=-1)')
     .addOption(
       new Option('-m, --memory <size>', 'guest RAM: 512M, 1G; a plain number is MiB')
         .argParser(parseSize)
@@ -127,7 +123,7 @@ function runCommand(program: Command): Command {
       ),
     )
     .addOption(new Option('-t, --timeout <seconds>', 'end the guest after this time, status 124').argParser(parseTimeout))
-    .option('--stats', 'print counters and times to stderr at the end', false)
+    .option('--stats', 'print counters and times to stderr at the end')
     .addHelpText('after', EXAMPLES)
     .allowExcessArguments(false)
     .exitOverride();
@@ -139,12 +135,12 @@ function toRunOptions(raw: RawOptions): RunOptions {
     throw new RunnerError('RUNNER_USAGE', '--exec needs an initramfs, --initrd none leaves it out');
   if (raw.exec?.includes('\0')) throw new RunnerError('RUNNER_USAGE', '--exec holds a NUL character');
   return {
-    append: raw.append,
+    append: raw.append ?? '',
     memoryBytes: raw.memory,
     cpu: raw.cpu,
     files: raw.file,
     serial: raw.serial ?? { kind: raw.exec === undefined ? 'stdio' : 'null' },
-    stats: raw.stats,
+    stats: raw.stats ?? false,
     ...(raw.kernel === undefined ? {} : { kernel: raw.kernel }),
     ...(raw.initrd === undefined ? {} : { initrd: raw.initrd }),
     ...(raw.debian === undefined ? {} : { debian: raw.debian }),
