@@ -38,6 +38,10 @@ export const test64 = (f: FunctionBuilder, value: I64, bits: number): I32 => f.i
 
 /** Boolean not. */
 export const not = (f: FunctionBuilder, value: I32): I32 => f.i32.eqz(value);
+
+/** Pushes a value again each time it is called. */
+export type I32Get = () => I32;
+
 /** Emits `body(pointer)` for pointers from `from` to below `end`, `step` bytes apart. */
 export function forPointers(f: FunctionBuilder, from: I32, end: I32, step: number, body: (pointer: I32Get) => void): void {
   const pointer = f.local('i32');
@@ -54,6 +58,3 @@ export function forPointers(f: FunctionBuilder, from: I32, end: I32, step: numbe
     });
   });
 }
-
-/** Pushes a value again each time it is called. */
-export type I32Get = () => I32;
