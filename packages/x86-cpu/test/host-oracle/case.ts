@@ -15,6 +15,38 @@ export const Layout = {
 /** Selectors as Linux gives them to a process: DS and ES are 2B too, FS and GS null. */
 export const Selectors = { code64: 0x33, code32: 0x23, data: 0x2b } as const;
 
+/**
+ * Segments that are not flat, in the local descriptor table: entry n has selector 8n + 7. Data segments cover the data area, or less, code
+ * segments the code area; entry 0 stands for Linux's flat segments.
+ */
+export type Descriptor = {
+  readonly base: number;
+  /** In bytes, or in pages less one. */
+  readonly limit: number;
+  readonly pages?: boolean;
+  /** The D/B bit. */
+  readonly wide: boolean;
+  readonly type: 'data' | 'down' | 'code';
+  /** Data: not writable. */
+  readonly readOnly?: boolean;
+};
+export const DESCRIPTORS: readonly (Descriptor | undefined)[] = [
+  undefined,
+  { base: Layout.code, limit: Layout.bytes - 1, wide: false, type: 'code' },
+  { base: Layout.code, limit: Layout.bytes - 1, wide: true, type: 'code' },
+  { base: Layout.data, limit: Layout.bytes - 1, wide: false, type: 'data' },
+  { base: Layout.data - 0x40, limit: 0xf_ffff, pages: true, wide: true, type: 'data' },
+  { base: Layout.data, limit: 0x7ff, wide: false, type: 'down' },
+  { base: Layout.data, limit: 0x7ff, wide: true, type: 'down' },
+  { base: Layout.data, limit: Layout.bytes - 1, wide: true, type: 'data', readOnly: true },
+  { base: Layout.data, limit: 0x17ff, wide: true, type: 'data' },
+  { base: Layout.data, limit: 1, pages: true, wide: false, type: 'data' },
+];
+/** Entries for CS, SS, DS and ES. CS decides the mode of the case. */
+export type Segments = { readonly cs: number; readonly ss: number; readonly ds: number; readonly es: number };
+/** Bits 16–31 of ESP in a case with a 16-bit stack segment, which the harness cannot choose. */
+export const NARROW_STACK_HIGH = 0x3a5c_0000;
+
 /** RFLAGS bits that a case may set. */
 export const SETTABLE_FLAGS = 0x20_0cd5;
 /** CF, PF, AF, ZF, SF, OF. */
@@ -32,7 +64,7 @@ export type FpState = {
 export type Patch = { readonly offset: number; readonly bytes: Uint8Array };
 
 export type OracleCase = {
-  readonly mode: 32 | 64;
+  readonly mode: 16 | 32 | 64;
   /** Exactly one instruction, unless it is meant to be cut off by the end of the code area. */
   readonly bytes: Uint8Array;
   /** Of the instruction in the code area. Elsewhere the area is full of INT3. */
@@ -44,6 +76,8 @@ export type OracleCase = {
   /** What the data area has that the batch's image has not. May not overlap each other. */
   readonly patches: readonly Patch[];
   readonly fp?: FpState;
+  /** Without it the segments are flat, and bases 0. With it RIP counts from the code area's start. */
+  readonly segments?: Segments;
   /** The instruction is a branch: its end is seen by single-stepping. */
   readonly branch: boolean;
 };

@@ -127,19 +127,20 @@ export function compareFp(_one: OracleCase, expected: Uint8Array, got: Uint8Arra
 }
 
 /** Disassembles for the report; a test gives iced-x86. */
-export type Disassembler = (bytes: Uint8Array, mode: 32 | 64, rip: bigint) => string;
+export type Disassembler = (bytes: Uint8Array, mode: 16 | 32 | 64, rip: bigint) => string;
 
 /** A report to read: the instruction, the state before it, and what differs. */
 export function report(one: OracleCase, lines: readonly string[], disassemble?: Disassembler): string {
-  const rip = BigInt(Layout.code + one.codeOffset);
+  const rip = BigInt((one.segments ? 0 : Layout.code) + one.codeOffset);
   const text = disassemble?.(one.bytes, one.mode, rip) ?? '';
   const complete = decode(one.bytes, 0, one.bytes.length, one.mode, insn) === DecodeStatus.Ok;
   const registers = one.mode === 64 ? 16 : 8;
   const state = Array.from({ length: registers }, (_, i) => `${NAMES64[i]}=${hex(one.gpr[i])}`).join(' ');
+  const segments = one.segments ? ` segments ${JSON.stringify(one.segments)}` : '';
   const patches = one.patches.map((p) => `${hex(Layout.data + p.offset)}: ${Buffer.from(p.bytes).toString('hex')}`).join(', ');
   return [
     `${Buffer.from(one.bytes).toString('hex')} ${text} [${complete ? insn.row.sem : '?'}] ${one.mode}-bit at ${hex(rip)}`,
-    `  before: ${state} flags ${flagNames(one.rflags)}${patches ? `; memory ${patches}` : ''}`,
+    `  before: ${state} flags ${flagNames(one.rflags)}${segments}${patches ? `; memory ${patches}` : ''}`,
     ...lines.map((line) => `  ${line}`),
   ].join('\n');
 }

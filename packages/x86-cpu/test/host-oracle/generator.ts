@@ -4,8 +4,8 @@ import { decode } from '../../src/decode/decoder.ts';
 import { encodingsOf } from '../../src/decode/encodings.ts';
 import { BASE_RIP, DecodeStatus, Insn, OperandKind, SegmentNumber } from '../../src/decode/instruction.ts';
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
-import type { FpState, OracleCase, Patch } from './case.ts';
-import { Layout, SETTABLE_FLAGS, STATUS_FLAGS } from './case.ts';
+import type { FpState, OracleCase, Patch, Segments } from './case.ts';
+import { DESCRIPTORS, Layout, NARROW_STACK_HIGH, SETTABLE_FLAGS, STATUS_FLAGS } from './case.ts';
 import { Random } from './random.ts';
 
 const RSP = 4;
@@ -50,6 +50,7 @@ export class CaseGenerator {
   #gpr = new BigUint64Array(16);
   #codeOffset = 0;
   #patches: Patch[] = [];
+  #segments: Segments | undefined;
 
   constructor(seed: number, options: GeneratorOptions = {}) {
     this.random = new Random(seed);
@@ -62,15 +63,15 @@ export class CaseGenerator {
   }
 
   /** One case of every encoding that `row` has in `mode`. */
-  *casesOf(row: OpcodeRow, mode: 32 | 64): Generator<OracleCase> {
+  *casesOf(row: OpcodeRow, mode: 16 | 32 | 64, segmented = mode === 16): Generator<OracleCase> {
     for (const bytes of encodingsOf(row, mode, this.random.u32)) {
-      const one = this.caseOf(bytes, mode);
+      const one = this.caseOf(bytes, mode, segmented ? this.#segmentsFor(mode) : undefined);
       if (one) yield one;
     }
   }
 
   /** A case of one instruction; undefined where processors are known to differ. `bytes` may be changed (its displacement is). */
-  caseOf(bytes: Uint8Array, mode: 32 | 64): OracleCase | undefined {
+  caseOf(bytes: Uint8Array, mode: 16 | 32 | 64, segments?: Segments): OracleCase | undefined {
     const insn = this.#insn;
     if (decode(bytes, 0, bytes.length, mode, insn) !== DecodeStatus.Ok) return undefined;
     const branch = NEAR_BRANCHES.has(insn.row.flow);
@@ -78,21 +79,49 @@ export class CaseGenerator {
     if (branch && mode === 64 && insn.prefix66) return undefined;
     const { random } = this;
     this.#bytes = bytes;
+    this.#segments = segments;
     this.#patches = [];
     this.#gpr = new BigUint64Array(16);
     for (let i = 0; i < 16; i++) this.#gpr[i] = random.value();
     this.#codeOffset = this.#placeCode(bytes.length);
-    this.#gpr[RSP] = this.#address(random.pick([2, 4, 8, 16, 32, 64]), 8);
+    this.#gpr[RSP] = this.#offsetIn(SegmentNumber.SS, this.#address(random.pick([2, 4, 8, 16, 32, 64]), 8));
     this.#prepareOperands();
     this.#prepareSemantics();
-    if (mode === 32) for (let i = 0; i < 16; i++) this.#gpr[i] &= 0xffff_ffffn;
+    if (mode !== 64) for (let i = 0; i < 16; i++) this.#gpr[i] &= 0xffff_ffffn;
+    if (segments && DESCRIPTORS[segments.ss]?.wide === false) {
+      this.#gpr[RSP] = (this.#gpr[RSP] & 0xffffn) | BigInt(NARROW_STACK_HIGH);
+    }
     const string = insn.row.rep !== 'no';
     let rflags =
       random.u32() & (STATUS_FLAGS | (random.chance(string ? 40 : 10) ? 0x400 : 0) | (random.chance(5) ? SETTABLE_FLAGS : 0));
     if (insn.row.sem === 'loope' || insn.row.sem === 'loopne') rflags = random.u32() & STATUS_FLAGS;
     const fp = this.#options.fp?.(random, insn);
     const one = { mode, bytes, codeOffset: this.#codeOffset, gpr: this.#gpr, rflags, patches: this.#patches, branch };
-    return fp ? { ...one, fp } : one;
+    return { ...one, ...(fp && { fp }), ...(segments && { segments }) };
+  }
+
+  /** Code of the mode's size; data and stack of any kind; ES as often flat as not. */
+  #segmentsFor(mode: 16 | 32 | 64): Segments {
+    const { random } = this;
+    return {
+      cs: mode === 16 ? 1 : 2,
+      ss: random.pick([3, 3, 4, 5, 6, 8, 9]),
+      ds: random.pick([3, 3, 4, 5, 6, 7, 8, 9]),
+      es: random.pick([3, 3, 4, 5, 6, 7, 8, 9]),
+    };
+  }
+
+  #descriptorOf(seg: number) {
+    const { cs, ss, ds, es } = this.#segments ?? { cs: 0, ss: 0, ds: 0, es: 0 };
+    return DESCRIPTORS[[es, cs, ss, ds, 0, 0][seg]];
+  }
+  #baseOf(seg: number): bigint {
+    if (this.#insn.mode === 64) return seg === SegmentNumber.GS ? BigInt(Layout.gsBase) : 0n;
+    return BigInt(this.#descriptorOf(seg)?.base ?? 0);
+  }
+  /** A linear address as an offset in a segment. */
+  #offsetIn(seg: number, address: bigint): bigint {
+    return BigInt.asUintN(64, address - this.#baseOf(seg));
   }
 
   /** Anywhere; across the page boundary; or, seldom, running into the page that is not mapped. */
@@ -115,6 +144,7 @@ export class CaseGenerator {
     else if (roll < 94) offset = Layout.bytes - 1 - random.below(size);
     else if (roll < 96) offset = -1 - random.below(2 * size);
     else if (roll < 97) return random.value();
+    else if (this.#segments && roll < 99) offset = (random.chance(50) ? 0x1800 : 0x800) - random.below(size + 1);
     else if (roll < 98) return BigInt.asUintN(64, CODE + BigInt(random.below(Layout.bytes)));
     else offset = random.below(2) * PAGE;
     if (alignment > 1 && random.chance(80)) offset &= -alignment;
@@ -150,7 +180,7 @@ export class CaseGenerator {
       if (NO_ACCESS.has(insn.row.sem)) continue;
       const size = insn.size[n] || (insn.row.sem.startsWith('fx') ? 512 : 16);
       const address = this.#address(size, size >= 16 ? 16 : 1);
-      if (insn.kind[n] === OperandKind.Moffs) this.#aimMoffs(address);
+      if (insn.kind[n] === OperandKind.Moffs) this.#aimMoffs(this.#offsetIn(insn.seg, address));
       else if (insn.modrm < 0 || insn.row.rep !== 'no') this.#aimImplicit(n, address);
       else if (!this.#aim(address)) continue;
       if (size <= 8 && random.chance(50)) this.#patchValue(address, size, random.value());
@@ -166,17 +196,17 @@ export class CaseGenerator {
   /** String operands, XLAT and MASKMOV: the register says where. */
   #aimImplicit(n: number, address: bigint): void {
     const insn = this.#insn;
-    if (insn.row.sem === 'xlat') this.#setLow(3, insn.addrSize, address - (this.#gpr[0] & 0xffn));
-    else this.#setLow(insn.reg[n], insn.addrSize, address);
+    if (insn.row.sem === 'xlat') this.#setLow(3, insn.addrSize, this.#offsetIn(insn.seg, address) - (this.#gpr[0] & 0xffn));
+    else this.#setLow(insn.reg[n], insn.addrSize, this.#offsetIn(insn.reg[n] === 6 ? insn.seg : SegmentNumber.ES, address));
   }
 
   /** Sets base, index or displacement so that the ModRM operand is at `address`; false when it cannot. */
   #aim(address: bigint): boolean {
     const insn = this.#insn;
     const { addrSize, base, index } = insn;
-    if (addrSize === 2) return false;
-    const segment = insn.mode === 64 && insn.seg === SegmentNumber.GS ? BigInt(Layout.gsBase) : 0n;
-    const target = BigInt.asUintN(64, address - segment);
+    const target = this.#offsetIn(insn.seg, address);
+    // 16-bit addresses do not reach the area from a flat segment, and a displacement alone has other places.
+    if (addrSize === 2 && (target > 0xffffn || base < 0)) return false;
     const disp = BigInt(insn.disp);
     if (base === BASE_RIP) return this.#setDisplacement(target - (CODE + BigInt(this.#codeOffset + insn.length)));
     if (base < 0 && index < 0) return this.#setDisplacement(target);
@@ -213,8 +243,7 @@ export class CaseGenerator {
     if (base === BASE_RIP) sum += CODE + BigInt(this.#codeOffset + length);
     else if (base >= 0) sum += this.#gpr[base];
     if (index >= 0) sum += this.#gpr[index] << BigInt(scale);
-    const segment = mode === 64 && seg === SegmentNumber.GS ? BigInt(Layout.gsBase) : 0n;
-    return BigInt.asUintN(mode === 64 ? 64 : 32, (sum & addressMask(addrSize)) + segment);
+    return BigInt.asUintN(mode === 64 ? 64 : 32, (sum & addressMask(addrSize)) + this.#baseOf(seg));
   }
 
   /** Gives operand `n` a value, in its register or in memory. */
@@ -234,7 +263,7 @@ export class CaseGenerator {
   #target(): bigint {
     const { random } = this;
     const roll = random.below(10);
-    if (roll < 6) return CODE + BigInt(random.below(Layout.bytes));
+    if (roll < 6) return (this.#segments ? 0n : CODE) + BigInt(random.below(Layout.bytes));
     if (roll < 8) return BigInt(random.u32());
     return random.value();
   }
@@ -281,10 +310,10 @@ export class CaseGenerator {
       case 'popf':
         this.#stackInside(8);
         // TF, NT and AC would outlive the instruction and disturb the harness.
-        this.#patchValue(gpr[RSP], 8, random.u64() & ~0x4_4100n);
+        this.#patchValue(this.#stackTop(), 8, random.u64() & ~0x4_4100n);
         break;
       case 'ret':
-        this.#patchValue(gpr[RSP], 8, this.#target());
+        this.#patchValue(this.#stackTop(), 8, this.#target());
         break;
       case 'call_ind':
       case 'jmp_ind':
@@ -293,10 +322,10 @@ export class CaseGenerator {
       case 'enter':
         // Frames of up to 64 KiB would always leave the area.
         if (random.chance(80)) this.#bytes[this.#bytes.length - 2] &= 3;
-        if (random.chance(95)) gpr[5] = this.#address(8, 8);
+        if (random.chance(95)) gpr[5] = this.#offsetIn(SegmentNumber.SS, this.#address(8, 8));
         break;
       case 'leave':
-        if (random.chance(95)) gpr[5] = this.#address(8, 8);
+        if (random.chance(95)) gpr[5] = this.#offsetIn(SegmentNumber.SS, this.#address(8, 8));
         break;
       case 'bound': {
         const bits = 8 * (insn.size[1] / 2);
@@ -324,7 +353,14 @@ export class CaseGenerator {
   /** Keeps the stack where reading it is harmless: in the data area or where nothing is. */
   #stackInside(size: number): void {
     const { random } = this;
-    this.#gpr[RSP] = DATA + BigInt(random.chance(90) ? random.below(Layout.bytes - size) : Layout.bytes - random.below(size));
+    const at = DATA + BigInt(random.chance(90) ? random.below(Layout.bytes - size) : Layout.bytes - random.below(size));
+    this.#gpr[RSP] = this.#offsetIn(SegmentNumber.SS, at);
+  }
+
+  /** Linear address that RSP points to. */
+  #stackTop(): bigint {
+    const narrow = this.#descriptorOf(SegmentNumber.SS)?.wide === false;
+    return this.#baseOf(SegmentNumber.SS) + (narrow ? this.#gpr[RSP] & 0xffffn : this.#gpr[RSP]);
   }
 
   /** A dividend whose quotient mostly fits: its high half is small, or the sign of the low half. */
@@ -362,8 +398,8 @@ export class CaseGenerator {
     const same = new Uint8Array(length).fill(random.u32());
     const other = same.slice();
     if (random.chance(70)) other[random.below(length)] ^= 1 << random.below(8);
-    const source = this.#gpr[6] & addressMask(insn.addrSize);
-    const target = this.#gpr[7] & addressMask(insn.addrSize);
+    const source = (this.#gpr[6] & addressMask(insn.addrSize)) + this.#baseOf(insn.seg);
+    const target = (this.#gpr[7] & addressMask(insn.addrSize)) + this.#baseOf(SegmentNumber.ES);
     this.#patches = [];
     this.#patch(source, same);
     this.#patch(target, other);

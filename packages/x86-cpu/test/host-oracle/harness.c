@@ -10,11 +10,14 @@
  * and, out of the way, STUB (how a case gets back here) and CONTEXT (registers in and out, at absolute addresses so that neither entry
  * nor exit needs a register).
  *
- * A case is entered by IRETQ, which loads RIP, CS, RFLAGS, RSP and SS at once, also into the 32-bit code segment. It ends in a jump to
+ * A case is entered by IRETQ, which loads RIP, CS, RFLAGS, RSP and SS at once, also into the 32-bit code segment, or into 16- and 32-bit
+ * segments of the local descriptor table that are not flat. (IRETQ to a 16-bit stack segment loads SP alone: bits 16-31 of ESP stay those
+ * of CONTEXT's address, so such cases have them there from the start.) It ends in a jump to
  * STUB placed after the instruction, in a single-step trap (branches: the trap says where they went), or in an exception, which Linux
  * turns into a signal with the processor's vector, error code and CR2. The handler never returns: it jumps back to the loop.
  */
 #define _GNU_SOURCE
+#include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <signal.h>
 #include <stddef.h>
@@ -39,7 +42,7 @@ typedef uint64_t u64;
 #define GS_BASE DATA_ADDRESS
 #define MAGIC 0x4c43524fU /* "ORCL" */
 
-enum { CASE_32 = 1, CASE_FP = 2, CASE_AVX = 4, CASE_STEP = 8 };
+enum { CASE_32 = 1, CASE_FP = 2, CASE_AVX = 4, CASE_STEP = 8, CASE_16 = 16 };
 #define NO_TRAP 0xffffffffU
 
 struct case_in {
@@ -48,8 +51,15 @@ struct case_in {
   u64 rflags;
   u32 code_offset, code_length;
   u8 code[16];
-  u32 patches, reserved;
+  u32 patches;
+  u8 segments[4]; /* entries of the batch's descriptors for CS, SS, DS, ES; 0 the flat segments of Linux */
 };
+
+/* Descriptors for the local descriptor table; entry 0 is not used. */
+struct descriptor {
+  u32 base, limit, flags; /* flags as in struct user_desc, from seg_32bit on */
+};
+#define DESCRIPTORS 16
 
 struct case_out {
   u32 size, trap;
@@ -217,15 +227,38 @@ static void set_up(void) {
   CTX->back = (u64)leave_case;
 }
 
+/* modify_ldt, for cases with segments that are not flat. */
+static void set_descriptors(const struct descriptor *from) {
+  for (int i = 1; i < DESCRIPTORS; i++) {
+    if (!from[i].flags) continue;
+    struct user_desc d;
+    memset(&d, 0, sizeof d);
+    d.entry_number = i;
+    d.base_addr = from[i].base;
+    d.limit = from[i].limit;
+    d.seg_32bit = from[i].flags & 1;
+    d.contents = from[i].flags >> 1 & 3;
+    d.read_exec_only = from[i].flags >> 3 & 1;
+    d.limit_in_pages = from[i].flags >> 4 & 1;
+    d.useable = 1;
+    if (syscall(SYS_modify_ldt, 1, &d, sizeof d)) die("modify_ldt");
+  }
+}
+
+static u32 selector(u8 entry, u32 flat) {
+  return entry ? entry * 8U + 7 : flat;
+}
+
 /* Where the jump back goes, after the instruction. */
-static unsigned put_tail(u8 *at, u64 address, int narrow) {
-  if (narrow) { /* jmp far 0x33:STUB */
+static unsigned put_tail(u8 *at, u64 address, u32 flags) {
+  if (flags & CASE_16) *at++ = 0x66;
+  if (flags & (CASE_16 | CASE_32)) { /* jmp far 0x33:STUB */
     u32 target = STUB_ADDRESS;
     at[0] = 0xea;
     memcpy(at + 1, &target, 4);
     at[5] = 0x33;
     at[6] = 0;
-    return 7;
+    return flags & CASE_16 ? 8 : 7;
   }
   u32 displacement = STUB_ADDRESS - (address + 5);
   at[0] = 0xe9;
@@ -234,29 +267,35 @@ static unsigned put_tail(u8 *at, u64 address, int narrow) {
 }
 
 static void run_case(const struct case_in *in) {
-  const int narrow = in->flags & CASE_32;
   u8 text[32];
   memcpy(text, in->code, in->code_length);
   unsigned length = in->code_length;
-  if (!(in->flags & CASE_STEP)) length += put_tail(text + length, CODE_ADDRESS + in->code_offset + length, narrow);
+  if (!(in->flags & CASE_STEP)) length += put_tail(text + length, CODE_ADDRESS + in->code_offset + length, in->flags);
   unsigned room = AREA_BYTES - in->code_offset;
   if (length > room) length = room;
   memcpy(code_alias + in->code_offset, text, length);
 
   memcpy((void *)CTX->gpr, in->gpr, sizeof in->gpr);
-  CTX->frame[0] = CODE_ADDRESS + in->code_offset;
-  CTX->frame[1] = narrow ? 0x23 : 0x33;
+  const u64 start = in->segments[0] ? in->code_offset : CODE_ADDRESS + in->code_offset;
+  CTX->frame[0] = start;
+  CTX->frame[1] = selector(in->segments[0], in->flags & CASE_32 ? 0x23 : 0x33);
   CTX->frame[2] = (in->rflags & 0x204cd5) | 0x202 | (in->flags & CASE_STEP ? 0x100 : 0);
   CTX->frame[3] = in->gpr[4];
-  CTX->frame[4] = 0x2b;
+  CTX->frame[4] = selector(in->segments[1], 0x2b);
   CTX->trapped = 0;
   CTX->trap = NO_TRAP;
   CTX->error = 0;
   CTX->cr2 = 0;
-  CTX->rip = CODE_ADDRESS + in->code_offset + in->code_length;
+  CTX->rip = start + in->code_length;
+  const int segmented = in->segments[0] | in->segments[1] | in->segments[2] | in->segments[3];
+  if (segmented) {
+    asm volatile("mov %0, %%ds" ::"r"(selector(in->segments[2], 0x2b)));
+    asm volatile("mov %0, %%es" ::"r"(selector(in->segments[3], 0x2b)));
+  }
   running = 1;
   enter_case();
   running = 0;
+  if (segmented) asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" ::"r"(0x2b));
   if (in->flags & CASE_STEP) {
     CTX->rflags &= ~0x100UL;
     if (CTX->trap == 1) CTX->trap = NO_TRAP;
@@ -309,17 +348,18 @@ static u32 put_changes(u8 **at, u8 *before) {
 
 int main(void) {
   read_all();
-  if (input_bytes < 8 + AREA_BYTES || *(u32 *)input != MAGIC) {
+  if (input_bytes < 8 + sizeof(struct descriptor) * DESCRIPTORS + AREA_BYTES || *(u32 *)input != MAGIC) {
     fprintf(stderr, "host oracle: not a batch\n");
     return 2;
   }
   set_up();
   const u32 count = ((u32 *)input)[1];
-  const u8 *base = input + 8;
+  set_descriptors((const struct descriptor *)(input + 8));
+  const u8 *base = input + 8 + sizeof(struct descriptor) * DESCRIPTORS;
   static u8 before[AREA_BYTES];
   memcpy(before, base, AREA_BYTES);
   memcpy((void *)DATA_ADDRESS, base, AREA_BYTES);
-  u64 at = 8 + AREA_BYTES;
+  u64 at = 8 + sizeof(struct descriptor) * DESCRIPTORS + AREA_BYTES;
   u8 *state = (u8 *)CTX->state;
   for (u32 n = 0; n < count; n++) {
     const struct case_in *in = (const struct case_in *)(input + at);

@@ -5,15 +5,19 @@ import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Engine, OracleCase, OracleResult, Patch } from './case.ts';
-import { Layout } from './case.ts';
+import { DESCRIPTORS, Layout } from './case.ts';
 
 const SOURCE = fileURLToPath(new URL('./harness.c', import.meta.url));
 const CACHE = join(dirname(SOURCE), '../../.cache/host-oracle');
 const OPTIONS = ['-O2', '-Wall', '-Wextra', '-Werror', '-fno-stack-protector', '-fPIE', '-pie', '-mgeneral-regs-only'];
 
 const MAGIC = 0x4c43524f;
-const CaseFlag = { Narrow: 1, Fp: 2, Avx: 4, Step: 8 } as const;
+const CaseFlag = { Narrow: 1, Fp: 2, Avx: 4, Step: 8, Narrowest: 16 } as const;
 const IN_BYTES = 176;
+const DESCRIPTOR_BYTES = 12;
+const TABLE_BYTES = 16 * DESCRIPTOR_BYTES;
+const HEAD_BYTES = 8 + TABLE_BYTES + Layout.bytes;
+const DescriptorFlag = { Wide: 1, Down: 2, Code: 4, ReadOnly: 8, Pages: 16, Present: 32 } as const;
 const OUT_BYTES = 168;
 const NO_TRAP = 0xffff_ffff;
 
@@ -55,24 +59,36 @@ function sizeOf(one: OracleCase): number {
   return one.patches.reduce((sum, patch) => sum + 8 + padded(patch.bytes.length), IN_BYTES + fp);
 }
 
+const modeFlag = (mode: 16 | 32 | 64): number => (mode === 32 ? CaseFlag.Narrow : mode === 16 ? CaseFlag.Narrowest : 0);
+
 /** A batch as `struct case_in` has it. */
 function encode(image: Uint8Array, cases: readonly OracleCase[]): Buffer {
-  const buffer = Buffer.alloc(cases.reduce((sum, one) => sum + sizeOf(one), 8 + Layout.bytes));
+  const buffer = Buffer.alloc(cases.reduce((sum, one) => sum + sizeOf(one), HEAD_BYTES));
   const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.length);
   view.setUint32(0, MAGIC, true);
   view.setUint32(4, cases.length, true);
-  buffer.set(image, 8);
-  let at = 8 + Layout.bytes;
+  DESCRIPTORS.forEach((d, i) => {
+    if (!d) return;
+    const at = 8 + i * DESCRIPTOR_BYTES;
+    view.setUint32(at, d.base, true);
+    view.setUint32(at + 4, d.limit, true);
+    const type = d.type === 'code' ? DescriptorFlag.Code : d.type === 'down' ? DescriptorFlag.Down : 0;
+    const access = (d.readOnly ? DescriptorFlag.ReadOnly : 0) | (d.pages ? DescriptorFlag.Pages : 0);
+    view.setUint32(at + 8, DescriptorFlag.Present | type | access | (d.wide ? DescriptorFlag.Wide : 0), true);
+  });
+  buffer.set(image, 8 + TABLE_BYTES);
+  let at = HEAD_BYTES;
   for (const one of cases) {
     const fp = one.fp === undefined ? 0 : CaseFlag.Fp | (one.fp.ymmHigh ? CaseFlag.Avx : 0);
     view.setUint32(at, sizeOf(one), true);
-    view.setUint32(at + 4, (one.mode === 32 ? CaseFlag.Narrow : 0) | fp | (one.branch ? CaseFlag.Step : 0), true);
+    view.setUint32(at + 4, modeFlag(one.mode) | fp | (one.branch ? CaseFlag.Step : 0), true);
     for (let i = 0; i < 16; i++) view.setBigUint64(at + 8 + 8 * i, one.gpr[i], true);
     view.setUint32(at + 136, one.rflags, true);
     view.setUint32(at + 144, one.codeOffset, true);
     view.setUint32(at + 148, one.bytes.length, true);
     buffer.set(one.bytes, at + 152);
     view.setUint32(at + 168, one.patches.length, true);
+    if (one.segments) buffer.set([one.segments.cs, one.segments.ss, one.segments.ds, one.segments.es], at + 172);
     at += IN_BYTES;
     if (one.fp) {
       buffer.set(one.fp.image, at);
