@@ -1,0 +1,38 @@
+import type { SerialSink } from './ports.ts';
+
+export type MachineConfig = {
+  /** RAM, bytes: whole pages. */
+  readonly memoryBytes: number;
+  /** A name of the engine's models. */
+  readonly cpuModel: string;
+  /** bzImage or ELF vmlinux; not modified. */
+  readonly kernel: Uint8Array;
+  readonly initrd?: Uint8Array;
+  readonly cmdline: string;
+  /** What the guest sends through ttyS0 and, if there is to be one, ttyS1. */
+  readonly serial: readonly [SerialSink, SerialSink?];
+};
+
+/** How a run of a guest ended; `error`: the machine could not go on, `message` says why. */
+export type GuestExit = {
+  readonly reason: 'poweroff' | 'reset' | 'triple-fault' | 'stopped' | 'error';
+  readonly message?: string;
+};
+
+/** A machine with its guest loaded. */
+export type Machine = {
+  /** Runs until the guest ends or `stop` is called, yielding to the event loop every few milliseconds. */
+  readonly start: () => Promise<GuestExit>;
+  /** Queues bytes for a UART's receiver; they wait until the guest reads. */
+  readonly sendSerial: (port: 0 | 1, bytes: Uint8Array) => void;
+  /** Makes `start` resolve with `stopped`, soon. */
+  readonly stop: () => void;
+  /** Counters and times; names say the unit where there is one. */
+  readonly stats: () => Record<string, number | string>;
+  readonly dispose: () => void;
+};
+
+export type MachineFactory = {
+  /** @throws MachineError, BootError: the input; KvmError ENOMEM: the host gives no memory */
+  readonly create: (config: MachineConfig) => Promise<Machine>;
+};

@@ -1,0 +1,18 @@
+/** Where things are in a microvm. Ports and interrupts are those of every PC since the AT, so that kernels find them blind. */
+export const KEYBOARD = { data: 0x60, command: 0x64, irq: 1, auxIrq: 12 } as const;
+export const RTC = { port: 0x70, irq: 8 } as const;
+export const DELAY_PORT = 0x80;
+export const PORT_92 = 0x92;
+export const SERIAL = [
+  { name: 'com1', port: 0x3f8, irq: 4 },
+  { name: 'com2', port: 0x2f8, irq: 3 },
+] as const;
+
+/** ACPI fixed hardware; the FADT says where. GSI 9 is where PC chipsets have their SCI. */
+export const PM = { event: 0x600, control: 0x604, timer: 0x608, timerBits: 32, resetPort: 0xcf9, sciGsi: 9 } as const;
+
+export const LOCAL_APIC = 0xfee0_0000;
+export const IO_APIC = 0xfec0_0000;
+
+/** RAM ends at 640 KiB and goes on after the window of a display adapter, 128 KiB, which is empty here. */
+export const VIDEO_WINDOW = { start: 0xa_0000, end: 0xc_0000 } as const;

@@ -1,0 +1,117 @@
+import { HIGH_RAM_START, type LinuxBootPlan, LOW_RAM_LIMIT, loadLinux } from '@tsvisor/boot';
+import { buildPlugins, type Host, Kvm, RunLoop, systemHost, type Vcpu, type Vm } from '@tsvisor/vmm-core';
+import { createA20 } from '../a20.ts';
+import { checkKernelFits, findModel } from '../cpu-model.ts';
+import { applyEntryState } from '../entry-state.ts';
+import { MachineError } from '../errors.ts';
+import type { Machine, MachineConfig, MachineFactory } from '../machine.ts';
+import type { Engine } from '../ports.ts';
+import { SerialInput } from '../serial-input.ts';
+import type { Services } from '../services.ts';
+import { microvmAcpi } from './acpi.ts';
+import { acpiPmPlugin, delayPortPlugin, i8042Plugin, port92Plugin, rtcPlugin, uartPlugin } from './devices.ts';
+import { VIDEO_WINDOW } from './map.ts';
+import { createRunner } from './run.ts';
+
+const MiB = 2 ** 20;
+/** Linear memory ends at 4 GiB, and the engine needs its part. */
+const MAX_MEMORY = 3840 * MiB;
+const CPUS = 1;
+
+/**
+ * Machines without a graphics card, disks or a PCI bus: processor, RAM, interrupt controllers, serial ports, clock and power. The
+ * guest is a Linux kernel that is entered directly, without firmware.
+ */
+export function createMicrovmFactory(engine: Engine, host: Host = systemHost): MachineFactory {
+  return { create: (config) => createMicrovm(config, engine, host) };
+}
+
+async function createMicrovm(config: MachineConfig, engine: Engine, host: Host): Promise<Machine> {
+  const model = findModel(engine, config.cpuModel);
+  if (config.memoryBytes > MAX_MEMORY)
+    throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
+  const serialPorts = config.serial[1] === undefined ? 1 : 2;
+  const acpi = microvmAcpi(CPUS, serialPorts);
+  const plan = await loadLinux({
+    kernel: config.kernel,
+    cmdline: config.cmdline,
+    memory: { size: config.memoryBytes },
+    acpiRsdp: acpi.rsdpAddress,
+    ...(config.initrd === undefined ? {} : { initrd: config.initrd }),
+  });
+  checkKernelFits(plan, config.cpuModel, model);
+
+  const kvm = new Kvm({ createProcessor: engine.createProcessor, host });
+  try {
+    const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus: CPUS });
+    addMemory(vm, config.memoryBytes);
+    vm.createIrqchip();
+    vm.createPit2();
+    const devices = addDevices(vm, config);
+    for (const { address, bytes } of acpi.blobs) vm.memory.write(address, bytes);
+    const vcpu = loadGuest(vm, plan, model);
+    const loop = new RunLoop({ vm, vcpu, host, flush: devices.flush });
+    const dispose = (): void => {
+      devices.dispose();
+      kvm.dispose();
+    };
+    return createRunner({ vm, vcpu, loop, inputs: devices.inputs, dispose });
+  } catch (error) {
+    kvm.dispose();
+    throw error;
+  }
+}
+
+/** RAM as a PC has it: below the video window, up to 3 GiB, and the rest from 4 GiB on. */
+function addMemory(vm: Vm, bytes: number): void {
+  const low = Math.min(bytes, LOW_RAM_LIMIT);
+  vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memorySize: VIDEO_WINDOW.start });
+  vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: VIDEO_WINDOW.end, memorySize: low - VIDEO_WINDOW.end });
+  if (bytes > low) vm.setUserMemoryRegion({ slot: 2, guestPhysAddr: HIGH_RAM_START, memorySize: bytes - low });
+}
+
+type Devices = {
+  readonly inputs: readonly [SerialInput, SerialInput];
+  /** Hands on what the UARTs have collected. */
+  readonly flush: () => void;
+  readonly dispose: () => void;
+};
+
+function addDevices(vm: Vm, config: MachineConfig): Devices {
+  const inputs = [new SerialInput(), new SerialInput()] as const;
+  const flushes: (() => void)[] = [];
+  const services: Services = {
+    ports: vm.pio,
+    irqLine: (gsi) => vm.irqchip.irqLine(gsi),
+    clock: vm.clock,
+    state: ({ size, align }) => ({
+      buffer: vm.arena.memory.buffer,
+      byteOffset: vm.arena.alloc(size, Math.max(align, 64)),
+    }),
+    power: { off: () => vm.raiseSystemEvent('shutdown'), reset: () => vm.raiseSystemEvent('reset') },
+    a20: createA20((open) => vm.setA20(open)),
+  };
+  const onFlush = (flush: () => void): void => void flushes.push(flush);
+  const [first, second] = config.serial;
+  const low = Math.min(config.memoryBytes, LOW_RAM_LIMIT);
+  const built = buildPlugins<Services>(services, [
+    uartPlugin(0, first, inputs[0], onFlush),
+    ...(second === undefined ? [] : [uartPlugin(1, second, inputs[1], onFlush)]),
+    rtcPlugin({ memoryBelow4G: low, memoryAbove4G: config.memoryBytes - low }),
+    acpiPmPlugin,
+    i8042Plugin,
+    port92Plugin,
+    delayPortPlugin,
+  ]);
+  const flush = (): void => {
+    for (const flushOne of flushes) flushOne();
+  };
+  return { inputs, flush, dispose: built.dispose };
+}
+
+function loadGuest(vm: Vm, plan: LinuxBootPlan, model: ReturnType<typeof findModel>): Vcpu {
+  for (const { gpa, bytes } of plan.segments) vm.memory.write(gpa, bytes);
+  const vcpu = vm.createVcpu(0, { cpuid: model });
+  applyEntryState(vcpu, plan.entry);
+  return vcpu;
+}

@@ -1,0 +1,53 @@
+import type { RunEnd, RunLoop, Vcpu, Vm } from '@tsvisor/vmm-core';
+import type { GuestExit, Machine } from '../machine.ts';
+import type { SerialInput } from '../serial-input.ts';
+
+export type RunnerParts = {
+  readonly vm: Vm;
+  readonly vcpu: Vcpu;
+  readonly loop: RunLoop;
+  readonly inputs: readonly [SerialInput, SerialInput];
+  readonly dispose: () => void;
+};
+
+/** The finished machine as its caller drives it. */
+export function createRunner({ vm, vcpu, loop, inputs, dispose }: RunnerParts): Machine {
+  let firstInstructionMs = 0;
+  return {
+    start: async () => {
+      firstInstructionMs = performance.now();
+      return toGuestExit(await loop.run());
+    },
+    sendSerial: (port, bytes) => inputs[port].send(bytes),
+    stop: () => loop.stop(),
+    stats: () => {
+      const { guestNs, idleNs, ...counts } = loop.counters;
+      const { instructions } = vcpu.processor;
+      const stats: Record<string, number | string> = {
+        'machine.first instruction ms': Math.round(firstInstructionMs),
+        'machine.memory used MiB': Math.round(vm.arena.used() / 2 ** 20),
+        'guest.instructions': instructions,
+        'guest.run ms': Math.round(guestNs / 1e6),
+        'guest.idle ms': Math.round(idleNs / 1e6),
+        'guest.MIPS': guestNs > 0 ? Math.round((instructions / guestNs) * 1000) : 0,
+      };
+      for (const [name, count] of Object.entries(counts)) stats[`loop.${name}`] = count;
+      for (const [name, count] of Object.entries(vcpu.processor.stats())) stats[`cpu.${name}`] = count;
+      return stats;
+    },
+    dispose,
+  };
+}
+
+export function toGuestExit(end: RunEnd): GuestExit {
+  switch (end.reason) {
+    case 'system-event':
+      return { reason: end.event === 'shutdown' ? 'poweroff' : 'reset' };
+    case 'shutdown':
+      return { reason: 'triple-fault' };
+    case 'internal-error':
+      return { reason: 'error', message: end.message };
+    case 'stopped':
+      return { reason: 'stopped' };
+  }
+}

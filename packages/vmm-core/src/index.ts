@@ -1,0 +1,31 @@
+/** Virtual machines shaped after the KVM API, and what puts them together and runs them. */
+export { type Arena, createArena } from './arena.ts';
+export { createMachineClock, type MachineClock } from './clock.ts';
+export { type CpuidEntry, cpuidFromEntries, type VcpuCpuid, vcpuCpuid } from './cpuid.ts';
+export { type Errno, KvmError, VmmError, type VmmErrorCode } from './errors.ts';
+export type { SystemEvent, VcpuExit } from './exits.ts';
+export { type Host, systemHost } from './host.ts';
+export { KVM_API_VERSION, Kvm, type KvmOptions, type VmOptions } from './kvm.ts';
+export { composeMsrs, type MsrRange } from './msrs.ts';
+export type {
+  CpuidSource,
+  DescriptorTable,
+  InterruptController,
+  IoDevice,
+  IoLen,
+  MsrDevice,
+  Processor,
+  ProcessorBus,
+  ProcessorConfig,
+  ProcessorExit,
+  ProcessorFactory,
+  ProcessorMmu,
+  Regs,
+  SegmentRegister,
+  Sregs,
+  TimeStampCounter,
+} from './ports.ts';
+export { type Built, buildPlugins, type Device, type Plugin } from './registry.ts';
+export { type RunEnd, RunLoop, type RunLoopOptions, type RunnableVcpu, type RunnableVm } from './run-loop.ts';
+export { Vcpu } from './vcpu.ts';
+export { type UserMemoryRegion, Vm } from './vm.ts';

@@ -1,0 +1,147 @@
+/** What the virtual machine core consumes: above all a processor, which it knows by these shapes only. */
+
+export type IoLen = 1 | 2 | 4;
+
+/** Registers of a device: offsets from the start of its range, unsigned values. */
+export interface IoDevice {
+  read: (offset: number, len: IoLen) => number;
+  write: (offset: number, len: IoLen, value: number) => void;
+}
+
+/** `struct kvm_regs`. */
+export type Regs = Record<
+  | 'rax'
+  | 'rbx'
+  | 'rcx'
+  | 'rdx'
+  | 'rsi'
+  | 'rdi'
+  | 'rsp'
+  | 'rbp'
+  | 'r8'
+  | 'r9'
+  | 'r10'
+  | 'r11'
+  | 'r12'
+  | 'r13'
+  | 'r14'
+  | 'r15'
+  | 'rip'
+  | 'rflags',
+  bigint
+>;
+
+/** `struct kvm_segment`: the limit in bytes, already scaled by G. */
+export type SegmentRegister = {
+  base: bigint;
+  limit: number;
+  selector: number;
+  type: number;
+  present: number;
+  dpl: number;
+  db: number;
+  s: number;
+  l: number;
+  g: number;
+  avl: number;
+  unusable: number;
+};
+
+/** `struct kvm_dtable`. */
+export type DescriptorTable = { base: bigint; limit: number };
+
+/** `struct kvm_sregs`, without the pending interrupts. */
+export type Sregs = Record<'cs' | 'ds' | 'es' | 'fs' | 'gs' | 'ss' | 'tr' | 'ldt', SegmentRegister> &
+  Record<'gdt' | 'idt', DescriptorTable> &
+  Record<'cr0' | 'cr2' | 'cr3' | 'cr4' | 'cr8' | 'efer' | 'apicBase', bigint>;
+
+/** One access path of the processor: port or guest-physical address, unsigned values. */
+export type ProcessorBus = {
+  readonly read: (address: number, len: IoLen) => number;
+  readonly write: (address: number, len: IoLen, value: number) => void;
+};
+
+/** The interrupt hardware as a processor asks it. */
+export type InterruptController = {
+  readonly pending: () => boolean;
+  /** Only called when `pending`. */
+  readonly acknowledge: () => number;
+  readonly takeNmi: () => boolean;
+  readonly readTpr: () => number;
+  readonly writeTpr: (value: number) => void;
+};
+
+/** Model-specific registers outside of the processor; halves of 64-bit values. False: there is none, or #GP. */
+export type MsrDevice = {
+  readonly read: (index: number, out: Uint32Array) => boolean;
+  readonly write: (index: number, lo: number, hi: number) => boolean;
+};
+
+export type TimeStampCounter = {
+  readonly read: (out: Uint32Array) => void;
+  readonly write: (lo: number, hi: number) => void;
+};
+
+/** CPUID: EAX, EBX, ECX, EDX into `out`. */
+export type CpuidSource = { readonly query: (leaf: number, subleaf: number, out: Uint32Array) => void };
+
+/** The paging unit as a processor drives it; generated code calls the functions in `exports`. */
+export type ProcessorMmu = {
+  readonly exports: { readonly fill: CallableFunction; readonly probe: CallableFunction };
+  readonly stateAddress: number;
+  readonly tlbAddress: number;
+  readonly offsets: {
+    readonly cr3: number;
+    readonly mode: number;
+    readonly flags: number;
+    readonly pkru: number;
+    readonly faultError: number;
+    readonly gpaLo: number;
+    readonly gpaHi: number;
+    readonly kind: number;
+    readonly host: number;
+    readonly misses: number;
+  };
+  readonly flushAll: () => void;
+  readonly flushNonGlobal: () => void;
+  readonly flushPage: (vaLo: number, vaHi: number) => void;
+  readonly loadPdptes: () => boolean;
+  readonly protectCode: (hostPage: number) => void;
+  readonly unprotectCode: (hostPage: number) => void;
+};
+
+export type ProcessorConfig = {
+  readonly memory: WebAssembly.Memory;
+  readonly alloc: (bytes: number, align: number) => number;
+  readonly mmu: ProcessorMmu;
+  readonly pio: ProcessorBus;
+  readonly mmio: ProcessorBus;
+  readonly interrupts: InterruptController;
+  readonly msrs: MsrDevice;
+  readonly tsc: TimeStampCounter;
+  readonly cpuid: CpuidSource;
+};
+
+/** Why a processor gave up running: its budget was used or an exit was asked for, HLT, a triple fault, or a defect of its own. */
+export type ProcessorExit = { readonly reason: 'budget' | 'halt' | 'shutdown' | 'error'; readonly message?: string };
+
+export type Processor = {
+  /** Runs about `budget` instructions at most, taking interrupts as they come. */
+  readonly run: (budget: number) => ProcessorExit;
+  /** An event became pending: `run` returns at the next block boundary. */
+  readonly requestExit: () => void;
+  readonly getRegs: () => Regs;
+  readonly setRegs: (regs: Regs) => void;
+  readonly getSregs: () => Sregs;
+  readonly setSregs: (sregs: Sregs) => void;
+  /** The state after RESET. */
+  readonly reset: () => void;
+  /** Instructions retired. */
+  readonly instructions: number;
+  readonly stats: () => Record<string, number>;
+  /** Memory that may hold translated code was written from outside of the processor. */
+  readonly codeWritten: (hostAddress: number, length: number) => void;
+  readonly dispose: () => void;
+};
+
+export type ProcessorFactory = (config: ProcessorConfig) => Processor;

@@ -1,0 +1,180 @@
+import type { MachineClock } from './clock.ts';
+import type { VcpuExit } from './exits.ts';
+import type { Host } from './host.ts';
+
+/** The vCPU as the loop drives it; `Vcpu` is one. */
+export type RunnableVcpu = {
+  readonly run: (budget: number) => VcpuExit;
+  readonly kick: () => void;
+  readonly runnable: boolean;
+  readonly processor: { readonly instructions: number };
+};
+
+/** The machine as the loop needs it; `Vm` is one. */
+export type RunnableVm = {
+  readonly clock: MachineClock;
+  onWake: (() => void) | undefined;
+};
+
+export type RunLoopOptions = {
+  readonly vm: RunnableVm;
+  readonly vcpu: RunnableVcpu;
+  readonly host: Host;
+  /** Hands collected output on; called before the loop yields or waits. */
+  readonly flush: () => void;
+};
+
+/** Why a run ended. `stopped`: somebody called `stop`. */
+export type RunEnd = Exclude<VcpuExit, { reason: 'intr' | 'hlt' }> | { readonly reason: 'stopped' };
+
+const MS = 1e6;
+/** Devices and timers get a look this often at least. */
+const SLICE_NS = 1 * MS;
+/** The event loop gets its turn this often: input, signals, other work of the process. */
+const YIELD_NS = 3 * MS;
+/** Longest sleep; a process without any timer would end. */
+const IDLE_MAX_MS = 10_000;
+/** Sleeps shorter than a timer of the event loop can be are naps of at most this, so that input is seen. */
+const NAP_NS = 0.5 * MS;
+/** Waking from a nap takes about this long. */
+const NAP_SLACK_NS = 0.06 * MS;
+const MIN_BUDGET = 2_000;
+const MAX_BUDGET = 20_000_000;
+/** Instructions per nanosecond to begin with; measured from then on. */
+const FIRST_RATE = 0.05;
+/** Slices shorter than this say little about the rate. */
+const MEASURABLE_NS = 0.05 * MS;
+
+/** Runs a machine with one vCPU on this thread, in slices: guest, timers, output, and from time to time everything else. */
+export class RunLoop {
+  readonly #vm: RunnableVm;
+  readonly #vcpu: RunnableVcpu;
+  readonly #host: Host;
+  readonly #flush: () => void;
+  #stopped = false;
+  #running = false;
+  #rate = FIRST_RATE;
+  /** End of the slice that runs: a timer set to fire before it ends the slice. */
+  #sliceEndNs = 0;
+  #inGuest = false;
+  #wake: (() => void) | undefined;
+  #counters = { slices: 0, yields: 0, halts: 0, timers: 0, guestNs: 0, idleNs: 0 };
+
+  constructor(options: RunLoopOptions) {
+    this.#vm = options.vm;
+    this.#vcpu = options.vcpu;
+    this.#host = options.host;
+    this.#flush = options.flush;
+  }
+
+  /**
+   * Runs until the guest ends or `stop` is called. Must not be called while it runs.
+   * @throws what a device throws, which is a defect of the device
+   */
+  async run(): Promise<RunEnd> {
+    if (this.#running) throw new RangeError('the machine runs already');
+    const { clock } = this.#vm;
+    this.#running = true;
+    this.#vm.onWake = () => this.#wake?.();
+    clock.onEarlier = () => this.#timerSet();
+    try {
+      return await this.#loop();
+    } finally {
+      this.#flush();
+      this.#running = false;
+      this.#vm.onWake = undefined;
+      clock.onEarlier = undefined;
+    }
+  }
+
+  /** Makes `run` resolve with `stopped`, soon. */
+  stop(): void {
+    this.#stopped = true;
+    this.#vcpu.kick();
+    this.#wake?.();
+  }
+
+  /** Counts and times (ns) since the loop was made. */
+  get counters(): Readonly<Record<'slices' | 'yields' | 'halts' | 'timers' | 'guestNs' | 'idleNs', number>> {
+    return { ...this.#counters };
+  }
+
+  async #loop(): Promise<RunEnd> {
+    const { clock } = this.#vm;
+    const counters = this.#counters;
+    let yieldAt = clock.monotonicNs() + YIELD_NS;
+    let stuckInHalt = false;
+    while (!this.#stopped) {
+      counters.timers += clock.runDue();
+      const before = this.#vcpu.processor.instructions;
+      const exit = this.#slice();
+      if (exit.reason === 'hlt') {
+        counters.halts++;
+        counters.timers += clock.runDue();
+        // What waits cannot be taken (RFLAGS.IF is clear) when the processor just halted again without a step.
+        stuckInHalt = this.#vcpu.processor.instructions === before;
+        if (!this.#vcpu.runnable || stuckInHalt) {
+          await this.#idle();
+          yieldAt = clock.monotonicNs() + YIELD_NS;
+        }
+      } else if (exit.reason !== 'intr') return exit;
+      if (clock.monotonicNs() < yieldAt) continue;
+      this.#flush();
+      counters.yields++;
+      await this.#host.yieldToEvents();
+      yieldAt = clock.monotonicNs() + YIELD_NS;
+    }
+    return { reason: 'stopped' };
+  }
+
+  /** One stay in the guest, until about the next deadline or for a millisecond. */
+  #slice(): VcpuExit {
+    const { clock } = this.#vm;
+    const start = clock.monotonicNs();
+    const end = Math.min(start + SLICE_NS, clock.nextDeadlineNs());
+    const budget = Math.min(Math.max(Math.floor((end - start) * this.#rate), MIN_BUDGET), MAX_BUDGET);
+    const before = this.#vcpu.processor.instructions;
+    this.#sliceEndNs = end;
+    this.#inGuest = true;
+    const exit = this.#vcpu.run(budget);
+    this.#inGuest = false;
+    const spent = clock.monotonicNs() - start;
+    this.#counters.slices++;
+    this.#counters.guestNs += spent;
+    if (spent > MEASURABLE_NS) this.#rate += ((this.#vcpu.processor.instructions - before) / spent - this.#rate) / 4;
+    return exit;
+  }
+
+  /** The guest set a timer. If it is due within the slice, the slice ends now and a shorter one begins. */
+  #timerSet(): void {
+    if (!this.#inGuest) this.#wake?.();
+    else if (this.#vm.clock.nextDeadlineNs() < this.#sliceEndNs) this.#vcpu.kick();
+  }
+
+  /** Waits for the first deadline or an event. */
+  async #idle(): Promise<void> {
+    const { clock } = this.#vm;
+    this.#flush();
+    const start = clock.monotonicNs();
+    const wait = clock.nextDeadlineNs() - start;
+    if (wait >= MS) await this.#sleep(Math.min(Math.floor(wait / MS), IDLE_MAX_MS));
+    else {
+      if (wait > 2 * NAP_SLACK_NS) this.#host.nap(Math.min(wait - NAP_SLACK_NS, NAP_NS));
+      await this.#host.yieldToEvents();
+    }
+    this.#counters.idleNs += clock.monotonicNs() - start;
+  }
+
+  #sleep(ms: number): Promise<void> {
+    if (this.#stopped) return Promise.resolve();
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        cancel();
+        this.#wake = undefined;
+        resolve();
+      };
+      const cancel = this.#host.setTimeout(wake, ms);
+      this.#wake = wake;
+    });
+  }
+}

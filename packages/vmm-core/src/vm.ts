@@ -1,0 +1,310 @@
+import { createMmioBus, createPioBus, type IoBus, IoBusError, type UnclaimedHook } from '@tsvisor/io-bus';
+import { createIrqChip, type GsiRoute, type IrqChip, IrqChipError, irqChipLayout } from '@tsvisor/irqchip';
+import {
+  type ClockReading,
+  createKvmClock,
+  createTscBank,
+  type KvmClock,
+  KvmClockError,
+  kvmClockLayout,
+  MSR_IA32_TSC,
+  TSC_LAYOUT,
+  type TscBank,
+} from '@tsvisor/kvmclock';
+import { GuestMemory, MemoryError } from '@tsvisor/mmu-ept-npt';
+import type { Arena } from './arena.ts';
+import type { MachineClock } from './clock.ts';
+import { KvmError } from './errors.ts';
+import type { SystemEvent } from './exits.ts';
+import { clockMsrs, tscMsrs } from './msrs.ts';
+import type { CpuidSource, ProcessorFactory } from './ports.ts';
+import { createProcessorMmu } from './processor-mmu.ts';
+import { Vcpu } from './vcpu.ts';
+
+/** `struct kvm_userspace_memory_region`; sizes and addresses in bytes. */
+export type UserMemoryRegion = {
+  readonly slot: number;
+  readonly guestPhysAddr: number;
+  /** 0 deletes the slot. */
+  readonly memorySize: number;
+  /** KVM_MEM_READONLY, KVM_MEM_LOG_DIRTY_PAGES. */
+  readonly flags?: { readonly readOnly?: boolean; readonly logDirtyPages?: boolean };
+  /** Address in the virtual machine's linear memory; left out, the memory is new and zero. */
+  readonly userspaceAddr?: number;
+};
+
+export type VmParts = {
+  readonly arena: Arena;
+  readonly clock: MachineClock;
+  readonly createProcessor: ProcessorFactory;
+  readonly cpus: number;
+  /** Told of accesses that no device claims. */
+  readonly onUnclaimedPort?: UnclaimedHook;
+  readonly onUnclaimedMemory?: UnclaimedHook;
+};
+
+const BUS_PORTS = { picMaster: 0x20, picSlave: 0xa0, elcr: 0x4d0, pit: 0x40, systemControl: 0x61 } as const;
+const IOAPIC_ADDRESS = 0xfec0_0000;
+
+/** One virtual machine. Operations are named as KVM's ioctls on a VM are. */
+export class Vm {
+  readonly arena: Arena;
+  readonly clock: MachineClock;
+  readonly cpus: number;
+  readonly memory: GuestMemory;
+  readonly pio: IoBus;
+  readonly mmio: IoBus;
+  /** Called when a vCPU that may be halted has something to do. */
+  onWake: (() => void) | undefined;
+  readonly #createProcessor: ProcessorFactory;
+  readonly #vcpus = new Map<number, Vcpu>();
+  readonly #tscs: TscBank;
+  readonly #kvmClock: KvmClock;
+  /** KVM's slot numbers are the caller's, the memory's are its own. */
+  readonly #slots = new Map<number, number>();
+  readonly #flushes: (() => void)[] = [];
+  readonly #a20Masks: ((mask: bigint) => void)[] = [];
+  #irqchip: IrqChip | undefined;
+  #hasPit = false;
+  #systemEvent: SystemEvent | undefined;
+
+  constructor(parts: VmParts) {
+    this.arena = parts.arena;
+    this.clock = parts.clock;
+    this.cpus = parts.cpus;
+    this.#createProcessor = parts.createProcessor;
+    this.memory = new GuestMemory({
+      memory: parts.arena.memory,
+      alloc: parts.arena.alloc,
+      onCodeWrite: (hostAddress, length) => {
+        for (const vcpu of this.#vcpus.values()) vcpu.processor.codeWritten(hostAddress, length);
+      },
+      onMapChange: () => {
+        for (const flush of this.#flushes) flush();
+      },
+    });
+    this.pio = createPioBus(parts.onUnclaimedPort === undefined ? {} : { onUnclaimed: parts.onUnclaimedPort });
+    this.mmio = createMmioBus(parts.onUnclaimedMemory === undefined ? {} : { onUnclaimed: parts.onUnclaimedMemory });
+    const { cpus, clock } = parts;
+    const place = (bytes: number) => ({ buffer: parts.arena.memory.buffer, byteOffset: parts.arena.alloc(bytes, 64) });
+    this.#tscs = createTscBank({ state: place(cpus * TSC_LAYOUT.size), cpus, clock, onChange: (cpu) => this.#tscMoved(cpu) });
+    const clockState = place(kvmClockLayout(cpus).size);
+    this.#kvmClock = createKvmClock({ state: clockState, cpus, clock, memory: this.memory, tsc: this.#tscs });
+  }
+
+  /** Deadlines and clock pages that were computed from a TSC that has been set since. */
+  #tscMoved(cpu: number): void {
+    this.#irqchip?.cpus[cpu].lapic.timer.retime();
+    this.#kvmClock.refresh();
+  }
+
+  /**
+   * KVM_SET_USER_MEMORY_REGION: creates, moves, deletes a slot or changes its flags.
+   * @throws KvmError EINVAL, ENOMEM
+   */
+  setUserMemoryRegion(region: UserMemoryRegion): void {
+    const { slot, guestPhysAddr: gpa, memorySize: bytes, flags = {}, userspaceAddr } = region;
+    const present = this.#slots.get(slot);
+    const options = { readOnly: flags.readOnly ?? false, logDirty: flags.logDirtyPages ?? false };
+    mapErrors(() => {
+      if (present === undefined) {
+        if (bytes === 0) throw new KvmError('EINVAL', `there is no memory slot ${slot} to delete`);
+        const host = userspaceAddr === undefined ? {} : { hostAddress: userspaceAddr };
+        this.#slots.set(slot, this.memory.createSlot({ gpa, bytes, ...options, ...host }));
+      } else if (bytes === 0) {
+        this.memory.deleteSlot(present);
+        this.#slots.delete(slot);
+      } else this.#changeSlot(present, region, options);
+    });
+  }
+
+  #changeSlot(present: number, region: UserMemoryRegion, options: { readOnly: boolean; logDirty: boolean }): void {
+    const info = this.memory.slots().find((candidate) => candidate.slot === present);
+    const sameHost = region.userspaceAddr === undefined || region.userspaceAddr === info?.hostAddress;
+    // KVM: size and host address of a slot are fixed, and so is KVM_MEM_READONLY.
+    if (info?.bytes !== region.memorySize || !sameHost || info.readOnly !== options.readOnly)
+      throw new KvmError('EINVAL', `memory slot ${region.slot} exists: only its address and dirty logging can change`);
+    if (info.gpa !== region.guestPhysAddr) this.memory.moveSlot(present, region.guestPhysAddr);
+    if (info.logDirty !== options.logDirty) this.memory.setSlotFlags(present, { logDirty: options.logDirty });
+  }
+
+  /**
+   * KVM_GET_DIRTY_LOG: one bit per page of the slot, lowest page first; the log starts anew.
+   * @throws KvmError ENOENT when the slot does not exist or is not logged
+   */
+  getDirtyLog(slot: number): Uint32Array {
+    const number = this.#slots.get(slot);
+    const info = this.memory.slots().find((candidate) => candidate.slot === number);
+    if (number === undefined || !info?.logDirty) throw new KvmError('ENOENT', `memory slot ${slot} is not logged`);
+    return this.memory.takeDirtyLog(number);
+  }
+
+  /**
+   * KVM_CREATE_IRQCHIP: 8259A pair, IOAPIC and local APICs where a PC has them.
+   * @throws KvmError EEXIST, EINVAL after the first vCPU, EBUSY when a device sits at one of their addresses
+   */
+  createIrqchip(): IrqChip {
+    if (this.#irqchip !== undefined) throw new KvmError('EEXIST', 'the virtual machine has its irqchip already');
+    if (this.#vcpus.size > 0) throw new KvmError('EINVAL', 'an irqchip comes before the first vCPU');
+    const chip = createIrqChip({
+      state: { buffer: this.arena.memory.buffer, byteOffset: this.arena.alloc(irqChipLayout(this.cpus).size, 64) },
+      clock: this.clock,
+      cpus: this.cpus,
+      tsc: (cpu) => this.#tscs.deadlinePort(cpu),
+      onEvent: (cpu) => {
+        this.#vcpus.get(cpu)?.kick();
+        this.onWake?.();
+      },
+    });
+    const { devices } = chip;
+    this.#place([
+      () => this.pio.register({ base: BUS_PORTS.picMaster, size: 2, name: 'pic-master', width: 1 }, devices.picMaster),
+      () => this.pio.register({ base: BUS_PORTS.picSlave, size: 2, name: 'pic-slave', width: 1 }, devices.picSlave),
+      () => this.pio.register({ base: BUS_PORTS.elcr, size: 2, name: 'elcr', width: 1 }, devices.elcr),
+      () => this.mmio.register({ base: IOAPIC_ADDRESS, size: 4096, name: 'ioapic' }, devices.ioapic),
+    ]);
+    this.#irqchip = chip;
+    return chip;
+  }
+
+  /**
+   * KVM_CREATE_PIT2: the 8254 and port 0x61.
+   * @throws KvmError ENXIO without an irqchip, EEXIST, EBUSY
+   */
+  createPit2(): void {
+    const { devices } = this.irqchip;
+    if (this.#hasPit) throw new KvmError('EEXIST', 'the virtual machine has its 8254 already');
+    this.#place([
+      () => this.pio.register({ base: BUS_PORTS.pit, size: 4, name: 'pit', width: 1 }, devices.pit),
+      () => this.pio.register({ base: BUS_PORTS.systemControl, size: 1, name: 'port-61', width: 1 }, devices.systemControl),
+    ]);
+    this.#hasPit = true;
+  }
+
+  /** All of the registrations or none. */
+  #place(registrations: readonly (() => Disposable)[]): void {
+    const done: Disposable[] = [];
+    try {
+      for (const register of registrations) done.push(register());
+    } catch (cause) {
+      for (const registration of done) registration[Symbol.dispose]();
+      if (!(cause instanceof IoBusError)) throw cause;
+      throw new KvmError('EBUSY', cause.message, { cause });
+    }
+  }
+
+  /** @throws KvmError ENXIO when there is none */
+  get irqchip(): IrqChip {
+    if (this.#irqchip === undefined) throw new KvmError('ENXIO', 'the virtual machine has no in-kernel irqchip');
+    return this.#irqchip;
+  }
+
+  /** KVM_IRQ_LINE_STATUS: sets a GSI; returns how many processors it reached, 0 when coalesced, negative when masked. */
+  irqLine(gsi: number, level: 0 | 1): number {
+    return this.irqchip.setIrq(gsi, level);
+  }
+
+  /** KVM_SIGNAL_MSI. */
+  signalMsi(addressLo: number, addressHi: number, data: number): number {
+    return this.irqchip.signalMsi(addressLo, addressHi, data);
+  }
+
+  /** @throws KvmError EINVAL for a route that cannot be; then the old table stays */
+  setGsiRouting(routes: readonly GsiRoute[]): void {
+    mapErrors(() => this.irqchip.setGsiRouting(routes));
+  }
+
+  /**
+   * KVM_CREATE_VCPU. `id` is its APIC ID as well.
+   * @throws KvmError EEXIST, EINVAL for an id beyond the number of processors
+   */
+  createVcpu(id: number, options: { readonly cpuid: CpuidSource }): Vcpu {
+    if (!Number.isInteger(id) || id < 0 || id >= this.cpus)
+      throw new KvmError('EINVAL', `vCPU ${id}: this virtual machine was made for ${this.cpus}`);
+    if (this.#vcpus.has(id)) throw new KvmError('EEXIST', `there is a vCPU ${id} already`);
+    const mmu = createProcessorMmu(this.arena, this.memory);
+    const pair = { lo: 0, hi: 0 };
+    const interrupts = this.#irqchip?.cpus[id];
+    const vcpu = new Vcpu({
+      id,
+      createProcessor: this.#createProcessor,
+      shared: { memory: this.arena.memory, alloc: this.arena.alloc, pio: this.pio, mmio: this.mmio },
+      mmu,
+      tsc: {
+        read: (out) => {
+          this.#tscs.read(id, pair);
+          out[0] = pair.lo;
+          out[1] = pair.hi;
+        },
+        write: (lo, hi) => void this.#tscs.writeMsr(id, MSR_IA32_TSC, lo >>> 0, hi >>> 0),
+      },
+      cpus: this.cpus,
+      model: options.cpuid,
+      interrupts,
+      msrs: [tscMsrs(this.#tscs, id), clockMsrs(this.#kvmClock, id)],
+      onReset: () => this.#kvmClock.resetCpu(id),
+      takeSystemEvent: () => this.#takeSystemEvent(),
+    });
+    this.#flushes.push(mmu.flushAll);
+    this.#a20Masks.push((mask) => {
+      mmu.state.a20Mask = mask;
+      mmu.flushAll();
+    });
+    this.#vcpus.set(id, vcpu);
+    return vcpu;
+  }
+
+  get vcpus(): readonly Vcpu[] {
+    return [...this.#vcpus.values()];
+  }
+
+  /** A device ends the machine: its vCPUs return `system-event`. The first one counts. */
+  raiseSystemEvent(event: SystemEvent): void {
+    this.#systemEvent ??= event;
+    for (const vcpu of this.#vcpus.values()) vcpu.kick();
+    this.onWake?.();
+  }
+
+  #takeSystemEvent(): SystemEvent | undefined {
+    const event = this.#systemEvent;
+    this.#systemEvent = undefined;
+    return event;
+  }
+
+  /** The gate of address line 20. A closed one makes every odd megabyte show the one before it. */
+  setA20(open: boolean): void {
+    const mask = open ? 0xffff_ffff_ffff_ffffn : ~(1n << 20n) & 0xffff_ffff_ffff_ffffn;
+    for (const set of this.#a20Masks) set(mask);
+  }
+
+  /** KVM_GET_CLOCK. */
+  getClock(): ClockReading {
+    return this.#kvmClock.getClock();
+  }
+
+  /**
+   * KVM_SET_CLOCK: the guest's kvm-clock shows `clockNs` from now on.
+   * @throws KvmError EINVAL for any flag, or a time that is none
+   */
+  setClock(clockNs: number, flags = 0): void {
+    mapErrors(() => this.#kvmClock.setClock(clockNs, flags));
+  }
+
+  /** Ends the vCPUs and stops the chips' timers. */
+  dispose(): void {
+    for (const vcpu of this.#vcpus.values()) vcpu.dispose();
+    this.#vcpus.clear();
+    this.#irqchip?.[Symbol.dispose]();
+  }
+}
+
+/** Errors of the parts become the errno that KVM has for them. */
+function mapErrors(action: () => void): void {
+  try {
+    action();
+  } catch (cause) {
+    if (!(cause instanceof MemoryError || cause instanceof IrqChipError || cause instanceof KvmClockError)) throw cause;
+    const errno = cause.code === 'MMU_TOO_MANY_SLOTS' ? 'ENOSPC' : 'EINVAL';
+    throw new KvmError(errno, cause.message, { cause });
+  }
+}
