@@ -40,6 +40,6 @@ export function differences(sem: string, setsFlags: boolean, ours: Uint8Array, v
   compare('mxcsr', Rec.image + 24, 4);
   for (let i = 0; i < 8; i++) compare(`st${i}`, Rec.image + 32 + 16 * i, 10);
   for (let i = 0; i < 16; i++) compare(`xmm${i}`, Rec.image + 160 + 16 * i, 16);
-  for (let at = 0; at < Rec.memoryBytes; at += 16) compare(`memory+${at}`, Rec.memory + at, 16);
+  compare('memory', Rec.memory, Rec.memoryBytes);
   return out;
 }
