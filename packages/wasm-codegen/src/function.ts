@@ -1,3 +1,4 @@
+import { checkMethods } from './checked.ts';
 import type { ModuleBuilder } from './module.ts';
 import { F32Ops, F64Ops, I32Ops, I64Ops, V128Ops } from './ops.ts';
 import type { AnyValue, FuncType, I32, Local, TokenOf, ValTypeName } from './types.ts';
@@ -44,6 +45,10 @@ export class FunctionBuilder {
     this.f32 = new F32Ops(this.#code);
     this.f64 = new F64Ops(this.#code);
     this.v128 = new V128Ops(this.#code);
+    if (module.checked) {
+      const stack: never[] = [];
+      for (const part of [this.i32, this.i64, this.f32, this.f64, this.v128, this]) checkMethods(part, stack, () => this.name);
+    }
   }
 
   /** Bytes of code emitted so far. */
@@ -201,7 +206,7 @@ export class FunctionBuilder {
   call<P extends readonly AnyValue[], R>(target: FuncRef<P, R>, ..._args: P): R {
     this.#code.u8(0x10);
     this.#code.u32(target.index);
-    return anyToken;
+    return (target.type.results.length > 0 ? anyToken : undefined) as R;
   }
 
   /** Calls table 0's entry `index`; arguments are pushed before the index. */

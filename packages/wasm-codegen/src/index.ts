@@ -1,3 +1,4 @@
+export { OperandOrderError } from './checked.ts';
 export type { FuncRef, GlobalRef, Label } from './function.ts';
 export { FunctionBuilder } from './function.ts';
 export type { Limits } from './module.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ModuleBuilder, Writer } from './index.ts';
+import { ModuleBuilder, OperandOrderError, Writer } from './index.ts';
 
 const instantiate = (module: ModuleBuilder, imports: WebAssembly.Imports = {}) =>
   new WebAssembly.Instance(new WebAssembly.Module(module.build({ names: true })), imports).exports as Record<string, CallableFunction>;
@@ -124,5 +124,25 @@ describe('vector operations', () => {
     v.extract_i32('i32x4', v.i32x4_shl(rotated, f.i32.const(1)), 0);
     module.exportFunction('f', f);
     expect(instantiate(module).f(3)).toBe(14);
+  });
+});
+
+describe('checked building', () => {
+  const checked = () => new ModuleBuilder({ checked: true }).function('f', ['i32', 'i32'], ['i32']);
+
+  it('accepts nested expressions, control flow with values, and calls', () => {
+    const f = checked();
+    const [a, b] = [f.param(0, 'i32'), f.param(1, 'i32')];
+    f.set(a, f.ifOf('i32', f.get(b), () => f.i32.add(f.get(a), f.i32.const(1)), () => f.i32.const(2)));
+    f.loop((again) => f.brIf(again, f.i32.lt_u(f.get(a), f.call(f.ref<[never, never], never>(), f.get(a) as never, f.get(b) as never))));
+    f.get(a);
+    expect(f.size).toBeGreaterThan(0);
+  });
+
+  it('refuses an operand that was emitted before another', () => {
+    const f = checked();
+    const early = f.i32.const(1);
+    const late = f.get(f.param(0, 'i32'));
+    expect(() => f.i32.sub(late, early)).toThrow(OperandOrderError);
   });
 });

@@ -28,6 +28,13 @@ export class ModuleBuilder {
   #table: Limits | undefined;
   #memory: Limits | undefined;
 
+  /** Functions verify their operands' order (see checked.ts). */
+  readonly checked: boolean;
+
+  constructor(options: { checked?: boolean } = {}) {
+    this.checked = options.checked ?? false;
+  }
+
   typeIndex(type: FuncType): number {
     const key = `${type.params.join()}>${type.results.join()}`;
     let index = this.#typeIndex.get(key);

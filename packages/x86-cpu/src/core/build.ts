@@ -1,0 +1,91 @@
+/** Builds the modules of the interpreter tier: the core (helpers, numeric routines, interpreter) and modules of further forms. */
+import type { FuncRef, FuncType } from '@tsvisor/wasm-codegen';
+import { ModuleBuilder } from '@tsvisor/wasm-codegen';
+import type { Helpers } from '../emit/emitter.ts';
+import { FunctionEmitter, Status } from '../emit/interpreter.ts';
+import type { Form } from '../form.ts';
+import { addRoutines } from '../numeric/index.ts';
+import { semantics } from '../semantics/index.ts';
+import { addDivide128, addMulHighS, addMulHighU } from './division.ts';
+import type { MmuOffsets } from './imports.ts';
+import { importCore, importMemory } from './imports.ts';
+import { addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
+import { addResolve } from './lookup.ts';
+import { addMemoryHelpers } from './memory.ts';
+
+/** Slots of the handler table: cases, function forms and, later, compiled regions. */
+export const TABLE_SIZE = 0x10000;
+
+/** A function that form modules import from the core. */
+export type RoutineSignature = { readonly name: string; readonly type: FuncType };
+
+export type CoreImage = {
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Form key → handler number of the forms that are cases. */
+  readonly handlers: ReadonlyMap<string, number>;
+  /** First free handler number. */
+  readonly nextHandler: number;
+  readonly routines: readonly RoutineSignature[];
+};
+
+const HELPERS = [
+  'loadSlow', 'storeSlow', 'reference', 'commit', 'plainHost', 'segmentAddress', 'segmentOffset', 'raise', 'mulHighU', 'mulHighS',
+  'divide128', 'canonical', 'system',
+] as const satisfies readonly (keyof Helpers)[];
+
+/** The core module, with `forms` as cases of the interpreter function. */
+export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], options: { checked?: boolean } = {}): CoreImage {
+  const module = new ModuleBuilder(options);
+  const io = importCore(module, mmuOffsets);
+  const memory = addMemoryHelpers(module, io);
+  const mulHighU = addMulHighU(module);
+  const routines = addRoutines(module, io.cpu);
+  const helpers: Helpers = {
+    ...memory,
+    mulHighU: mulHighU.ref(),
+    mulHighS: addMulHighS(module, mulHighU).ref(),
+    divide128: addDivide128(module).ref(),
+    system: io.system,
+    routines,
+  };
+  const resolve = addResolve(module, io, memory);
+  const interpret = addInterpreter(module, io, helpers, resolve, forms, semantics);
+  module.table({ min: TABLE_SIZE }, 'table');
+  module.exportFunction('interpret', interpret);
+  module.exportFunction('translateAddress', memory.translate);
+  for (const name of HELPERS) if (name !== 'system') module.exportFunction(name, helpers[name]);
+  for (const [name, ref] of routines) module.exportFunction(`routine.${name}`, ref);
+  const handlers = new Map(forms.map((form, n) => [form.key, FIRST_CASE + n]));
+  return {
+    bytes: module.build({ names: true }),
+    handlers,
+    nextHandler: FIRST_CASE + forms.length,
+    routines: [
+      ...HELPERS.map((name) => ({ name, type: helpers[name].type })),
+      ...[...routines].map(([name, ref]) => ({ name: `routine.${name}`, type: ref.type })),
+    ],
+  };
+}
+
+/** A module of forms as functions, exported by their position. */
+export function buildForms(image: CoreImage, forms: readonly Form[], options: { checked?: boolean } = {}): Uint8Array<ArrayBuffer> {
+  const module = new ModuleBuilder(options);
+  importMemory(module);
+  const cpu = module.importGlobal('env', 'cpu', 'i32');
+  const imported = new Map<string, FuncRef<never, never>>();
+  for (const { name, type } of image.routines)
+    imported.set(name, module.importFunction('core', name, type.params, type.results) as unknown as FuncRef<never, never>);
+  const helpers = {
+    ...Object.fromEntries(HELPERS.map((name) => [name, imported.get(name)])),
+    routines: new Map([...imported].filter(([name]) => name.startsWith('routine.')).map(([name, ref]) => [name.slice(8), ref])),
+  } as unknown as Helpers;
+  forms.forEach((form, n) => {
+    const f = module.function(form.key, HANDLER_TYPE.params, HANDLER_TYPE.results);
+    const emitter = new FunctionEmitter(f, helpers, () => f.globalGet(cpu));
+    emitter.begin(form);
+    semantics[form.sem](emitter);
+    f.i32.const(Status.Next);
+    module.exportFunction(String(n), f);
+  });
+  return module.build();
+}

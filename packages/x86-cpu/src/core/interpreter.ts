@@ -1,0 +1,205 @@
+/**
+ * The interpreter: one function, a `loop` around a `br_table` on the record's handler number. Hot forms are cases of it; a handler
+ * number beyond them is a slot of the function table. A function per form instead (tail calls) ran at a third of this speed, because
+ * each handler then pays a frame, a stack check and a signature check.
+ */
+import type { FuncRef, FunctionBuilder, I32, I64, Label, ModuleBuilder } from '@tsvisor/wasm-codegen';
+import type { Helpers } from '../emit/emitter.ts';
+import { InlineEmitter, Status } from '../emit/interpreter.ts';
+import type { Form } from '../form.ts';
+import type { SemanticsTable } from '../semantics/types.ts';
+import { CPU, Exit, Record as R } from '../state.ts';
+import type { CoreImports } from './imports.ts';
+import { jumpIndex } from './lookup.ts';
+
+/** Handlers that are no instruction. */
+export const Handler = {
+  /** Never dispatched; what cleared memory holds. */
+  Invalid: 0,
+  /** Starts a block: counts its instructions against the budget and looks for events. */
+  Header: 1,
+  /** As Header, for a block whose one instruction crosses into another page: that page must still be mapped as translated. */
+  CrossingHeader: 2,
+  /** A direct branch not yet followed, within the page. */
+  Link: 3,
+  /** A direct branch to another page: `imm` is the target's offset from the page's RIP, `shift` 32 outside 64-bit mode (48 for 16 bits). */
+  Cross: 4,
+  /** Code that was written to: leaves to have it translated again. */
+  Stale: 5,
+  /** An exception known at translation: vector `a`, error code `b`. */
+  Raise: 6,
+  /** Goes on at record `imm`: fall-through into a neighbouring block, or a replaced one. */
+  Goto: 7,
+  /** An instruction the engine refuses to run rather than run wrongly. */
+  Refuse: 8,
+} as const;
+export const FIRST_CASE = 9;
+
+/** Function-table slot of handler n is n: cases leave theirs empty. */
+export const HANDLER_TYPE = { params: ['i32'], results: ['i32'] } as const;
+
+export function addInterpreter(
+  module: ModuleBuilder,
+  io: CoreImports,
+  helpers: Helpers,
+  resolve: FuncRef<[I64], I32>,
+  forms: readonly Form[],
+  semantics: SemanticsTable,
+): FunctionBuilder {
+  const f = module.function('interpret', ['i32'], []);
+  const budget = f.param(0, 'i32');
+  const cpu = f.local('i32');
+  const record = f.local('i32');
+  const result = f.local('i64');
+  const carry = f.local('i64');
+  const target = f.local('i64');
+  const entry = f.local('i32');
+  const status = f.local('i32');
+
+  const loadFlags = (): void => {
+    f.set(result, f.i64.load(f.get(cpu), CPU.offset.flagResult));
+    f.set(carry, f.i64.load(f.get(cpu), CPU.offset.flagCarry));
+  };
+  const storeFlags = (): void => {
+    f.i64.store(f.get(cpu), f.get(result), CPU.offset.flagResult);
+    f.i64.store(f.get(cpu), f.get(carry), CPU.offset.flagCarry);
+  };
+  /** RIP of a record's instruction, not cut to the mode's width: the run loop does that. */
+  const ripOfRecord = (): I64 => {
+    const offset = f.i64.and(f.i64.load16_u(f.get(record), R.place), f.i64.const(0xfff));
+    return f.i64.add(offset, f.i64.load(f.get(cpu), CPU.offset.pageRip));
+  };
+  const leave = (reason: number, exit: Label): void => {
+    f.i32.store(f.get(cpu), f.i32.const(reason), CPU.offset.exitReason);
+    f.br(exit);
+  };
+
+  f.set(cpu, f.globalGet(io.cpu));
+  loadFlags();
+  f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
+  f.block((exit) => {
+    f.block((fault) => {
+      f.loop((enter) => {
+        // Jump cache: the record of `target` under the present mode and mappings.
+        f.set(entry, f.i32.add(f.globalGet(io.jumpCache), jumpIndex(f, target)));
+        const sameRip = f.i64.eq(f.i64.load(f.get(entry)), f.get(target));
+        const sameTag = f.i32.eq(f.i32.load(f.get(entry), 12), f.i32.load(f.get(cpu), CPU.offset.jumpTag));
+        f.if(
+          f.i32.and(sameRip, sameTag),
+          () => {
+            f.set(record, f.i32.load(f.get(entry), 8));
+            // The page's RIP is the target less its offset in the page, which the header holds: CS may have an unaligned base.
+            const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), R.place), f.i64.const(0xfff));
+            const page = f.local('i64');
+            f.set(page, f.i64.sub(f.get(target), offset()));
+            f.i64.store(f.get(cpu), f.get(page), CPU.offset.pageRip);
+          },
+          () => {
+            f.set(record, f.call(resolve, f.get(target)));
+            f.brIf(exit, f.i32.eqz(f.get(record)));
+          },
+        );
+        f.loop((dispatch) => {
+          const emitter = new InlineEmitter(f, helpers, { cpu, record, result, carry, target }, { dispatch, enter, fault });
+          const next = (): void => {
+            f.set(record, f.i32.add(f.get(record), f.i32.const(R.size)));
+            f.br(dispatch);
+          };
+          const special: Record<number, () => void> = {
+            [Handler.Invalid]: () => f.unreachable(),
+            [Handler.Header]: () => header(next),
+            [Handler.CrossingHeader]: () => {
+              f.if(f.i32.eqz(f.call(io.verifyCrossing, f.get(record))), () => {
+                f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
+                f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
+                f.br(exit);
+              });
+              header(next);
+            },
+            [Handler.Link]: () => {
+              f.set(entry, f.call(io.link, f.get(record)));
+              f.brIf(exit, f.i32.eqz(f.get(entry)));
+              f.set(record, f.get(entry));
+              f.br(dispatch);
+            },
+            [Handler.Cross]: () => {
+              const sum = f.i64.add(f.i64.load(f.get(record), R.imm), f.i64.load(f.get(cpu), CPU.offset.pageRip));
+              const shift = (): I64 => f.i64.load8_u(f.get(record), R.shift);
+              f.set(target, f.i64.shr_u(f.i64.shl(sum, shift()), shift()));
+              f.br(enter);
+            },
+            [Handler.Stale]: () => {
+              f.i32.store(f.get(cpu), f.get(record), CPU.offset.exitRecord);
+              leave(Exit.Resync, exit);
+            },
+            [Handler.Raise]: () => {
+              f.call(helpers.raise, f.i32.load(f.get(record), R.a), f.i32.load(f.get(record), R.b));
+              f.br(fault);
+            },
+            [Handler.Goto]: () => {
+              f.set(record, f.i32.load(f.get(record), R.imm));
+              f.br(dispatch);
+            },
+            [Handler.Refuse]: () => {
+              f.i32.store(f.get(cpu), f.get(record), CPU.offset.exitRecord);
+              leave(Exit.Refused, exit);
+            },
+          };
+          const header = (go: () => void): void => {
+            f.set(budget, f.i32.sub(f.get(budget), f.i32.load(f.get(record), R.b)));
+            const events = f.i32.or(f.get(budget), f.i32.load(f.get(cpu), CPU.offset.exitRequest));
+            f.if(f.i32.lt_s(events, f.i32.const(0)), () => {
+              f.set(budget, f.i32.add(f.get(budget), f.i32.load(f.get(record), R.b)));
+              f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
+              f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
+              leave(Exit.Budget, exit);
+            });
+            go();
+          };
+
+          const cases = FIRST_CASE + forms.length;
+          const blocks: Label[] = [];
+          for (let n = 0; n <= cases; n++) blocks.push(f.openBlock());
+          // The innermost block is case 0: labels are opened outermost (default) first.
+          const labels = blocks.slice(1).reverse();
+          f.brTable(labels, blocks[0], f.i32.load16_u(f.get(record), R.handler));
+          for (let n = 0; n < cases; n++) {
+            f.closeBlock();
+            if (n < FIRST_CASE) {
+              special[n]();
+              continue;
+            }
+            const form = forms[n - FIRST_CASE];
+            emitter.begin(form);
+            semantics[form.sem](emitter);
+            if (!emitter.ended) emitter.next();
+          }
+          f.closeBlock();
+          callHandler(dispatch, enter, fault, next);
+        });
+      });
+      f.unreachable();
+    });
+    f.i32.store(f.get(cpu), f.get(record), CPU.offset.exitRecord);
+  });
+  storeFlags();
+  f.i32.store(f.get(cpu), f.get(budget), CPU.offset.budget);
+
+  /** The default case: a form that is a function of its own. Its flags are in the state. */
+  function callHandler(dispatch: Label, enter: Label, fault: Label, next: () => void): void {
+    storeFlags();
+    f.set(status, f.callIndirect(HANDLER_TYPE, [f.get(record)], f.i32.load16_u(f.get(record), R.handler)));
+    loadFlags();
+    f.if(f.i32.eqz(f.get(status)), next);
+    f.if(f.i32.eq(f.get(status), f.i32.const(Status.Record)), () => {
+      f.set(record, f.i32.load(f.get(cpu), CPU.offset.exitRecord));
+      f.br(dispatch);
+    });
+    f.if(f.i32.eq(f.get(status), f.i32.const(Status.Jump)), () => {
+      f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
+      f.br(enter);
+    });
+    f.br(fault);
+  }
+  return f;
+}

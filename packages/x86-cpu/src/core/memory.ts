@@ -1,0 +1,380 @@
+/** Memory accesses that missed the TLB: faults, page crossings, devices, pages that hold translated code. */
+import type { FuncRef, FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
+import { CPU, Exit, Record, Seg } from '../state.ts';
+import type { CoreImports } from './imports.ts';
+
+export const Vector = { DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, MC: 18, XM: 19 } as const;
+
+/** `kind` of the MMU for a permitted access that is not plain memory. */
+const Kind = { unbacked: 1, readOnly: 2, code: 3, dirtyLog: 4 } as const;
+
+const ACCESS_WRITE = 1;
+const PAGE = 4096;
+const MODE_64 = 2;
+
+export type MemoryHelpers = {
+  readonly raise: FuncRef<[I32, I32], void>;
+  readonly canonical: FuncRef<[I64], I32>;
+  readonly translate: FuncRef<[I64, I32], I32>;
+  readonly loadSlow: FuncRef<[I64, I32], I64>;
+  readonly storeSlow: FuncRef<[I64, I64, I32], I32>;
+  readonly reference: FuncRef<[I64, I32, I32], I32>;
+  readonly commit: FuncRef<[], void>;
+  readonly plainHost: FuncRef<[I64, I32], I32>;
+  readonly segmentAddress: FuncRef<[I64, I32, I32], I64>;
+  readonly segmentOffset: FuncRef<[I64, I32, I32], I64>;
+};
+
+class Builder {
+  readonly module: ModuleBuilder;
+  readonly io: CoreImports;
+  constructor(module: ModuleBuilder, io: CoreImports) {
+    this.module = module;
+    this.io = io;
+  }
+
+  cpu(f: FunctionBuilder): I32 {
+    return f.globalGet(this.io.cpu);
+  }
+  get32(f: FunctionBuilder, offset: number): I32 {
+    return f.i32.load(this.cpu(f), offset);
+  }
+  set32(f: FunctionBuilder, offset: number, value: () => I32): void {
+    f.i32.store(this.cpu(f), value(), offset);
+  }
+  /** 1 in 64-bit code. */
+  mode64(f: FunctionBuilder): I32 {
+    return f.i32.eq(f.i32.and(this.get32(f, CPU.offset.modeKey), f.i32.const(3)), f.i32.const(MODE_64));
+  }
+  mmu(f: FunctionBuilder, field: keyof CoreImports['mmuOffsets']): I32 {
+    return f.i32.load(f.globalGet(this.io.mmu), this.io.mmuOffsets[field]);
+  }
+
+  /** Leaves the pending exception in the state; everyone up to the run loop just returns. */
+  raise(): FunctionBuilder {
+    const f = this.module.function('raise', ['i32', 'i32'], []);
+    const [vector, error] = [f.param(0, 'i32'), f.param(1, 'i32')];
+    this.set32(f, CPU.offset.faulted, () => f.i32.const(1));
+    this.set32(f, CPU.offset.exitReason, () => f.i32.const(Exit.Fault));
+    this.set32(f, CPU.offset.faultVector, () => f.get(vector));
+    this.set32(f, CPU.offset.faultHasError, () => f.i32.ge_s(f.get(error), f.i32.const(0)));
+    this.set32(f, CPU.offset.faultError, () => f.get(error));
+    return f;
+  }
+
+  /** SDM vol. 1 §3.3.7.1: bits 63:47 (63:56 with CR4.LA57) all equal. */
+  canonical(): FunctionBuilder {
+    const f = this.module.function('canonical', ['i64'], ['i32']);
+    const va = f.param(0, 'i64');
+    const la57 = (): I32 => f.i32.and(this.get32(f, CPU.offset.cr4), f.i32.const(1 << 12));
+    const shift = f.local('i64');
+    f.set(shift, f.i64.extend_i32_u(f.select(f.i32.const(7), f.i32.const(16), la57())));
+    f.i64.eq(f.i64.shr_s(f.i64.shl(f.get(va), f.get(shift)), f.get(shift)), f.get(va));
+    return f;
+  }
+
+  /** (va, 0 read | 1 write) → host address, 0 (not plain memory), or -1 with the fault recorded. The page is not crossed. */
+  translate(raise: FunctionBuilder, canonical: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('translate', ['i64', 'i32'], ['i32']);
+    const [va, access] = [f.param(0, 'i64'), f.param(1, 'i32')];
+    const host = f.local('i32');
+    f.if(this.mode64(f), () =>
+      f.if(f.i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(va))), () => {
+        // Which of #GP and #SS depends on the segment, which only the instruction knows: the run loop decodes it again.
+        f.call(raise.ref<[I32, I32], void>(), f.i32.const(NON_CANONICAL), f.i32.const(0));
+        f.return(f.i32.const(-1));
+      }),
+    );
+    f.set(host, f.call(this.io.mmuFill, f.get(va), f.i32.or(f.get(access), this.get32(f, CPU.offset.mmuAccess))));
+    f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => {
+      f.i64.store(this.cpu(f), f.get(va), CPU.offset.cr2);
+      f.call(raise.ref<[I32, I32], void>(), f.i32.const(Vector.PF), this.mmu(f, 'faultError'));
+    });
+    f.get(host);
+    return f;
+  }
+
+  /** 1 if `size` bytes at `va` lie in one page. */
+  within(f: FunctionBuilder, va: Local<I64>, size: Local<I32>): I32 {
+    const offset = f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1));
+    return f.i32.le_u(f.i32.add(offset, f.get(size)), f.i32.const(PAGE));
+  }
+
+  /** Pushes the value of `size` (1, 2, 4, 8) bytes at a host address. */
+  loadSized(f: FunctionBuilder, host: Local<I32>, size: Local<I32>): I64 {
+    return f.ifOf('i64', f.i32.eq(f.get(size), f.i32.const(8)), () => f.i64.load(f.get(host)), () =>
+      f.ifOf('i64', f.i32.eq(f.get(size), f.i32.const(4)), () => f.i64.load32_u(f.get(host)), () =>
+        f.ifOf('i64', f.i32.eq(f.get(size), f.i32.const(2)), () => f.i64.load16_u(f.get(host)), () => f.i64.load8_u(f.get(host))),
+      ),
+    );
+  }
+  storeSized(f: FunctionBuilder, host: Local<I32>, value: Local<I64>, size: Local<I32>): void {
+    const is = (bytes: number): I32 => f.i32.eq(f.get(size), f.i32.const(bytes));
+    f.if(is(8), () => f.i64.store(f.get(host), f.get(value)), () =>
+      f.if(is(4), () => f.i64.store32(f.get(host), f.get(value)), () =>
+        f.if(is(2), () => f.i64.store16(f.get(host), f.get(value)), () => f.i64.store8(f.get(host), f.get(value))),
+      ),
+    );
+  }
+
+  /** Counts `n` from 0 to `size` - 1. */
+  forEachByte(f: FunctionBuilder, n: Local<I32>, size: Local<I32>, body: () => void): void {
+    f.set(n, f.i32.const(0));
+    f.loop((again) => {
+      body();
+      f.set(n, f.i32.add(f.get(n), f.i32.const(1)));
+      f.brIf(again, f.i32.lt_u(f.get(n), f.get(size)));
+    });
+  }
+
+  loadSlow(translate: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('loadSlow', ['i64', 'i32'], ['i64']);
+    const [va, size] = [f.param(0, 'i64'), f.param(1, 'i32')];
+    const host = f.local('i32');
+    const n = f.local('i32');
+    const value = f.local('i64');
+    f.if(this.within(f, va, size), () => {
+      f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(0)));
+      f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => f.return(f.i64.const(0)));
+      f.if(f.get(host), () => f.return(this.loadSized(f, host, size)));
+      f.call(this.io.mmioRead, f.get(size));
+      f.return(f.i64.load(this.cpu(f), CPU.offset.helper));
+    });
+    // Crossing a page: byte by byte, each through its own translation. Nothing is written, so a fault on either page is clean.
+    this.forEachByte(f, n, size, () => {
+      const at = f.local('i64');
+      f.set(at, this.linearAt(f, va, n));
+      const byte = f.local('i64');
+      f.set(byte, f.call(f.ref<[I64, I32], I64>(), f.get(at), f.i32.const(1)));
+      f.if(this.get32(f, CPU.offset.faulted), () => f.return(f.i64.const(0)));
+      f.set(value, f.i64.or(f.get(value), f.i64.shl(f.get(byte), f.i64.extend_i32_u(f.i32.shl(f.get(n), f.i32.const(3))))));
+    });
+    f.get(value);
+    return f;
+  }
+
+  /** va + n, wrapped to 32 bits outside 64-bit mode. */
+  linearAt(f: FunctionBuilder, va: Local<I64>, n: Local<I32>): I64 {
+    const sum = f.local('i64');
+    f.set(sum, f.i64.add(f.get(va), f.i64.extend_i32_u(f.get(n))));
+    return f.select(f.get(sum), f.i64.and(f.get(sum), f.i64.const(0xffff_ffff)), this.mode64(f));
+  }
+
+  /** Stores where `translate` for writing gave 0: a device, read-only memory, or a page with translated code. */
+  storeIrregular(): FunctionBuilder {
+    const f = this.module.function('storeIrregular', ['i64', 'i32'], []);
+    const [value, size] = [f.param(0, 'i64'), f.param(1, 'i32')];
+    const host = f.local('i32');
+    f.set(host, this.mmu(f, 'host'));
+    f.if(
+      f.i32.eq(this.mmu(f, 'kind'), f.i32.const(Kind.code)),
+      () => {
+        this.checkCode(f, host, size);
+        this.storeSized(f, host, value, size);
+      },
+      () => {
+        f.i64.store(this.cpu(f), f.get(value), CPU.offset.helper);
+        f.call(this.io.mmioWrite, f.get(size));
+      },
+    );
+    return f;
+  }
+
+  /** Tells the translator if the bytes overlap a 64-byte granule that holds translated code; data beside code costs one test. */
+  checkCode(f: FunctionBuilder, host: Local<I32>, size: Local<I32>): void {
+    const granules = f.local('i64');
+    const page = f.i32.shl(f.i32.shr_u(f.get(host), f.i32.const(12)), f.i32.const(3));
+    f.set(granules, f.i64.load(f.i32.add(page, f.globalGet(this.io.codeMap))));
+    const granuleOf = (address: I32): I64 => f.i64.extend_i32_u(f.i32.and(f.i32.shr_u(address, f.i32.const(6)), f.i32.const(63)));
+    const bit = (address: () => I32): I64 => {
+      const one = f.i64.const(1);
+      return f.i64.shl(one, granuleOf(address()));
+    };
+    const first = bit(() => f.get(host));
+    const last = bit(() => f.i32.sub(f.i32.add(f.get(host), f.get(size)), f.i32.const(1)));
+    const touched = f.i64.and(f.i64.or(first, last), f.get(granules));
+    f.if(f.i64.ne(touched, f.i64.const(0)), () => f.call(this.io.codeWrite, f.get(host), f.get(size)));
+  }
+
+  storeSlow(translate: FunctionBuilder, irregular: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('storeSlow', ['i64', 'i64', 'i32'], ['i32']);
+    const [va, value, size] = [f.param(0, 'i64'), f.param(1, 'i64'), f.param(2, 'i32')];
+    const host = f.local('i32');
+    const n = f.local('i32');
+    f.if(this.within(f, va, size), () => {
+      f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(ACCESS_WRITE)));
+      f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => f.return(f.i32.const(1)));
+      f.if(
+        f.get(host),
+        () => this.storeSized(f, host, value, size),
+        () => f.call(irregular.ref<[I64, I32], void>(), f.get(value), f.get(size)),
+      );
+      f.return(f.i32.const(0));
+    });
+    // Both pages must be writable before a byte changes; the second is checked last so that its fault address is its start.
+    const second = f.local('i64');
+    f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
+    f.set(second, this.linearAt(f, va, n));
+    for (const address of [va, second])
+      f.if(
+        f.i32.eq(f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.i32.const(ACCESS_WRITE)), f.i32.const(-1)),
+        () => f.return(f.i32.const(1)),
+      );
+    this.forEachByte(f, n, size, () => {
+      const at = this.linearAt(f, va, n);
+      const byte = f.i64.shr_u(f.get(value), f.i64.extend_i32_u(f.i32.shl(f.get(n), f.i32.const(3))));
+      f.drop(f.call(f.ref<[I64, I64, I32], I32>(), at, byte, f.i32.const(1)));
+    });
+    f.i32.const(0);
+    return f;
+  }
+
+  /** See `Helpers.reference`. */
+  reference(translate: FunctionBuilder, loadSlow: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('reference', ['i64', 'i32', 'i32'], ['i32']);
+    const [va, size, write] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
+    const host = f.local('i32');
+    const n = f.local('i32');
+    const second = f.local('i64');
+    const fails = (address: Local<I64>): I32 =>
+      f.i32.eq(f.tee(host, f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.get(write))), f.i32.const(-1));
+    f.if(fails(va), () => f.return(f.i32.const(0)));
+    f.if(
+      this.within(f, va, size),
+      () => f.if(f.get(host), () => f.return(f.get(host))),
+      () => {
+        f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
+        f.set(second, this.linearAt(f, va, n));
+        f.if(fails(second), () => f.return(f.i32.const(0)));
+      },
+    );
+    f.i64.store(this.cpu(f), f.get(va), CPU.offset.scratchVa);
+    this.set32(f, CPU.offset.scratchSize, () => f.get(size));
+    const scratch = (): I32 => f.i32.add(this.cpu(f), f.i32.const(CPU.offset.scratch));
+    const at = f.local('i64');
+    // A device is read in one access of its size where it has one; anything else in bytes.
+    f.if(
+      f.i32.and(this.within(f, va, size), f.i32.le_u(f.get(size), f.i32.const(8))),
+      () => f.i64.store(scratch(), f.call(loadSlow.ref<[I64, I32], I64>(), f.get(va), f.get(size))),
+      () =>
+        this.forEachByte(f, n, size, () => {
+          f.set(at, this.linearAt(f, va, n));
+          f.i64.store8(f.i32.add(scratch(), f.get(n)), f.call(loadSlow.ref<[I64, I32], I64>(), f.get(at), f.i32.const(1)));
+        }),
+    );
+    scratch();
+    return f;
+  }
+
+  commit(storeSlow: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('commit', [], []);
+    const va = f.local('i64');
+    const size = f.local('i32');
+    const n = f.local('i32');
+    f.set(va, f.i64.load(this.cpu(f), CPU.offset.scratchVa));
+    f.set(size, this.get32(f, CPU.offset.scratchSize));
+    const store = storeSlow.ref<[I64, I64, I32], I32>();
+    f.if(
+      f.i32.le_u(f.get(size), f.i32.const(8)),
+      () => f.drop(f.call(store, f.get(va), f.i64.load(this.cpu(f), CPU.offset.scratch), f.get(size))),
+      () =>
+        this.forEachByte(f, n, size, () => {
+          const at = this.linearAt(f, va, n);
+          const byte = f.i64.load8_u(f.i32.add(f.i32.add(this.cpu(f), f.i32.const(CPU.offset.scratch)), f.get(n)));
+          f.drop(f.call(store, at, byte, f.i32.const(1)));
+        }),
+    );
+    return f;
+  }
+
+  plainHost(canonical: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('plainHost', ['i64', 'i32'], ['i32']);
+    const [va, write] = [f.param(0, 'i64'), f.param(1, 'i32')];
+    const entry = f.local('i32');
+    const array = f.select(this.get32(f, CPU.offset.tlbWrite), this.get32(f, CPU.offset.tlbRead), f.get(write));
+    const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(va)), f.i32.const(8)), f.i32.const(0x7ff0));
+    f.set(entry, f.i32.add(array, index));
+    f.if(f.i64.le_u(f.i64.sub(f.get(va), f.i64.load(f.get(entry))), f.i64.const(PAGE - 1)), () =>
+      f.return(f.i32.add(f.i32.wrap_i64(f.get(va)), f.i32.load(f.get(entry), 8))),
+    );
+    f.if(this.mode64(f), () =>
+      f.if(f.i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(va))), () => f.return(f.i32.const(0))),
+    );
+    const host = f.local('i32');
+    f.set(host, f.call(this.io.mmuFill, f.get(va), f.i32.or(f.get(write), this.get32(f, CPU.offset.mmuAccess))));
+    f.select(f.i32.const(0), f.get(host), f.i32.eq(f.get(host), f.i32.const(-1)));
+    return f;
+  }
+
+  /** Linear address of `size | write << 8` bytes at an offset of a segment (SDM vol. 3 §5.3, §5.4). */
+  segmentOffset(raise: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('segmentOffset', ['i64', 'i32', 'i32'], ['i64']);
+    const [offset, access, segment] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
+    const words = (field: number): I32 =>
+      f.i32.load(f.i32.add(this.cpu(f), f.i32.shl(f.get(segment), f.i32.const(2))), field);
+    const base = (): I64 => f.i64.load(f.i32.add(this.cpu(f), f.i32.shl(f.get(segment), f.i32.const(3))), CPU.offset.segBase);
+    f.if(this.mode64(f), () =>
+      f.return(f.ifOf('i64', f.i32.ge_u(f.get(segment), f.i32.const(Seg.FS)), () => f.i64.add(f.get(offset), base()), () => f.get(offset))),
+    );
+    const type = f.local('i32');
+    f.set(type, words(CPU.offset.segAttr));
+    const last = f.local('i64');
+    const size = (): I64 => f.i64.extend_i32_u(f.i32.and(f.get(access), f.i32.const(0xff)));
+    f.set(last, f.i64.sub(f.i64.add(f.get(offset), size()), f.i64.const(1)));
+    const below = (): I32 => f.i64.lt_u(f.get(offset), f.i64.extend_i32_u(words(CPU.offset.segLow)));
+    const above = (): I32 => f.i64.gt_u(f.get(last), f.i64.extend_i32_u(words(CPU.offset.segLimit)));
+    // Writing needs a writable data segment (type bits 3,1 = 0,1); reading anything but an execute-only one (1,0).
+    const kind = (): I32 => f.i32.and(f.get(type), f.i32.const(0xa));
+    const write = (): I32 => f.i32.and(f.get(access), f.i32.const(0x100));
+    const denied = (): I32 => f.select(f.i32.ne(kind(), f.i32.const(2)), f.i32.eq(kind(), f.i32.const(8)), write());
+    f.if(f.i32.or(f.i32.or(f.i32.or(below(), above()), f.i32.eqz(f.get(type))), denied()), () => {
+      const vector = f.select(f.i32.const(Vector.SS), f.i32.const(Vector.GP), f.i32.eq(f.get(segment), f.i32.const(Seg.SS)));
+      f.call(raise.ref<[I32, I32], void>(), vector, f.i32.const(0));
+      f.return(f.i64.const(0));
+    });
+    f.i64.and(f.i64.add(f.get(offset), base()), f.i64.const(0xffff_ffff));
+    return f;
+  }
+
+  segmentAddress(segmentOffset: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('segmentAddress', ['i64', 'i32', 'i32'], ['i64']);
+    const [displacement, record, access] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
+    const register = (field: number): I64 => f.i64.load(f.i32.load(f.get(record), field));
+    const shift = (): I64 => f.i64.load8_u(f.get(record), Record.shift);
+    const base = f.i64.add(f.get(displacement), register(Record.base));
+    const index = f.i64.shl(register(Record.index), f.i64.load8_u(f.get(record), Record.scale));
+    const sum = f.i64.add(f.i64.add(base, index), f.i64.load32_s(f.get(record), Record.disp));
+    const offset = f.i64.shr_u(f.i64.shl(sum, shift()), shift());
+    f.call(segmentOffset.ref<[I64, I32, I32], I64>(), offset, f.get(access), f.i32.load8_u(f.get(record), Record.segment));
+    return f;
+  }
+}
+
+/** Pseudo-vector of a non-canonical address: the run loop makes it #SS or #GP. */
+export const NON_CANONICAL = 0x100;
+
+export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): MemoryHelpers {
+  const b = new Builder(module, io);
+  const raise = b.raise();
+  const canonical = b.canonical();
+  const translate = b.translate(raise, canonical);
+  const loadSlow = b.loadSlow(translate);
+  const storeSlow = b.storeSlow(translate, b.storeIrregular());
+  const reference = b.reference(translate, loadSlow);
+  const commit = b.commit(storeSlow);
+  const plainHost = b.plainHost(canonical);
+  const segmentOffset = b.segmentOffset(raise);
+  const segmentAddress = b.segmentAddress(segmentOffset);
+  return {
+    raise: raise.ref(),
+    canonical: canonical.ref(),
+    translate: translate.ref(),
+    loadSlow: loadSlow.ref(),
+    storeSlow: storeSlow.ref(),
+    reference: reference.ref(),
+    commit: commit.ref(),
+    plainHost: plainHost.ref(),
+    segmentAddress: segmentAddress.ref(),
+    segmentOffset: segmentOffset.ref(),
+  };
+}

@@ -1,0 +1,10 @@
+/** x86 processor: decoder, one source of instruction semantics, interpreter tier, system behaviour. */
+export { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
+export { rows } from './decode/lookup.ts';
+export type { OpcodeRow } from './decode/opcodes.ts';
+export type * from './ports.ts';
+export type { ProcessorConfig, RunExit, StepResult } from './processor.ts';
+export { createProcessor, Processor } from './processor.ts';
+export { CPU, Reg, Rflags, Seg } from './state.ts';
+export type { CpuModel, CpuVendor } from './system/model.ts';
+export { CPU_MODELS, CpuModelError, cpuModel, hasFeature, queryCpuid } from './system/model.ts';

@@ -1,0 +1,83 @@
+/** What the processor consumes. Providers fit these structurally; none of them imports this file. */
+
+export type IoLength = 1 | 2 | 4;
+
+/** The port I/O bus. Values are unsigned. */
+export type PortBus = {
+  read: (port: number, length: IoLength) => number;
+  write: (port: number, length: IoLength, value: number) => void;
+};
+
+/** Guest-physical addresses that are not memory. 8-byte accesses come as two halves, low first. */
+export type MmioBus = {
+  read: (gpa: number, length: IoLength) => number;
+  write: (gpa: number, length: IoLength, value: number) => void;
+};
+
+/** The local APIC, as far as the processor core talks to it. */
+export type InterruptController = {
+  /** A maskable interrupt is waiting to be acknowledged. */
+  pending: () => boolean;
+  /** Takes the highest-priority one: its vector. Only called when `pending`. */
+  acknowledge: () => number;
+  /** Takes a pending non-maskable interrupt, if there is one. */
+  takeNmi: () => boolean;
+  /** CR8: bits 7–4 of the task-priority register. */
+  readTpr: () => number;
+  writeTpr: (value: number) => void;
+};
+
+/** Model-specific registers that live outside the core: APIC base, x2APIC, pvclock. A 64-bit value is two u32 halves. */
+export type MsrDevice = {
+  /** Reads into `out` (low, high); false if there is no such register, or reading it faults. */
+  read: (index: number, out: Uint32Array) => boolean;
+  /** false: #GP. */
+  write: (index: number, lo: number, hi: number) => boolean;
+};
+
+/** Time-stamp counter of this vCPU: ticks into `out` (low, high). */
+export type TimeStampCounter = {
+  read: (out: Uint32Array) => void;
+  write: (lo: number, hi: number) => void;
+};
+
+/** CPUID: fills `out` with EAX, EBX, ECX, EDX. */
+export type CpuidSource = { query: (leaf: number, subleaf: number, out: Uint32Array) => void };
+
+/** WebAssembly functions of the MMU, called by generated code; see `Mmu`. */
+export type MmuFunctions = {
+  /** (va: i64, access: i32) → host address, 0: permitted but not plain memory, -1: page fault. */
+  readonly fill: CallableFunction;
+  readonly probe: CallableFunction;
+};
+
+/**
+ * The memory-management unit of one vCPU: page walks and TLB fill over shared memory. The engine probes the TLB arrays inline:
+ * per set (0 supervisor, 1 user, 2 supervisor with SMAP) a read, a write and a fetch array of 2048 entries
+ * `{ i64 page, i32 addend, u32 }`, indexed by address bits 12–22.
+ */
+export type Mmu = {
+  readonly exports: MmuFunctions;
+  readonly stateAddress: number;
+  readonly tlbAddress: number;
+  /** Offsets in its state. */
+  readonly offsets: {
+    readonly cr3: number;
+    readonly mode: number;
+    readonly flags: number;
+    readonly pkru: number;
+    readonly faultError: number;
+    readonly gpaLo: number;
+    readonly gpaHi: number;
+    readonly kind: number;
+    readonly host: number;
+    readonly misses: number;
+  };
+  readonly flushAll: () => void;
+  readonly flushNonGlobal: () => void;
+  readonly flushPage: (vaLo: number, vaHi: number) => void;
+  /** Loads the PDPTE registers; false if reserved bits are set. */
+  readonly loadPdptes: () => boolean;
+  readonly protectCode: (hostPage: number) => void;
+  readonly unprotectCode: (hostPage: number) => void;
+};

@@ -1,0 +1,497 @@
+/** The processor: one vCPU's engine over shared memory, driven by `run`. */
+import type { CoreImage } from './core/build.ts';
+import { buildCore, buildForms } from './core/build.ts';
+import { NON_CANONICAL, Vector } from './core/memory.ts';
+import { DecodeStatus, decode, Insn } from './decode/insn.ts';
+import { Status } from './emit/interpreter.ts';
+import type { Form } from './form.ts';
+import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
+import { hotForms } from './records/hot-forms.ts';
+import { codeSize, ModeKey } from './records/mode-key.ts';
+import { Translator } from './records/translator.ts';
+import { resetState } from './reset.ts';
+import { semantics } from './semantics/index.ts';
+import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
+import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, Rflags, Seg } from './state.ts';
+import { GuestFault, SystemContext } from './system/context.ts';
+import { deliver, deliverException, TripleFault, UnsupportedFeature } from './system/events.ts';
+import { systemInstructions } from './system/instructions.ts';
+import type { CpuModel } from './system/model.ts';
+import { cr4Bits, eferBits, hasFeature } from './system/model.ts';
+import { RecordOperands } from './system/operands.ts';
+
+export type ProcessorConfig = {
+  readonly memory: WebAssembly.Memory;
+  /** Zeroed linear memory for the processor's state and caches. */
+  readonly alloc: (bytes: number, align: number) => number;
+  readonly mmu: Mmu;
+  readonly model: CpuModel;
+  readonly pio: PortBus;
+  readonly mmio: MmioBus;
+  readonly interrupts: InterruptController;
+  readonly msrs: MsrDevice;
+  readonly tsc: TimeStampCounter;
+  readonly cpuid: CpuidSource;
+  /** Bytes of interpreter records kept; when full, all translations are dropped. */
+  readonly codeBytes?: number;
+};
+
+/** Why `run` returned. */
+export type RunExit =
+  | { readonly reason: 'budget' | 'halt' | 'shutdown' }
+  /** The guest did something this engine refuses rather than does wrongly; it cannot go on. */
+  | { readonly reason: 'error'; readonly message: string };
+
+/** What `stepOne` ended with: a fault is reported, not delivered. */
+export type StepResult = { readonly fault?: { readonly vector: number; readonly error: number; readonly cr2: bigint } };
+
+/** Block headers a call of generated code may run: V8 swaps in optimised code only between calls. */
+const SLICE = 200_000;
+const DEFAULT_CODE_BYTES = 32 << 20;
+
+let core: { image: CoreImage; module: WebAssembly.Module; offsets: string } | undefined;
+
+/** The core module, built once per process. */
+function coreModule(mmu: Mmu): { image: CoreImage; module: WebAssembly.Module } {
+  const offsets = JSON.stringify(mmu.offsets);
+  if (core?.offsets !== offsets) {
+    const image = buildCore(mmu.offsets, hotForms());
+    core = { image, module: new WebAssembly.Module(image.bytes), offsets };
+  }
+  return core;
+}
+
+export class Processor {
+  readonly context: SystemContext;
+  readonly #config: ProcessorConfig;
+  readonly #translator: Translator;
+  readonly #operands: RecordOperands;
+  readonly #exports: Record<string, (...args: never[]) => unknown>;
+  readonly #table: WebAssembly.Table;
+  readonly #image: CoreImage;
+  readonly #globals: WebAssembly.ModuleImports;
+  readonly #handlers: Map<string, number>;
+  readonly #i32: Int32Array;
+  readonly #u32: Uint32Array;
+  readonly #address: number;
+  readonly #systems = SYSTEM_INSTRUCTIONS.map((name) => systemInstructions[name]);
+  #nextHandler: number;
+  #refused: string | undefined;
+  #needsFlush = false;
+  readonly #counts = { exits: 0, faults: 0, interrupts: 0, system: 0, forms: 0, codeWrites: 0, mmio: 0 };
+
+  constructor(config: ProcessorConfig) {
+    this.#config = config;
+    const { memory, alloc, mmu, model } = config;
+    this.#i32 = new Int32Array(memory.buffer);
+    this.#u32 = new Uint32Array(memory.buffer);
+    const address = alloc(CPU.size, 64);
+    this.#address = address;
+    const jumpCache = alloc(JUMP_CACHE.entries * JUMP_CACHE.entryBytes, 64);
+    const blockTable = alloc(BLOCK_TABLE.entries * BLOCK_TABLE.entryBytes, 64);
+    const codeMap = alloc((memory.buffer.byteLength / 4096) * 8, 64);
+    const codeBytes = config.codeBytes ?? DEFAULT_CODE_BYTES;
+    const records = alloc(codeBytes, 64);
+
+    const { image, module } = coreModule(mmu);
+    this.#image = image;
+    this.#handlers = new Map(image.handlers);
+    this.#nextHandler = image.nextHandler;
+    const global = (value: number) => new WebAssembly.Global({ value: 'i32' }, value | 0);
+    this.#globals = { memory, cpu: global(address) };
+    const instance = new WebAssembly.Instance(module, {
+      mmu: { fill: mmu.exports.fill },
+      env: {
+        ...this.#globals,
+        mmu: global(mmu.stateAddress),
+        jumpCache: global(jumpCache),
+        blockTable: global(blockTable),
+        codeMap: global(codeMap),
+        mmioRead: (size: number) => this.#mmioRead(size),
+        mmioWrite: (size: number) => this.#mmioWrite(size),
+        codeWrite: (host: number, size: number) => this.codeWritten(host >>> 0, size),
+        system: (id: number, record: number) => this.#system(id, record),
+        verifyCrossing: (record: number) => this.#verifyCrossing(record),
+        translate: (host: number) => this.#translate(host >>> 0),
+        link: (record: number) => this.#link(record),
+      },
+    });
+    this.#exports = instance.exports as Record<string, (...args: never[]) => unknown>;
+    this.#table = instance.exports.table as WebAssembly.Table;
+
+    this.context = new SystemContext(memory, address, jumpCache, mmu, this.#exports.translateAddress as never);
+    this.context.onIrregularStore((va, value, size) => void (this.#exports.storeSlow as (v: bigint, x: bigint, s: number) => number)(va, value, size));
+    this.context.cr4Bits = cr4Bits(model);
+    this.context.eferBits = eferBits(model);
+    this.context.physicalBits = model.physicalBits;
+    this.#operands = new RecordOperands(this.context, memory);
+    this.#translator = new Translator(
+      { memory, cpu: address, records, recordsEnd: records + codeBytes, blockTable, codeMap },
+      {
+        bind: (form) => this.#bind(form),
+        hasFeature: (feature) => hasFeature(model, feature),
+        hasSemantics: (sem) => sem in semantics,
+        fetch: (lo, hi) => this.#fetch(lo, hi),
+        protectCode: (page) => void mmu.protectCode(page),
+        unprotectCode: (page) => mmu.unprotectCode(page),
+      },
+    );
+    this.reset();
+  }
+
+  /** Power-on state (SDM vol. 3 table 9-1). */
+  reset(): void {
+    resetState(this.context);
+    this.#translator.flush();
+  }
+
+  /** An event became pending, or something else wants the run loop: generated code returns at the next block boundary. */
+  requestExit(): void {
+    this.context.state.exitRequest = -1;
+  }
+
+  /** Instructions retired. Exact between calls of `run`. */
+  get instructions(): number {
+    return this.context.state.instructions;
+  }
+
+  /** Someone other than this processor changed bytes that may hold translated code. */
+  codeWritten(host: number, length: number): void {
+    this.#counts.codeWrites++;
+    if (this.#translator.invalidate(host, length)) this.context.flushJumps();
+  }
+
+  stats(): Record<string, number> {
+    return { instructions: this.instructions, blocks: this.#translator.blocks, translated: this.#translator.instructions, flushes: this.#translator.flushes, tlbMisses: this.#u32[(this.#config.mmu.stateAddress + this.#config.mmu.offsets.misses) >> 2], ...this.#counts };
+  }
+
+  // --- running -----------------------------------------------------------------------------------------------------------------
+
+  /** Runs about `budget` instructions at most. */
+  run(budget: number): RunExit {
+    const { state } = this.context;
+    let left = budget;
+    try {
+      for (;;) {
+        const shadow = this.#takeEvents();
+        if (state.halted) return { reason: 'halt' };
+        if (left <= 0) return { reason: 'budget' };
+        if (shadow) this.context.setStep(true);
+        const retired = this.#interpret(shadow ? 1 : Math.min(left, SLICE));
+        if (shadow) this.context.setStep(false);
+        left -= retired;
+        if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
+        if (state.modeKey & ModeKey.STEP && retired > 0 && state.rflags & Rflags.TF) this.#singleStep();
+      }
+    } catch (e) {
+      if (e instanceof TripleFault) return { reason: 'shutdown' };
+      if (e instanceof UnsupportedFeature) return { reason: 'error', message: `${e.message} at ${this.#where()}` };
+      throw e;
+    }
+  }
+
+  /** Runs one instruction, without looking for events; a fault is reported instead of delivered. For tests and debuggers. */
+  stepOne(): StepResult {
+    const { state } = this.context;
+    this.context.setStep(true);
+    state.exitRequest = 0;
+    let fault: StepResult['fault'];
+    this.#onFault = (vector, error) => {
+      fault = { vector, error, cr2: state.cr2 };
+    };
+    try {
+      this.#interpret(1);
+    } finally {
+      this.#onFault = undefined;
+      this.context.setStep(false);
+    }
+    if (this.#refused !== undefined) throw new UnsupportedFeature(this.#refused);
+    return fault ? { fault } : {};
+  }
+
+  #onFault: ((vector: number, error: number) => void) | undefined;
+
+  /** Handles what waits at an instruction boundary, in priority order; true if interrupts are held off for one instruction. */
+  #takeEvents(): boolean {
+    const { state } = this.context;
+    const { interrupts } = this.#config;
+    state.exitRequest = 0;
+    const shadowed = state.interruptShadow !== 0 && state.rip === state.shadowRip;
+    state.interruptShadow = 0;
+    const waiting = interrupts.pending();
+    if (shadowed && waiting) return true;
+    if (!shadowed && !state.nmiBlocked && interrupts.takeNmi()) {
+      state.halted = 0;
+      state.nmiBlocked = 1;
+      this.#deliverInterrupt(Vector.NMI);
+      return false;
+    }
+    if (!waiting) {
+      state.interruptPending = 0;
+      return false;
+    }
+    if (!(state.rflags & Rflags.IF)) {
+      state.interruptPending = -1;
+      return false;
+    }
+    const vector = interrupts.acknowledge();
+    if (vector < 0) return false;
+    state.interruptPending = interrupts.pending() ? -1 : 0;
+    state.halted = 0;
+    this.#counts.interrupts++;
+    this.#deliverInterrupt(vector);
+    return false;
+  }
+
+  #deliverInterrupt(vector: number): void {
+    const c = this.context;
+    try {
+      deliver(c, vector, 'hardware');
+    } catch (e) {
+      if (!(e instanceof GuestFault)) throw e;
+      deliverException(c, e.vector, e.error);
+    }
+  }
+
+  /** TF: a debug trap after the instruction (SDM vol. 3 §17.3.1.4). */
+  #singleStep(): void {
+    this.context.state.dr[6] |= 0x4000n;
+    deliverException(this.context, Vector.DB, -1);
+  }
+
+  /** One call of generated code and what it left behind. Returns the instructions retired. */
+  #interpret(budget: number): number {
+    const { state } = this.context;
+    state.faulted = 0;
+    (this.#exports.interpret as (budget: number) => void)(budget);
+    this.#counts.exits++;
+    const record = state.exitRecord;
+    let retired = budget - state.budget;
+    switch (state.exitReason) {
+      case Exit.Fault:
+        if (record !== 0) {
+          this.#ripFrom(record);
+          retired -= this.#translator.remaining(record);
+        }
+        state.faulted = 0;
+        this.#fault();
+        break;
+      case Exit.Resync:
+        if (record !== 0) {
+          this.#ripFrom(record);
+          retired -= this.#translator.remaining(record);
+        }
+        if (this.#needsFlush) {
+          this.#needsFlush = false;
+          this.#translator.flush();
+          this.context.flushJumps();
+        }
+        break;
+      case Exit.Refused:
+        this.#ripFrom(record);
+        retired -= this.#translator.remaining(record);
+        this.#refused = `no semantics for the instruction ${this.#instructionText()} at ${this.#where()}`;
+        break;
+      default:
+    }
+    state.instructions += retired;
+    return retired;
+  }
+
+  #ripFrom(record: number): void {
+    const c = this.context;
+    const place = new DataView(this.#config.memory.buffer).getUint16(record + 2, true);
+    c.state.rip = c.wrap(c.state.pageRip + BigInt(place & 0xfff));
+  }
+
+  #fault(): void {
+    const c = this.context;
+    this.#counts.faults++;
+    let vector = c.state.faultVector;
+    if (vector === NON_CANONICAL) vector = this.#usesStack() ? Vector.SS : Vector.GP;
+    const error = c.state.faultHasError ? c.state.faultError : -1;
+    if (this.#onFault) this.#onFault(vector, error);
+    else deliverException(c, vector, error);
+  }
+
+  readonly #insn = new Insn();
+
+  /** Decodes the instruction at RIP again; false if its bytes cannot be read. */
+  #decodeAgain(): boolean {
+    const c = this.context;
+    const bytes = new Uint8Array(15);
+    let length = 0;
+    try {
+      for (; length < 15; length++) bytes[length] = Number(c.read(c.wrap(c.state.rip + c.state.segBase[Seg.CS] + BigInt(length)), 1));
+    } catch (e) {
+      if (!(e instanceof GuestFault)) throw e;
+    }
+    return decode(bytes, 0, length, codeSize(c.state.modeKey), this.#insn) === DecodeStatus.Ok;
+  }
+
+  /** Whether the access that faulted was through SS: a push or pop, or a memory operand based on RSP or RBP. */
+  #usesStack(): boolean {
+    if (!this.#decodeAgain()) return false;
+    const memory = this.#insn.modrm >= 0 && this.#insn.modrm < 0xc0;
+    if (memory && this.#insn.row.sem !== 'push') return this.#insn.seg === Seg.SS;
+    return /^(push|pop|call|ret|enter|leave|iret)/.test(this.#insn.row.sem);
+  }
+
+  #instructionText(): string {
+    return this.#decodeAgain() ? `'${this.#insn.row.mnemonic}'` : '(unreadable)';
+  }
+
+  #where(): string {
+    const { state } = this.context;
+    return `${state.segSel[Seg.CS].toString(16)}:${state.rip.toString(16)}`;
+  }
+
+  // --- what generated code calls -------------------------------------------------------------------------------------------------
+
+  #system(id: number, record: number): number {
+    const c = this.context;
+    this.#counts.system++;
+    this.#operands.at(record, this.#translator.formOf(record));
+    try {
+      const instruction = this.#systems[id];
+      if (!instruction) throw new UnsupportedFeature(`instruction ${SYSTEM_INSTRUCTIONS[id]}`);
+      return instruction(c, this.#operands, this.#config);
+    } catch (e) {
+      if (!(e instanceof GuestFault)) throw e;
+      const { state } = c;
+      state.exitReason = Exit.Fault;
+      state.faultVector = e.vector;
+      state.faultHasError = e.error >= 0 ? 1 : 0;
+      state.faultError = e.error;
+      return Status.Fault;
+    }
+  }
+
+  #gpa(): number {
+    const at = this.#config.mmu.stateAddress >> 2;
+    const { gpaLo, gpaHi } = this.#config.mmu.offsets;
+    return this.#u32[at + (gpaLo >> 2)] + this.#u32[at + (gpaHi >> 2)] * 0x1_0000_0000;
+  }
+
+  #mmioRead(size: number): void {
+    this.#counts.mmio++;
+    const { mmio } = this.#config;
+    const gpa = this.#gpa();
+    const out = (this.#address + CPU.offset.helper) >> 2;
+    this.#u32[out] = mmio.read(gpa, Math.min(size, 4) as IoLength);
+    this.#u32[out + 1] = size === 8 ? mmio.read(gpa + 4, 4) : 0;
+  }
+
+  #mmioWrite(size: number): void {
+    this.#counts.mmio++;
+    const { mmio } = this.#config;
+    const gpa = this.#gpa();
+    const from = (this.#address + CPU.offset.helper) >> 2;
+    const value = this.#u32[from];
+    mmio.write(gpa, Math.min(size, 4) as IoLength, size === 1 ? value & 0xff : size === 2 ? value & 0xffff : value);
+    if (size === 8) mmio.write(gpa + 4, 4, this.#u32[from + 1]);
+  }
+
+  /** Code-segment limit for the translator: none in 64-bit mode. */
+  #codeLimit(): number {
+    const { state } = this.context;
+    return (state.modeKey & 3) === 2 ? Number.POSITIVE_INFINITY : state.segLimit[Seg.CS];
+  }
+
+  /** Linear address of a RIP, as halves. */
+  #linear(rip: bigint): [number, number] {
+    const { state } = this.context;
+    const linear = (state.modeKey & 3) === 2 ? rip : (rip + state.segBase[Seg.CS]) & 0xffff_ffffn;
+    return [Number(linear & 0xffff_ffffn), Number(linear >> 32n)];
+  }
+
+  /** Makes room, or has the run loop do it: translations in use cannot be dropped here. */
+  #leaveToFlush(rip: bigint): number {
+    const { state } = this.context;
+    this.#needsFlush = true;
+    state.rip = rip;
+    state.exitReason = Exit.Resync;
+    state.exitRecord = 0;
+    return 0;
+  }
+
+  #translate(host: number): number {
+    const { state } = this.context;
+    const rip = state.rip;
+    if (!this.#translator.hasRoom) return this.#leaveToFlush(rip);
+    if (host === 0) throw new UnsupportedFeature('execution outside memory');
+    const [lo, hi] = this.#linear(rip);
+    return this.#translator.translate(host, lo, hi, Number(rip & 0xffff_ffffn), state.modeKey, this.#codeLimit());
+  }
+
+  #link(record: number): number {
+    const { state } = this.context;
+    const rip = this.context.wrap(state.pageRip + BigInt(this.#translator.linkOffset(record)));
+    state.exitRecord = 0;
+    if (!this.#translator.hasRoom) return this.#leaveToFlush(rip);
+    const [lo, hi] = this.#linear(rip);
+    const header = this.#translator.link(record, lo, hi, Number(rip & 0xffff_ffffn), state.modeKey, this.#codeLimit());
+    if (header === 0) state.rip = rip;
+    return header;
+  }
+
+  /** Host address of a code byte in a further page, or 0 with the page fault recorded for the instruction at `CPU.rip`. */
+  #fetch(lo: number, hi: number): number {
+    const { state } = this.context;
+    const va = (BigInt(hi) << 32n) | BigInt(lo);
+    const host = (this.#config.mmu.exports.fill as (va: bigint, access: number) => number)(va, 2 | state.mmuAccess);
+    if (host !== -1) return host >>> 0;
+    state.cr2 = va;
+    state.exitReason = Exit.Fault;
+    state.exitRecord = 0;
+    state.faultVector = Vector.PF;
+    state.faultHasError = 1;
+    state.faultError = this.#u32[(this.#config.mmu.stateAddress + this.#config.mmu.offsets.faultError) >> 2];
+    return 0;
+  }
+
+  /** A block whose instruction crosses pages: is the second page still what was translated? */
+  #verifyCrossing(record: number): number {
+    const { state } = this.context;
+    const expected = this.#u32[(record + 4) >> 2];
+    const place = new DataView(this.#config.memory.buffer).getUint16(record + 2, true);
+    const rip = this.context.wrap(state.pageRip + BigInt(place & 0xfff));
+    const [lo, hi] = this.#linear(rip);
+    const page = (lo & ~0xfff) >>> 0;
+    const next = page + 4096;
+    const host = this.#fetch(next >>> 0, (state.modeKey & 3) === 2 ? hi + (next > 0xffff_ffff ? 1 : 0) : 0);
+    if (host === 0) return 0;
+    if (host === expected) return 1;
+    // Another page now: retire this translation and have the run loop ask again.
+    this.#translator.invalidate(this.#translator.hostOf(record), 1);
+    this.context.flushJumps();
+    state.exitReason = Exit.Resync;
+    return 0;
+  }
+
+  /** Gives a form a handler: a function of its own, in a module of its own. */
+  #bind(form: Form): number {
+    const known = this.#handlers.get(form.key);
+    if (known !== undefined) return known;
+    const bytes = buildForms(this.#image, [form]);
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), {
+      env: this.#globals,
+      core: this.#coreImports(),
+    });
+    const handler = this.#nextHandler++;
+    this.#table.set(handler, instance.exports[0]);
+    this.#handlers.set(form.key, handler);
+    this.#counts.forms++;
+    return handler;
+  }
+
+  #core: WebAssembly.ModuleImports | undefined;
+  #coreImports(): WebAssembly.ModuleImports {
+    this.#core ??= { ...(this.#exports as WebAssembly.ModuleImports), system: (id: number, record: number) => this.#system(id, record) };
+    return this.#core;
+  }
+}
+
+export function createProcessor(config: ProcessorConfig): Processor {
+  return new Processor(config);
+}

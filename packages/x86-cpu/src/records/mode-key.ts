@@ -1,0 +1,36 @@
+/**
+ * What a translation depends on besides its bytes. Translations are looked up by (host address, mode key), so no record ever tests
+ * these at run time.
+ */
+import type { StackMode } from '../form.ts';
+
+export const ModeKey = {
+  /** Bits 0–1: 0 16-bit, 1 32-bit, 2 64-bit code. Generated code tests these two. */
+  SIZE: 3,
+  USER: 1 << 2,
+  /** CPL is 0. CPL 1 and 2 are neither USER nor this. */
+  CPL0: 1 << 3,
+  /** Bits 4–5: StackMode. */
+  STACK_SHIFT: 4,
+  /** ES, CS, SS, DS have base 0 and cover 4 GiB readable and (but CS) writable; always so in 64-bit mode. */
+  FLAT: 1 << 6,
+  /** FS, GS may be added without limit or rights checks. */
+  FLAT_FS: 1 << 7,
+  FLAT_GS: 1 << 8,
+  /** x87/MMX and SSE instructions raise #NM (CR0.TS, or EM for x87). */
+  NO_FPU: 1 << 9,
+  FPU_EMULATED: 1 << 10,
+  /** SSE instructions raise #UD (CR0.EM or not CR4.OSFXSR). */
+  NO_SSE: 1 << 11,
+  /** Blocks of one instruction: single stepping, interrupt shadows. */
+  STEP: 1 << 12,
+  VIRTUAL_8086: 1 << 13,
+  /** CR4.UMIP makes SGDT and its like privileged. */
+  UMIP: 1 << 14,
+  PROTECTED: 1 << 15,
+  /** Bits 16–19: number of the code segment's limit, where CS is not flat. */
+  LIMIT_SHIFT: 16,
+} as const;
+
+export const codeSize = (key: number): 16 | 32 | 64 => ((key & ModeKey.SIZE) === 2 ? 64 : (key & ModeKey.SIZE) === 1 ? 32 : 16);
+export const stackMode = (key: number): StackMode => ((key >> ModeKey.STACK_SHIFT) & 3) as StackMode;

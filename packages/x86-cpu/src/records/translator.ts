@@ -1,0 +1,594 @@
+/** From guest bytes to interpreter records: decodes blocks, lays their records into the record arena, finds and forgets them. */
+import { HASH_MULTIPLIER } from '../core/lookup.ts';
+import { Handler } from '../core/interpreter.ts';
+import { Vector } from '../core/memory.ts';
+import { BASE_RIP, DecodeStatus, decode, Insn, OperandKind } from '../decode/insn.ts';
+import type { OpcodeRow } from '../decode/opcodes.ts';
+import { operandSlot } from '../emit/interpreter.ts';
+import type { Form } from '../form.ts';
+import { AddressMode, formNumber, formOf } from '../form.ts';
+import { BLOCK_TABLE, CPU, Record, Seg } from '../state.ts';
+import { codeSize, ModeKey, stackMode } from './mode-key.ts';
+
+const MAX_INSTRUCTIONS = 48;
+const PAGE = 4096;
+const NO_ERROR_CODE = -1;
+/** Length nibble of a header's `place`: no instruction has length 0, so a header can be found backwards from any record. */
+const HEADER_LENGTH = 0;
+
+/** A form bound to a handler: what a record of it needs. */
+type BoundForm = { readonly handler: number; readonly form: Form; readonly slots: readonly number[]; readonly shift: number };
+
+/** What the translator asks of the processor around it. */
+export type TranslatorHost = {
+  /** Makes a function for a form that is not a case; its handler number. */
+  readonly bind: (form: Form) => number;
+  /** Whether the processor model has a feature of the opcode table. */
+  readonly hasFeature: (feature: string) => boolean;
+  readonly hasSemantics: (sem: string) => boolean;
+  /** Host address of the code byte at a linear address, or 0 with the fault recorded. */
+  readonly fetch: (linearLo: number, linearHi: number) => number;
+  readonly protectCode: (hostPage: number) => void;
+  readonly unprotectCode: (hostPage: number) => void;
+};
+
+/** A block as the translator remembers it. */
+type Block = {
+  readonly header: number;
+  readonly records: number;
+  readonly key: number;
+  readonly host: number;
+  /** Exclusive end in the first page, and bytes in a second one. */
+  readonly end: number;
+  readonly secondPage: number;
+  readonly secondEnd: number;
+};
+
+export type TranslatorMemory = {
+  readonly memory: WebAssembly.Memory;
+  readonly cpu: number;
+  readonly records: number;
+  readonly recordsEnd: number;
+  readonly blockTable: number;
+  readonly codeMap: number;
+};
+
+const SSE_FEATURES = new Set(['sse', 'sse2', 'sse3', 'ssse3', 'sse4_1', 'sse4_2', 'aes', 'pclmulqdq', 'sha', 'fxsr_sse']);
+
+export class Translator {
+  readonly #m: TranslatorMemory;
+  readonly #host: TranslatorHost;
+  readonly #u8: Uint8Array;
+  readonly #u16: Uint16Array;
+  readonly #i32: Int32Array;
+  readonly #insn = new Insn();
+  readonly #bytes = new Uint8Array(64);
+  readonly #bound = new Map<number, BoundForm>();
+  readonly #byHandler: BoundForm[] = [];
+  readonly #pages = new Map<number, Block[]>();
+  /** Headers of blocks that were invalidated, by (host, key): redirected when the block is translated again. */
+  readonly #stale = new Map<string, number>();
+  #next: number;
+  blocks = 0;
+  instructions = 0;
+  flushes = 0;
+
+  constructor(m: TranslatorMemory, host: TranslatorHost) {
+    this.#m = m;
+    this.#host = host;
+    this.#u8 = new Uint8Array(m.memory.buffer);
+    this.#u16 = new Uint16Array(m.memory.buffer);
+    this.#i32 = new Int32Array(m.memory.buffer);
+    this.#next = m.records;
+  }
+
+  /** Room for one more block and its links; otherwise `flush` first. */
+  get hasRoom(): boolean {
+    return this.#next + Record.size * (3 * MAX_INSTRUCTIONS + 8) < this.#m.recordsEnd && this.blocks < BLOCK_TABLE.entries / 2;
+  }
+
+  /** Forgets every translation. No record may be in use. */
+  flush(): void {
+    this.flushes++;
+    this.blocks = 0;
+    this.#next = this.#m.records;
+    this.#stale.clear();
+    this.#u8.fill(0, this.#m.blockTable, this.#m.blockTable + BLOCK_TABLE.entries * BLOCK_TABLE.entryBytes);
+    for (const page of this.#pages.keys()) {
+      this.#setCodeMap(page, 0, 0);
+      this.#host.unprotectCode(page);
+    }
+    this.#pages.clear();
+  }
+
+  /** The form and operands of a record, for helpers. */
+  formOf(record: number): Form {
+    return this.#byHandler[this.#u16[(record + Record.handler) >> 1]].form;
+  }
+
+  /** Instructions of the record's block before and after it: what a block that was left in the middle did not retire. */
+  remaining(record: number): number {
+    let header = record;
+    while (this.#u16[(header + Record.place) >> 1] >> 12 !== HEADER_LENGTH) header -= Record.size;
+    const count = this.#i32[(header + Record.b) >> 2];
+    const before = (record - header) / Record.size - 1;
+    return Math.max(0, count - Math.max(0, before));
+  }
+
+  find(host: number, key: number): number {
+    const mask = BLOCK_TABLE.entries - 1;
+    for (let n = hashOf(host, key); ; n = (n + 1) & mask) {
+      const at = (this.#m.blockTable + n * BLOCK_TABLE.entryBytes) >> 2;
+      if (this.#i32[at] === 0) return 0;
+      if (this.#i32[at] === (host | 0) && this.#i32[at + 1] === key) return this.#i32[at + 2];
+    }
+  }
+
+  #insert(host: number, key: number, record: number): void {
+    const mask = BLOCK_TABLE.entries - 1;
+    for (let n = hashOf(host, key); ; n = (n + 1) & mask) {
+      const at = (this.#m.blockTable + n * BLOCK_TABLE.entryBytes) >> 2;
+      if (this.#i32[at] !== 0 && this.#i32[at] !== TOMBSTONE) continue;
+      this.#i32[at + 1] = key;
+      this.#i32[at + 2] = record;
+      this.#i32[at] = host;
+      return;
+    }
+  }
+
+  #remove(host: number, key: number): void {
+    const mask = BLOCK_TABLE.entries - 1;
+    for (let n = hashOf(host, key); ; n = (n + 1) & mask) {
+      const at = (this.#m.blockTable + n * BLOCK_TABLE.entryBytes) >> 2;
+      if (this.#i32[at] === 0) return;
+      if (this.#i32[at] !== (host | 0) || this.#i32[at + 1] !== key) continue;
+      this.#i32[at] = TOMBSTONE;
+      return;
+    }
+  }
+
+  /**
+   * Translates the block at a linear address whose first byte is at `host`. `ip` is EIP there (low 32 bits), `limit` the code segment's
+   * limit, or Infinity in 64-bit mode.
+   * @returns its header, or 0 if fetching from a second page faulted (the fault is recorded).
+   */
+  translate(host: number, linearLo: number, linearHi: number, ip: number, key: number, limit: number): number {
+    const known = this.find(host, key);
+    if (known !== 0) return known;
+    const page = pageOf(host);
+    const size = codeSize(key);
+    const insn = this.#insn;
+    const header = this.#next;
+    let at = header + Record.size;
+    let count = 0;
+    let cursor = host;
+    let secondPage = 0;
+    let secondEnd = 0;
+    const most = key & ModeKey.STEP ? 1 : MAX_INSTRUCTIONS;
+    let open = true;
+    while (open && count < most) {
+      let status = decode(this.#u8, cursor, page + PAGE, size, insn);
+      if (status === DecodeStatus.Truncated) {
+        if (count > 0) break;
+        const second = this.#host.fetch(...nextPage(linearLo, linearHi, size));
+        if (second === 0) return 0;
+        const first = page + PAGE - cursor;
+        this.#bytes.set(this.#u8.subarray(cursor, page + PAGE));
+        this.#bytes.set(this.#u8.subarray(second, second + 15), first);
+        status = decode(this.#bytes, 0, first + 15, size, insn);
+        secondPage = second;
+        secondEnd = insn.length - first;
+        open = false;
+      }
+      const offset = cursor - page;
+      // An instruction that reaches beyond the code segment's limit faults when it is fetched (SDM vol. 3 §5.3).
+      const beyond = (ip >>> 0) + (cursor - host) + insn.length - 1 > limit;
+      at = this.#record(at, offset, beyond ? DecodeStatus.TooLong : status, key, secondPage !== 0);
+      count++;
+      cursor += insn.length;
+      if (this.#ends(status, beyond)) {
+        open = false;
+        at = this.#closed(at, key);
+      } else if (secondPage !== 0 || cursor === page + PAGE || count === most) {
+        open = false;
+        at = this.#fallThrough(at, cursor - page, page, key);
+      }
+    }
+    if (open) at = this.#fallThrough(at, cursor - page, page, key);
+    this.#header(header, host - page, count, secondPage);
+    const links = this.#pendingLinks;
+    for (const link of links) at = this.#emitLink(at, link, page, key);
+    links.length = 0;
+    this.#next = at;
+    this.blocks++;
+    this.instructions += count;
+    this.#insert(host, key, header);
+    this.#remember({ header, records: (at - header) / Record.size, key, host, end: Math.min(cursor, page + PAGE), secondPage, secondEnd });
+    this.#redirect(host, key, header);
+    return header;
+  }
+
+  #redirect(host: number, key: number, header: number): void {
+    const name = `${host}:${key}`;
+    const old = this.#stale.get(name);
+    if (old === undefined) return;
+    this.#stale.delete(name);
+    this.#u16[(old + Record.handler) >> 1] = Handler.Goto;
+    this.#i32[(old + Record.imm) >> 2] = header;
+  }
+
+  #header(record: number, offset: number, count: number, secondPage: number): void {
+    this.#clear(record);
+    this.#u16[(record + Record.handler) >> 1] = secondPage ? Handler.CrossingHeader : Handler.Header;
+    this.#u16[(record + Record.place) >> 1] = offset | (HEADER_LENGTH << 12);
+    this.#i32[(record + Record.b) >> 2] = count;
+    this.#i32[(record + Record.a) >> 2] = secondPage;
+  }
+
+  #clear(record: number): void {
+    this.#i32.fill(0, record >> 2, (record + Record.size) >> 2);
+  }
+
+  #ends(status: DecodeStatus, beyond: boolean): boolean {
+    if (status !== DecodeStatus.Ok || beyond || this.#raised) return true;
+    const { row, rep } = this.#insn;
+    return row.flow !== 'next' || (row.rep !== 'no' && rep !== 0);
+  }
+
+  /** Set by `#record` when the record raises instead of executing. */
+  #raised = false;
+  readonly #pendingLinks: { field: number; offset: number; cut: number }[] = [];
+
+  /** The end of a block whose last instruction does not continue by itself: `end` flows and repeated strings fall through. */
+  #closed(at: number, key: number): number {
+    const { row } = this.#insn;
+    if (this.#raised) return at;
+    const continues = row.flow === 'next' || row.flow === 'end' || row.flow === 'hlt' || row.flow === 'int' || row.flow === 'trans' || row.flow === 'iret' || row.flow === 'far';
+    if (!continues) return at;
+    const place = this.#u16[(at - Record.size + Record.place) >> 1];
+    return this.#fallThrough(at, (place & 0xfff) + (place >> 12), 0, key);
+  }
+
+  /** A record that goes on at a page offset (which may lie in the next page). */
+  #fallThrough(at: number, offset: number, _page: number, key: number): number {
+    this.#clear(at);
+    this.#u16[(at + Record.handler) >> 1] = Handler.Goto;
+    // It stands for no instruction, but must not look like a header.
+    this.#u16[(at + Record.place) >> 1] = (offset & 0xfff) | 0xf000;
+    this.#pendingLinks.push({ field: at + Record.imm, offset, cut: codeSize(key) });
+    return at + Record.size;
+  }
+
+  /** Resolves one direct branch: to a known block of the page, or to a link or cross record that is laid here. */
+  #emitLink(at: number, link: { field: number; offset: number; cut: number }, page: number, key: number): number {
+    const inPage = link.offset >= 0 && link.offset < PAGE;
+    const host = page + link.offset;
+    const known = inPage ? this.find(host, key) : 0;
+    if (known !== 0) {
+      this.#i32[link.field >> 2] = known;
+      return at;
+    }
+    this.#clear(at);
+    this.#i32[link.field >> 2] = at;
+    this.#u16[(at + Record.place) >> 1] = 0xf000;
+    if (inPage && !(key & ModeKey.STEP) && link.cut === codeSize(key)) {
+      this.#u16[(at + Record.handler) >> 1] = Handler.Link;
+      this.#i32[(at + Record.a) >> 2] = host;
+      this.#i32[(at + Record.b) >> 2] = link.field;
+      this.#i32[(at + Record.base) >> 2] = link.offset;
+    } else {
+      this.#u16[(at + Record.handler) >> 1] = Handler.Cross;
+      this.#u8[at + Record.shift] = 64 - link.cut;
+      this.#i32[(at + Record.imm) >> 2] = link.offset | 0;
+      this.#i32[(at + Record.imm2) >> 2] = Math.floor(link.offset / 0x1_0000_0000);
+    }
+    return at + Record.size;
+  }
+
+  /** Follows a link record: its target's header, patched into the branch. 0 if translating it left. */
+  link(record: number, linearLo: number, linearHi: number, ip: number, key: number, limit: number): number {
+    const host = this.#i32[(record + Record.a) >> 2] >>> 0;
+    const field = this.#i32[(record + Record.b) >> 2];
+    const header = this.translate(host, linearLo, linearHi, ip, key, limit);
+    if (header !== 0) this.#i32[field >> 2] = header;
+    return header;
+  }
+
+  /** Host address of a block, by its header. */
+  hostOf(header: number): number {
+    for (const blocks of this.#pages.values()) for (const block of blocks) if (block.header === header) return block.host;
+    return 0;
+  }
+
+  linkOffset(record: number): number {
+    return this.#i32[(record + Record.base) >> 2];
+  }
+
+  // --- one instruction -------------------------------------------------------------------------------------------------------
+
+  #record(at: number, offset: number, status: DecodeStatus, key: number, crossing: boolean): number {
+    const insn = this.#insn;
+    this.#clear(at);
+    this.#raised = false;
+    this.#u16[(at + Record.place) >> 1] = offset | (Math.max(1, Math.min(15, insn.length)) << 12);
+    const exception = this.#exception(status, key);
+    if (exception) {
+      this.#raised = true;
+      this.#u16[(at + Record.handler) >> 1] = Handler.Raise;
+      this.#i32[(at + Record.a) >> 2] = exception.vector;
+      this.#i32[(at + Record.b) >> 2] = exception.error;
+      return at + Record.size;
+    }
+    if (!this.#host.hasSemantics(insn.row.sem)) {
+      this.#raised = true;
+      this.#u16[(at + Record.handler) >> 1] = Handler.Refuse;
+      return at + Record.size;
+    }
+    const address = this.#addressMode(key);
+    const bound = this.#bind(address, key);
+    this.#u16[(at + Record.handler) >> 1] = bound.handler;
+    this.#operands(at, offset, bound, key, crossing);
+    return at + Record.size;
+  }
+
+  /** What translation already knows to fault. The order is that of SDM vol. 3 table 6-2: fetch, #UD, #NM, then #GP of privilege. */
+  #exception(status: DecodeStatus, key: number): { vector: number; error: number } | undefined {
+    if (status === DecodeStatus.TooLong) return { vector: Vector.GP, error: 0 };
+    if (status !== DecodeStatus.Ok) return { vector: Vector.UD, error: NO_ERROR_CODE };
+    const { row } = this.#insn;
+    if (row.flow === 'ud' || !this.#available(row, key)) return { vector: Vector.UD, error: NO_ERROR_CODE };
+    const fpu = row.feature === 'x87' || row.feature === 'mmx';
+    const sse = SSE_FEATURES.has(row.feature) && row.sem !== 'nop' && !row.sem.endsWith('fence') && row.sem !== 'movnti' && row.sem !== 'clflush';
+    const fxsave = row.sem === 'fxsave' || row.sem === 'fxrstor';
+    const wait = row.sem === 'fwait';
+    if (fpu && !wait && key & ModeKey.FPU_EMULATED) return { vector: Vector.NM, error: NO_ERROR_CODE };
+    if (sse && key & ModeKey.NO_SSE) return { vector: Vector.UD, error: NO_ERROR_CODE };
+    if ((fpu || sse || fxsave) && key & ModeKey.NO_FPU) return { vector: Vector.NM, error: NO_ERROR_CODE };
+    if (row.cpl0 && !(key & ModeKey.CPL0)) return { vector: Vector.GP, error: 0 };
+    if (key & ModeKey.UMIP && !(key & ModeKey.CPL0) && /^(sgdt|sidt|sldt|str|smsw)$/.test(row.sem)) return { vector: Vector.GP, error: 0 };
+    return undefined;
+  }
+
+  /** Whether the instruction exists here: by the processor model, and by mode (some only in protected mode). */
+  #available(row: OpcodeRow, key: number): boolean {
+    if (!this.#host.hasFeature(row.feature)) return false;
+    const protectedOnly = /^(sldt|str|lldt|ltr|verr|verw|lar|lsl|arpl)$/.test(row.sem);
+    return !(protectedOnly && (!(key & ModeKey.PROTECTED) || key & ModeKey.VIRTUAL_8086));
+  }
+
+  #addressMode(key: number): AddressMode {
+    const insn = this.#insn;
+    const string = insn.row.rep !== 'no';
+    const segment = insn.seg;
+    const special = segment === Seg.FS || segment === Seg.GS;
+    const flatSegment = special ? key & (segment === Seg.FS ? ModeKey.FLAT_FS : ModeKey.FLAT_GS) : key & ModeKey.FLAT;
+    if (insn.row.sem === 'lea') return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 ? AddressMode.Base : AddressMode.Indexed;
+    if (string) {
+      if (!(key & ModeKey.FLAT) || !flatSegment) return AddressMode.Segmented;
+      return special ? AddressMode.Indexed : AddressMode.Base;
+    }
+    if (!flatSegment) return AddressMode.Segmented;
+    if (insn.kind.subarray(0, insn.operandCount).includes(OperandKind.Moffs))
+      return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
+    if (special && insn.index >= 0) return AddressMode.Segmented;
+    // With FS or GS the segment base takes the index's place; a 32- or 16-bit offset must be cut before the base is added.
+    if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
+    if (insn.row.sem === 'xlat') return special ? AddressMode.Indexed : AddressMode.Base;
+    const rebased = insn.base === BASE_RIP && insn.disp > 0x7fff_ffff - TWO_PAGES;
+    return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 && !special && !rebased ? AddressMode.Base : AddressMode.Indexed;
+  }
+
+  #bind(address: AddressMode, key: number): BoundForm {
+    const insn = this.#insn;
+    const stack = stackMode(key);
+    const number = formNumber(insn, address, stack);
+    const known = this.#bound.get(number);
+    if (known) return known;
+    const form = formOf(insn, address, stack);
+    const handler = this.#host.bind(form);
+    const bound = { handler, form, slots: form.classes.map((_, n) => operandSlot(form, n)), shift: 64 - 8 * insn.addrSize };
+    this.#bound.set(number, bound);
+    this.#byHandler[handler] = bound;
+    return bound;
+  }
+
+  #operands(at: number, offset: number, bound: BoundForm, key: number, crossing: boolean): void {
+    const insn = this.#insn;
+    const { cpu } = this.#m;
+    const gpr = (reg: number): number => cpu + CPU.offset.gpr + 8 * reg;
+    if (insn.row.rep !== 'no' || insn.row.sem === 'xlat') {
+      // Also read by I/O helpers: the source segment by number, and its base where the index would be.
+      this.#u8[at + Record.segment] = insn.seg;
+      this.#i32[(at + Record.index) >> 2] = cpu + CPU.offset.segBase + 8 * insn.seg;
+    }
+    for (let n = 0; n < insn.operandCount; n++) {
+      const slot = (at + bound.slots[n]) >> 2;
+      switch (insn.kind[n]) {
+        case OperandKind.Gpr:
+          this.#i32[slot] = gpr(insn.reg[n]);
+          break;
+        case OperandKind.GprHigh:
+          this.#i32[slot] = gpr(insn.reg[n]) + 1;
+          break;
+        case OperandKind.Xmm:
+        case OperandKind.Ymm:
+          this.#i32[slot] = cpu + CPU.offset.xmm + 16 * insn.reg[n];
+          break;
+        case OperandKind.Mmx:
+          this.#i32[slot] = cpu + CPU.offset.fpr + 16 * insn.reg[n];
+          break;
+        case OperandKind.St:
+          this.#i32[slot] = insn.reg[n];
+          break;
+        case OperandKind.Imm:
+          this.#immediate(at, bound, slot << 2, n);
+          break;
+        case OperandKind.Mem:
+          if (insn.row.rep === 'no' && insn.row.sem !== 'xlat') this.#memory(at, offset, bound);
+          break;
+        case OperandKind.Moffs:
+          this.#absolute(at, bound);
+          break;
+        case OperandKind.Rel:
+          this.#branch(at, offset, key, crossing);
+          break;
+        case OperandKind.Far:
+          this.#i32[slot] = insn.immLo;
+          this.#i32[slot + 1] = insn.imm2;
+          break;
+        default: // segment, control and debug registers are part of the form
+      }
+    }
+  }
+
+  #immediate(at: number, bound: BoundForm, slot: number, n: number): void {
+    const insn = this.#insn;
+    // ENTER has two; the second, its level, goes where a second register would.
+    const second = n > 0 && insn.kind[n - 1] === OperandKind.Imm;
+    this.#i32[(second ? at + Record.b : slot) >> 2] = second ? insn.imm2 : insn.immLo;
+    if (second || bound.slots[n] !== Record.imm) return;
+    this.#i32[(slot + 4) >> 2] = insn.immHi;
+  }
+
+  #memory(at: number, offset: number, bound: BoundForm): void {
+    const insn = this.#insn;
+    const { cpu } = this.#m;
+    const zero = cpu + CPU.offset.zero;
+    const reg = (n: number): number => (n < 0 ? zero : cpu + CPU.offset.gpr + 8 * n);
+    let base = reg(insn.base === BASE_RIP ? -1 : insn.base);
+    let index = reg(insn.index);
+    let disp = insn.disp;
+    if (insn.base === BASE_RIP) {
+      base = cpu + CPU.offset.pageRip;
+      disp += offset + insn.length;
+      if (disp > 0x7fff_ffff) {
+        disp -= TWO_PAGES;
+        index = cpu + CPU.offset.twoPages;
+      }
+    }
+    const special = insn.seg === Seg.FS || insn.seg === Seg.GS;
+    if (special && bound.form.address === AddressMode.Indexed && bound.form.sem !== 'lea')
+      index = cpu + CPU.offset.segBase + 8 * insn.seg;
+    this.#i32[(at + Record.base) >> 2] = base;
+    this.#i32[(at + Record.index) >> 2] = index;
+    this.#i32[(at + Record.disp) >> 2] = disp;
+    this.#u8[at + Record.scale] = insn.scale;
+    this.#u8[at + Record.shift] = 64 - 8 * insn.addrSize;
+    this.#u8[at + Record.segment] = insn.seg;
+  }
+
+  #absolute(at: number, bound: BoundForm): void {
+    const insn = this.#insn;
+    const { cpu } = this.#m;
+    const special = insn.seg === Seg.FS || insn.seg === Seg.GS;
+    const segment = special ? cpu + CPU.offset.segBase + 8 * insn.seg : cpu + CPU.offset.zero;
+    this.#i32[(at + Record.base) >> 2] = cpu + CPU.offset.zero;
+    this.#i32[(at + Record.index) >> 2] = segment;
+    this.#u8[at + Record.segment] = insn.seg;
+    this.#u8[at + Record.shift] = 64 - 8 * insn.addrSize;
+    if (bound.form.address === AddressMode.Absolute) {
+      this.#i32[(at + Record.imm) >> 2] = insn.moffsLo;
+      this.#i32[(at + Record.imm2) >> 2] = insn.moffsHi;
+      return;
+    }
+    if (bound.form.address === AddressMode.Segmented) this.#i32[(at + Record.index) >> 2] = cpu + CPU.offset.zero;
+    this.#i32[(at + Record.disp) >> 2] = insn.moffsLo;
+  }
+
+  #branch(at: number, offset: number, key: number, crossing: boolean): void {
+    const insn = this.#insn;
+    const end = offset + insn.length;
+    const width = insn.row.flow === 'jcc' || insn.row.flow === 'jmp' || insn.row.flow === 'call' ? insn.opSize * 8 : insn.mode;
+    const cut = insn.mode === 64 ? 64 : width;
+    this.#pendingLinks.push({ field: at + Record.imm, offset: crossing ? end + insn.rel : end + insn.rel, cut });
+    if (insn.row.flow === 'jcc') this.#pendingLinks.push({ field: at + Record.imm2, offset: end, cut: codeSize(key) });
+  }
+
+  // --- invalidation ----------------------------------------------------------------------------------------------------------
+
+  #remember(block: Block): void {
+    for (const page of block.secondPage ? [pageOf(block.host), block.secondPage] : [pageOf(block.host)]) {
+      const known = this.#pages.get(page);
+      if (known) known.push(block);
+      else {
+        this.#pages.set(page, [block]);
+        this.#host.protectCode(page);
+      }
+      this.#markGranules(page, block);
+    }
+  }
+
+  #markGranules(page: number, block: Block): void {
+    const first = page === block.secondPage ? 0 : block.host - page;
+    const end = page === block.secondPage ? block.secondEnd : block.end - page;
+    const at = (this.#m.codeMap + (page >>> 12) * 8) >> 2;
+    for (let granule = first >> 6; granule <= (end - 1) >> 6; granule++) this.#i32[at + (granule >> 5)] |= 1 << (granule & 31);
+  }
+
+  #setCodeMap(page: number, lo: number, hi: number): void {
+    const at = (this.#m.codeMap + (page >>> 12) * 8) >> 2;
+    this.#i32[at] = lo;
+    this.#i32[at + 1] = hi;
+  }
+
+  /**
+   * Bytes at [host, host + length) change: every block that covers any of them is retired. Its records become Stale, so that code
+   * running in it right now leaves at the next instruction.
+   * @returns whether any block was retired (the jump cache is then out of date).
+   */
+  invalidate(host: number, length: number): boolean {
+    let any = false;
+    for (let page = pageOf(host); page < host + length; page += PAGE) {
+      const blocks = this.#pages.get(page);
+      if (!blocks) continue;
+      const kept = blocks.filter((block) => !covers(block, page, host, length));
+      if (kept.length === blocks.length) continue;
+      any = true;
+      for (const block of blocks) if (covers(block, page, host, length)) this.#retire(block, page);
+      this.#setCodeMap(page, 0, 0);
+      if (kept.length === 0) {
+        this.#pages.delete(page);
+        this.#host.unprotectCode(page);
+      } else {
+        this.#pages.set(page, kept);
+        for (const block of kept) this.#markGranules(page, block);
+      }
+    }
+    return any;
+  }
+
+  #retire(block: Block, page: number): void {
+    this.blocks--;
+    this.#remove(block.host, block.key);
+    for (let n = 0; n < block.records; n++) this.#u16[(block.header + n * Record.size + Record.handler) >> 1] = Handler.Stale;
+    this.#stale.set(`${block.host}:${block.key}`, block.header);
+    if (!block.secondPage) return;
+    const other = page === block.secondPage ? pageOf(block.host) : block.secondPage;
+    const rest = this.#pages.get(other)?.filter((b) => b !== block);
+    if (rest) this.#pages.set(other, rest);
+  }
+}
+
+const TOMBSTONE = 1;
+/** What `CPU.twoPages` holds. */
+const TWO_PAGES = 8192;
+/** Page of a host address; these reach beyond 2 GiB, so no signed mask. */
+const pageOf = (host: number): number => host - (host % PAGE);
+
+function hashOf(host: number, key: number): number {
+  return (Math.imul(host ^ (key << 20), HASH_MULTIPLIER) >>> 12) & (BLOCK_TABLE.entries - 1);
+}
+
+function covers(block: Block, page: number, host: number, length: number): boolean {
+  const start = page === block.secondPage ? page : block.host;
+  const end = page === block.secondPage ? page + block.secondEnd : block.end;
+  return start < host + length && host < end;
+}
+
+/** Linear address of the page after the one that holds an address. */
+function nextPage(lo: number, hi: number, size: number): [number, number] {
+  const next = ((lo >>> 0) & ~0xfff) >>> 0;
+  const sum = next + PAGE;
+  const carry = sum > 0xffff_ffff ? 1 : 0;
+  return [sum >>> 0, size === 64 ? (hi + carry) >>> 0 : 0];
+}

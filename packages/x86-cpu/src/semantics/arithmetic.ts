@@ -1,0 +1,171 @@
+/** Binary and unary integer arithmetic and logic (SDM vol. 1 §7.3.2, §7.3.5). */
+import type { I64, Local } from '@tsvisor/wasm-codegen';
+import type { Emitter } from '../emit/emitter.ts';
+import type { Semantics, SemanticsTable } from './types.ts';
+
+const addition: Semantics = (e) =>
+  e.modify(0, (a) => {
+    const size = e.size(0);
+    const b = e.let(e.read(1, size));
+    const r = e.let(e.truncate(e.f.i64.add(e.f.get(a), e.f.get(b)), size));
+    e.flagsAdd(size, a, b, r);
+    return r;
+  });
+
+const subtraction: Semantics = (e) =>
+  e.modify(0, (a) => {
+    const size = e.size(0);
+    const b = e.let(e.read(1, size));
+    const r = e.let(e.truncate(e.f.i64.sub(e.f.get(a), e.f.get(b)), size));
+    e.flagsSub(size, a, b, r);
+    return r;
+  });
+
+const withCarry =
+  (subtract: boolean): Semantics =>
+  (e) =>
+    e.modify(0, (a) => {
+      const { f } = e;
+      const size = e.size(0);
+      const b = e.let(e.read(1, size));
+      const c = e.let(f.i64.extend_i32_u(e.carry()));
+      const sum = subtract
+        ? f.i64.sub(f.i64.sub(f.get(a), f.get(b)), f.get(c))
+        : f.i64.add(f.i64.add(f.get(a), f.get(b)), f.get(c));
+      const r = e.let(e.truncate(sum, size));
+      if (subtract) e.flagsSub(size, a, b, r);
+      else e.flagsAdd(size, a, b, r);
+      return r;
+    });
+
+const logic =
+  (operation: 'and' | 'or' | 'xor'): Semantics =>
+  (e) =>
+    e.modify(0, (a) => {
+      const size = e.size(0);
+      const r = e.let(e.f.i64[operation](e.f.get(a), e.read(1, size)));
+      e.flagsLogic(size, r);
+      return r;
+    });
+
+const compare: Semantics = (e) => {
+  const size = e.size(0);
+  const a = e.let(e.read(0));
+  const b = e.let(e.read(1, size));
+  const r = e.let(e.truncate(e.f.i64.sub(e.f.get(a), e.f.get(b)), size));
+  e.flagsSub(size, a, b, r);
+};
+
+const test: Semantics = (e) => {
+  const size = e.size(0);
+  const a = e.read(0);
+  e.flagsLogic(size, e.let(e.f.i64.and(a, e.read(1, size))));
+};
+
+const increment =
+  (step: 1 | -1): Semantics =>
+  (e) =>
+    e.modify(0, (a) => {
+      const { f } = e;
+      const size = e.size(0);
+      const one = e.let(f.i64.const(1));
+      const r = e.let(e.truncate(f.i64.add(f.get(a), f.i64.const(step)), size));
+      // Overflow exactly when INC reaches, or DEC leaves, the most negative value.
+      const edge = step === 1 ? r : a;
+      const minimum = (): I64 => (size === 8 ? f.i64.halves(0, -0x8000_0000) : f.i64.const(2 ** (8 * size - 1)));
+      e.flagsKeepCarry(size, a, one, r, () => f.i64.eq(f.get(edge), minimum()));
+      return r;
+    });
+
+const negate: Semantics = (e) =>
+  e.modify(0, (b) => {
+    const { f } = e;
+    const size = e.size(0);
+    const zero = e.let(f.i64.const(0));
+    const r = e.let(e.truncate(f.i64.sub(f.get(zero), f.get(b)), size));
+    e.flagsSub(size, zero, b, r);
+    return r;
+  });
+
+const complement: Semantics = (e) =>
+  e.modify(0, (a) => e.let(e.truncate(e.f.i64.xor(e.f.get(a), e.f.i64.const(-1)), e.size(0))));
+
+const exchangeAdd: Semantics = (e) =>
+  e.modify(0, (a) => {
+    const size = e.size(0);
+    const b = e.let(e.read(1));
+    const r = e.let(e.truncate(e.f.i64.add(e.f.get(a), e.f.get(b)), size));
+    e.flagsAdd(size, a, b, r);
+    e.write(1, a); // first: XADD of a register with itself leaves the sum
+    return r;
+  });
+
+const compareExchange: Semantics = (e) =>
+  e.modify(0, (old) => {
+    const { f } = e;
+    const size = e.size(0);
+    const accumulator = e.let(e.gpr(0, size));
+    const r = e.let(e.truncate(f.i64.sub(f.get(accumulator), f.get(old)), size));
+    e.flagsSub(size, accumulator, old, r);
+    const source = e.let(e.read(1));
+    const replacement = e.let(f.select(f.get(source), f.get(old), f.i64.eqz(f.get(r))));
+    f.if(f.i64.ne(f.get(r), f.i64.const(0)), () => e.setGpr(0, size, old));
+    return replacement;
+  });
+
+/** CMPXCHG8B / CMPXCHG16B: compares rDX:rAX with memory, writes rCX:rBX or loads rDX:rAX; only ZF changes. */
+const compareExchangePair: Semantics = (e) => {
+  const { f } = e;
+  const half = e.size(0) / 2;
+  const va = e.address(2 * half, true);
+  if (half === 8)
+    // SDM vol. 2A, CMPXCHG16B: #GP(0) if not aligned on a 16-byte boundary.
+    f.if(f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(15)), () => e.raise(13, 0));
+  const host = e.reference(va, 2 * half, true);
+  const low = e.let(e.loadHost(f.get(host), half));
+  const high = e.let(e.loadHost(f.get(host), half, half));
+  const differs = e.let(
+    f.i64.or(f.i64.xor(f.get(low), e.gpr(0, half)), f.i64.xor(f.get(high), e.gpr(2, half))),
+  );
+  f.if(
+    f.i64.eqz(f.get(differs)),
+    () => {
+      const newLow = e.let(e.gpr(3, half));
+      const newHigh = e.let(e.gpr(1, half));
+      e.storeHost(() => f.get(host), half, newLow);
+      e.storeHost(() => f.get(host), half, newHigh, half);
+    },
+    () => {
+      e.setGpr(0, half, low);
+      e.setGpr(2, half, high);
+    },
+  );
+  e.commit(host);
+  flagsZero(e, differs);
+};
+
+/** Changes ZF alone: it is whether `value` is zero. */
+export function flagsZero(e: Emitter, value: Local<I64>): void {
+  const { f } = e;
+  const others = e.let32(f.i32.and(e.statusFlags(), f.i32.const(~0x40)));
+  e.setStatusFlags(e.let32(f.i32.or(f.get(others), f.i32.shl(f.i64.eqz(f.get(value)), f.i32.const(6)))));
+}
+
+export const arithmeticSemantics: SemanticsTable = {
+  add: addition,
+  sub: subtraction,
+  adc: withCarry(false),
+  sbb: withCarry(true),
+  and: logic('and'),
+  or: logic('or'),
+  xor: logic('xor'),
+  cmp: compare,
+  test,
+  inc: increment(1),
+  dec: increment(-1),
+  neg: negate,
+  not: complement,
+  xadd: exchangeAdd,
+  cmpxchg: compareExchange,
+  cmpxchg8b: compareExchangePair,
+};

@@ -1,0 +1,21 @@
+import { arithmeticSemantics } from './arithmetic.ts';
+import { branchSemantics } from './branch.ts';
+import { moveSemantics } from './move.ts';
+import { multiplySemantics } from './multiply.ts';
+import { shiftSemantics } from './shift.ts';
+import { stackSemantics } from './stack.ts';
+import { stringSemantics } from './string.ts';
+import { systemSemantics } from './system.ts';
+import type { SemanticsTable } from './types.ts';
+
+/** The semantics of every instruction the engine has, by the opcode table's `sem` key. */
+export const semantics: SemanticsTable = {
+  ...arithmeticSemantics,
+  ...branchSemantics,
+  ...moveSemantics,
+  ...multiplySemantics,
+  ...shiftSemantics,
+  ...stackSemantics,
+  ...stringSemantics,
+  ...systemSemantics,
+};

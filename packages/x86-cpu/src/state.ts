@@ -1,0 +1,183 @@
+import { array, defineLayout } from '@tsvisor/state-layout';
+
+/** Numbers of the general registers, as instructions encode them (SDM vol. 2, table 3-1). */
+export const Reg = { RAX: 0, RCX: 1, RDX: 2, RBX: 3, RSP: 4, RBP: 5, RSI: 6, RDI: 7, R8: 8, R11: 11 } as const;
+
+/** Numbers of the segment registers, as instructions encode them; LDTR and TR follow. */
+export const Seg = { ES: 0, CS: 1, SS: 2, DS: 3, FS: 4, GS: 5, LDTR: 6, TR: 7 } as const;
+
+/** RFLAGS bits (SDM vol. 1 §3.4.3). */
+export const Rflags = {
+  CF: 1 << 0,
+  FIXED: 1 << 1,
+  PF: 1 << 2,
+  AF: 1 << 4,
+  ZF: 1 << 6,
+  SF: 1 << 7,
+  TF: 1 << 8,
+  IF: 1 << 9,
+  DF: 1 << 10,
+  OF: 1 << 11,
+  IOPL: 3 << 12,
+  NT: 1 << 14,
+  RF: 1 << 16,
+  VM: 1 << 17,
+  AC: 1 << 18,
+  VIF: 1 << 19,
+  VIP: 1 << 20,
+  ID: 1 << 21,
+} as const;
+
+/** The status flags, which the engine keeps lazily; every other bit of RFLAGS is in `CPU.rflags`. */
+export const STATUS_FLAGS = Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.OF;
+
+/** Why generated code returned to the run loop (`CPU.exitReason`). */
+export const Exit = {
+  /** The instruction budget is used up, or `exitRequest` was set. State is at an instruction boundary. */
+  Budget: 0,
+  /** An instruction raised an exception: `faultVector`, `faultError`, `faultHasError`; RIP is the faulting instruction's. */
+  Fault: 1,
+  /** A TypeScript helper changed the context (mode, privilege, CS:RIP): resume at `CPU.rip`. */
+  Resync: 2,
+  /** The instruction at `exitRecord` is one the engine has no semantics for: stop rather than run it wrongly. */
+  Refused: 3,
+} as const;
+
+/** Reading state out of lazily kept flags is described at `emit/flags.ts`. */
+export const CPU = defineLayout('x86-cpu', {
+  /** RAX…R15. Each slot's address is an operand in interpreter records. */
+  gpr: array('u64', 16),
+  /** Always 0: what an absent base or index register reads. */
+  zero: 'u64',
+  /** Always 8192: lets a RIP-relative displacement that left 32 bits when rebased to the page be split in two. */
+  twoPages: 'u64',
+  /** RIP of the first byte of the current code page; records hold offsets from it, so translations are position-independent. */
+  pageRip: 'u64',
+  rip: 'u64',
+  flagResult: 'u64',
+  flagCarry: 'u64',
+  flagAux: 'u64',
+  /** Instructions retired, exact whenever generated code is not running. */
+  instructions: 'f64',
+  segBase: array('u64', 8),
+  /** Inclusive last valid offset, after granularity; see `segLow` for expand-down segments. */
+  segLimit: array('u32', 8),
+  /** First valid offset: 0, or limit + 1 of an expand-down segment, whose `segLimit` is then its upper bound. */
+  segLow: array('u32', 8),
+  /** Access rights as in descriptor bits 40–55 (type, S, DPL, P, AVL, L, D/B, G); 0 when null or unusable. */
+  segAttr: array('u32', 8),
+  segSel: array('u16', 8),
+  /** RFLAGS without the status flags. */
+  rflags: 'u32',
+  /** SP mask of the current stack segment: 0xffff, 0xffffffff, or all ones in 64-bit mode. */
+  stackMask: 'u64',
+  cr0: 'u64',
+  cr2: 'u64',
+  cr3: 'u64',
+  cr4: 'u64',
+  efer: 'u64',
+  xcr0: 'u64',
+  dr: array('u64', 8),
+  gdtrBase: 'u64',
+  idtrBase: 'u64',
+  gdtrLimit: 'u32',
+  idtrLimit: 'u32',
+  star: 'u64',
+  lstar: 'u64',
+  cstar: 'u64',
+  sfmask: 'u64',
+  kernelGsBase: 'u64',
+  sysenterCs: 'u64',
+  sysenterEsp: 'u64',
+  sysenterEip: 'u64',
+  tscAux: 'u64',
+  pat: 'u64',
+  miscEnable: 'u64',
+  apicBase: 'u64',
+  mtrrDefType: 'u64',
+  mtrrPhys: array('u64', 16),
+  mtrrFixed: array('u64', 11),
+  cpl: 'u32',
+  /** What a translation depends on besides its bytes; see `records/mode-key.ts`. */
+  modeKey: 'u32',
+  /** Tag of jump-cache entries that are valid now: generation · 2^16 + low bits of the mode key's interned number. */
+  jumpTag: 'u32',
+  /** Negative: generated code returns at the next block boundary. Written by anyone, from any thread. */
+  exitRequest: 'i32',
+  exitReason: 'u32',
+  exitRecord: 'u32',
+  /** Budget left at the last exit. */
+  budget: 'i32',
+  /** Non-zero: a helper raised a fault that its caller must propagate. */
+  faulted: 'u32',
+  faultVector: 'u32',
+  faultError: 'u32',
+  faultHasError: 'u32',
+  /** -1 while an interrupt waits for IF: whatever sets IF copies it to `exitRequest`. */
+  interruptPending: 'i32',
+  /** Interrupts are held off at this RIP, the instruction after MOV SS or STI (SDM vol. 3 §6.8.3), when `interruptShadow` is set. */
+  interruptShadow: 'u32',
+  shadowRip: 'u64',
+  nmiBlocked: 'u32',
+  halted: 'u32',
+  /** Addresses of the TLB arrays of the current privilege. */
+  tlbRead: 'u32',
+  tlbWrite: 'u32',
+  tlbFetch: 'u32',
+  /** Access bits that go with them in calls to the MMU (user, SMAP). */
+  mmuAccess: 'u32',
+  mxcsr: 'u32',
+  fcw: 'u32',
+  /** Status word without TOP. */
+  fsw: 'u32',
+  ftop: 'u32',
+  /** One bit per physical register: 1 = empty (SDM vol. 1 §8.1.7, abridged as FXSAVE has it, inverted). */
+  fempty: 'u32',
+  fop: 'u32',
+  fip: 'u64',
+  fdp: 'u64',
+  fcs: 'u32',
+  fds: 'u32',
+  /** Physical x87 registers, 16 bytes each: significand, then sign and exponent; MMX registers alias the significands. */
+  fpr: array('u64', 16),
+  /** 16 registers × 16 bytes. */
+  xmm: array('u64', 32),
+  /** Upper halves of YMM0–15. */
+  ymmHigh: array('u64', 32),
+  /** Bounce buffer of accesses that cross a page or reach a device. */
+  scratch: array('u64', 8),
+  /** Linear address and size of the access that `scratch` stands for. */
+  scratchVa: 'u64',
+  scratchSize: 'u32',
+  /** Where helpers return a second value. */
+  helper: array('u64', 4),
+});
+
+/** Jump cache: direct-mapped by linear address; entries of 16 bytes {i64 linear address, u32 record, u32 tag}. */
+export const JUMP_CACHE = { entries: 4096, entryBytes: 16 } as const;
+/** Block table: open addressing by host address and mode; entries of 16 bytes {u32 host address, u32 mode key, u32 record, u32 0}. */
+export const BLOCK_TABLE = { entries: 1 << 16, entryBytes: 16 } as const;
+
+/** An interpreter record: 32 bytes. Offsets of its fields; `emit/interpreter.ts` says which form uses which. */
+export const Record = {
+  size: 32,
+  /** u16: case or table slot. */
+  handler: 0,
+  /** u16: offset of the instruction in its page (bits 0–11) and its length (bits 12–15). */
+  place: 2,
+  /** u32: address of the first register operand; in branches the block's instruction count is not here but in its header. */
+  a: 4,
+  /** u32: address of the second register operand; with a memory operand: byte 8 scale, 9 address shift, 10 segment. */
+  b: 8,
+  scale: 8,
+  shift: 9,
+  segment: 10,
+  /** u32: address of the base register; without a memory operand the third register operand. */
+  base: 12,
+  index: 16,
+  /** i32 */
+  disp: 20,
+  /** i64 immediate; or two u32: branch target and fall-through records; or extra register operands. */
+  imm: 24,
+  imm2: 28,
+} as const;

@@ -1,0 +1,451 @@
+/** System instructions by name: what `Emitter.system` runs. */
+import { Vector } from '../core/memory.ts';
+import { Status } from '../emit/interpreter.ts';
+import { Record, Rflags, Seg } from '../state.ts';
+import type { CpuidSource, InterruptController, IoLength, MsrDevice, PortBus, TimeStampCounter } from '../ports.ts';
+import type { SystemContext } from './context.ts';
+import { Attr, Cr0, Cr4, fault, generalProtection } from './context.ts';
+import { debugRegister, readMsr, writeCr0, writeCr3, writeCr4, writeDr, writeMsr } from './control.ts';
+import { deliver, UnsupportedFeature } from './events.ts';
+import type { RecordOperands } from './operands.ts';
+import { segmentLinear, StackCursor } from './operands.ts';
+import { loadDataSegment, SystemType } from './segments.ts';
+import {
+  farTransfer, inspectSelector, interruptReturn, loadLdt, loadTask, popFlags, returnFar, softwareInterrupt, syscall, sysenter, sysexit, sysret,
+} from './transfer.ts';
+
+export type SystemPorts = {
+  readonly pio: PortBus;
+  readonly interrupts: InterruptController;
+  readonly msrs: MsrDevice;
+  readonly tsc: TimeStampCounter;
+  readonly cpuid: CpuidSource;
+};
+
+/** Runs one instruction. `Next`: go on behind it; `Jump`: at `CPU.rip`. Faults are thrown. */
+export type SystemInstruction = (c: SystemContext, o: RecordOperands, ports: SystemPorts) => number;
+
+const { Next, Jump } = Status;
+const RAX = 0;
+const RCX = 1;
+const RDX = 2;
+const RBX = 3;
+
+/** A handler that changed mode or mappings: the next instruction is looked up afresh. */
+const resume = (c: SystemContext, o: RecordOperands): number => {
+  c.state.rip = o.nextRip;
+  return Jump;
+};
+
+const low32 = (value: bigint): number => Number(value & 0xffff_ffffn);
+
+// --- I/O -------------------------------------------------------------------------------------------------------------------------
+
+/** CPL above IOPL needs every port's bit clear in the TSS's I/O map (SDM vol. 1 §19.5.2). */
+function checkPorts(c: SystemContext, port: number, size: number): void {
+  const { state } = c;
+  const iopl = (state.rflags >> 12) & 3;
+  if (!c.protectedMode || (state.cpl <= iopl && !c.virtual8086)) return;
+  const limit = state.segLimit[Seg.TR];
+  const wide = (state.segAttr[Seg.TR] & 8) !== 0;
+  if (!wide || limit < 0x67) generalProtection();
+  const map = Number(c.asSystem(() => c.read(state.segBase[Seg.TR] + 0x66n, 2)));
+  const at = map + (port >> 3);
+  if (at + 1 > limit) generalProtection();
+  const bits = Number(c.asSystem(() => c.read(state.segBase[Seg.TR] + BigInt(at), 2)));
+  if ((bits >> (port & 7)) & ((1 << size) - 1)) generalProtection();
+}
+
+const portOf = (o: RecordOperands, n: number): number => (o.form.classes[n] === 'i' ? o.immediate(n) & 0xff : Number(o.register(n, 2)));
+
+const input: SystemInstruction = (c, o, { pio }) => {
+  const size = o.form.sizes[0] as IoLength;
+  const port = portOf(o, 1);
+  checkPorts(c, port, size);
+  o.setRegister(0, size, BigInt(pio.read(port, size)));
+  return Next;
+};
+
+const output: SystemInstruction = (c, o, { pio }) => {
+  const size = o.form.sizes[1] as IoLength;
+  const port = portOf(o, 0);
+  checkPorts(c, port, size);
+  pio.write(port, size, Number(o.register(1, size)));
+  return Next;
+};
+
+/** INS and OUTS, one element or under REP up to a chunk; registers are right before every access that can fault. */
+const stringIo =
+  (isInput: boolean): SystemInstruction =>
+  (c, o, { pio }) => {
+    const { state } = c;
+    const size = (o.form.sizes[isInput ? 0 : 1] || 1) as IoLength;
+    const bits = o.form.addrSize * 8;
+    const port = Number(state.gpr[RDX] & 0xffffn);
+    checkPorts(c, port, size);
+    const reg = isInput ? 7 : 6;
+    const set = (n: number, value: bigint): void => {
+      const cut = BigInt.asUintN(bits, value);
+      state.gpr[n] = bits === 16 ? (state.gpr[n] & ~0xffffn) | cut : cut;
+    };
+    const step = state.rflags & Rflags.DF ? -size : size;
+    for (let n = 0; n < 1024; n++) {
+      const count = BigInt.asUintN(bits, state.gpr[RCX]);
+      if (o.form.rep && count === 0n) return Next;
+      const offset = BigInt.asUintN(bits, state.gpr[reg]);
+      const seg = isInput ? Seg.ES : o.u8(Record.segment);
+      const va = segmentLinear(c, seg, offset, size, isInput);
+      if (isInput) {
+        c.write(va, size, 0n | c.read(va, size)); // faults before the port is read
+        c.write(va, size, BigInt(pio.read(port, size)));
+      } else pio.write(port, size, Number(c.read(va, size)));
+      set(reg, offset + BigInt(step));
+      if (!o.form.rep) return Next;
+      set(RCX, count - 1n);
+    }
+    state.rip = o.thisRip;
+    return Jump;
+  };
+
+// --- identification and time -----------------------------------------------------------------------------------------------------
+
+const four = new Uint32Array(4);
+const two = new Uint32Array(2);
+
+const cpuid: SystemInstruction = (c, _o, ports) => {
+  const { gpr } = c.state;
+  ports.cpuid.query(low32(gpr[RAX]), low32(gpr[RCX]), four);
+  [RAX, RBX, RCX, RDX].forEach((reg, n) => {
+    gpr[reg] = BigInt(four[n]);
+  });
+  return Next;
+};
+
+const readTsc: SystemInstruction = (c, _o, { tsc }) => {
+  if (c.lo('cr4') & Cr4.TSD && c.state.cpl !== 0) generalProtection();
+  tsc.read(two);
+  c.state.gpr[RAX] = BigInt(two[0]);
+  c.state.gpr[RDX] = BigInt(two[1]);
+  return Next;
+};
+
+const setPair = (c: SystemContext, value: bigint): void => {
+  c.state.gpr[RAX] = value & 0xffff_ffffn;
+  c.state.gpr[RDX] = value >> 32n;
+};
+const pair = (c: SystemContext): bigint => ((c.state.gpr[RDX] & 0xffff_ffffn) << 32n) | (c.state.gpr[RAX] & 0xffff_ffffn);
+
+// --- descriptor tables -----------------------------------------------------------------------------------------------------------
+
+const loadTable =
+  (base: 'gdtrBase' | 'idtrBase', limit: 'gdtrLimit' | 'idtrLimit'): SystemInstruction =>
+  (c, o) => {
+    const mode64 = (c.state.modeKey & 3) === 2;
+    const size = mode64 ? 8 : 4;
+    const newLimit = c.read(o.address(2 + size, false), 2);
+    let newBase = c.read(o.address(2 + size, false, 2), size);
+    if (mode64 && !c.canonical(newBase)) generalProtection();
+    if (!mode64 && o.form.opSize === 2) newBase &= 0xff_ffffn;
+    c.state[limit] = Number(newLimit);
+    c.state[base] = newBase;
+    return Next;
+  };
+
+const storeTable =
+  (base: 'gdtrBase' | 'idtrBase', limit: 'gdtrLimit' | 'idtrLimit'): SystemInstruction =>
+  (c, o) => {
+    const size = (c.state.modeKey & 3) === 2 ? 8 : 4;
+    const at = o.address(2 + size, true);
+    const rest = o.address(2 + size, true, 2);
+    c.write(rest, size, BigInt.asUintN(8 * size, c.state[base]));
+    c.write(at, 2, BigInt(c.state[limit]));
+    return Next;
+  };
+
+/** SLDT, STR, SMSW: 16 bits to memory; a register gets its operand size. */
+const storeWord =
+  (value: (c: SystemContext) => bigint): SystemInstruction =>
+  (c, o) => {
+    o.write(0, value(c));
+    return Next;
+  };
+
+const zeroFlag = (c: SystemContext, on: boolean): void => {
+  c.rflags = on ? c.rflags | Rflags.ZF : c.rflags & ~Rflags.ZF;
+};
+
+const LAR_TYPES = new Set<number>([SystemType.TSS16, SystemType.LDT, SystemType.BUSY16, SystemType.CALL16, SystemType.TASK, SystemType.TSS, SystemType.BUSY, SystemType.CALL]);
+const LAR_TYPES_LONG = new Set<number>([SystemType.LDT, SystemType.TSS, SystemType.BUSY, SystemType.CALL]);
+const LSL_TYPES = new Set<number>([SystemType.TSS16, SystemType.LDT, SystemType.BUSY16, SystemType.TSS, SystemType.BUSY]);
+const LSL_TYPES_LONG = new Set<number>([SystemType.LDT, SystemType.TSS, SystemType.BUSY]);
+
+const inspect =
+  (limit: boolean): SystemInstruction =>
+  (c, o) => {
+    const d = inspectSelector(c, Number(o.read(1, 2)));
+    const types = limit ? (c.longMode ? LSL_TYPES_LONG : LSL_TYPES) : c.longMode ? LAR_TYPES_LONG : LAR_TYPES;
+    const visible = d !== undefined && ((d.attr & Attr.S) !== 0 || types.has(d.attr & 0xf));
+    if (visible) o.setRegister(0, o.form.sizes[0], BigInt((limit ? d.limit : d.hi & 0x00ff_ff00) >>> 0));
+    zeroFlag(c, visible);
+    return Next;
+  };
+
+const verify =
+  (write: boolean): SystemInstruction =>
+  (c, o) => {
+    const d = inspectSelector(c, Number(o.read(0, 2)));
+    const code = d && (d.attr & 8) !== 0;
+    const allowed = d && d.attr & Attr.S && (write ? !code && d.attr & 2 : !code || d.attr & 2);
+    zeroFlag(c, Boolean(allowed));
+    return Next;
+  };
+
+// --- segments --------------------------------------------------------------------------------------------------------------------
+
+/** SS loads hold interrupts off for one instruction, so that a stack pointer load can follow (SDM vol. 3 §6.8.3). */
+function shadowAfter(c: SystemContext, o: RecordOperands): void {
+  c.state.interruptShadow = 1;
+  c.state.shadowRip = o.nextRip;
+}
+
+const moveToSegment: SystemInstruction = (c, o) => {
+  const seg = o.form.special;
+  if (seg === Seg.CS) fault(Vector.UD);
+  loadDataSegment(c, seg, Number(o.read(1, 2)));
+  if (seg === Seg.SS) shadowAfter(c, o);
+  c.updateMode();
+  return resume(c, o);
+};
+
+const popSegment: SystemInstruction = (c, o) => {
+  const stack = new StackCursor(c, o.form.opSize);
+  const selector = Number(stack.pop() & 0xffffn);
+  loadDataSegment(c, o.form.special, selector);
+  stack.commit();
+  if (o.form.special === Seg.SS) shadowAfter(c, o);
+  c.updateMode();
+  return resume(c, o);
+};
+
+
+// --- the table -------------------------------------------------------------------------------------------------------------------
+
+const unsupported =
+  (name: string): SystemInstruction =>
+  () => {
+    throw new UnsupportedFeature(name);
+  };
+const undefinedInstruction: SystemInstruction = () => fault(Vector.UD);
+const noOperation: SystemInstruction = () => Next;
+
+const jumped =
+  (run: (c: SystemContext, o: RecordOperands) => void): SystemInstruction =>
+  (c, o) => {
+    run(c, o);
+    return Jump;
+  };
+
+const farDirect =
+  (isCall: boolean): SystemInstruction =>
+  (c, o) => {
+    farTransfer(c, o, o.u32(Record.imm2) & 0xffff, BigInt(o.u32(Record.imm)), o.form.opSize, isCall);
+    return Jump;
+  };
+
+const farIndirect =
+  (isCall: boolean): SystemInstruction =>
+  (c, o) => {
+    const size = o.form.opSize;
+    const offset = c.read(o.address(size + 2, false), size);
+    const selector = Number(c.read(o.address(2, false, size), 2));
+    farTransfer(c, o, selector, offset, size, isCall);
+    return Jump;
+  };
+
+const baseRegister =
+  (seg: number, write: boolean): SystemInstruction =>
+  (c, o) => {
+    if (!(c.lo('cr4') & Cr4.FSGSBASE)) fault(Vector.UD);
+    const size = o.form.sizes[0];
+    if (!write) {
+      o.setRegister(0, size, c.state.segBase[seg]);
+      return Next;
+    }
+    const value = o.register(0, size);
+    if (!c.canonical(value)) generalProtection();
+    c.state.segBase[seg] = value;
+    return Next;
+  };
+
+export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
+  in: input,
+  out: output,
+  ins: stringIo(true),
+  outs: stringIo(false),
+  cpuid,
+  rdtsc: readTsc,
+  rdtscp: (c, o, ports) => {
+    readTsc(c, o, ports);
+    c.state.gpr[RCX] = c.state.tscAux;
+    return Next;
+  },
+  rdmsr: (c, _o, { msrs }) => {
+    setPair(c, readMsr(c, low32(c.state.gpr[RCX]), msrs));
+    return Next;
+  },
+  wrmsr: (c, o, { msrs }) => {
+    writeMsr(c, low32(c.state.gpr[RCX]), pair(c), msrs);
+    return resume(c, o);
+  },
+  rdpmc: () => generalProtection(),
+  hlt: (c, o) => {
+    c.state.halted = 1;
+    c.state.exitRequest = -1;
+    return resume(c, o);
+  },
+  invlpg: (c, o) => {
+    const va = o.address(1, false);
+    c.mmu.flushPage(Number(va & 0xffff_ffffn) | 0, Number(va >> 32n) | 0);
+    c.flushJumps();
+    return resume(c, o);
+  },
+  invd: noOperation,
+  wbinvd: noOperation,
+  mov_from_cr: (c, o, { interrupts }) => {
+    const n = o.form.special;
+    const value = n === 0 ? c.state.cr0 : n === 2 ? c.state.cr2 : n === 3 ? c.state.cr3 : n === 4 ? c.state.cr4 : n === 8 ? BigInt(interrupts.readTpr()) : fault(Vector.UD);
+    o.setRegister(0, o.form.sizes[0], value);
+    return Next;
+  },
+  mov_to_cr: (c, o, { interrupts }) => {
+    const value = o.register(1, o.form.sizes[1]);
+    const n = o.form.special;
+    if (n === 0) writeCr0(c, value);
+    else if (n === 2) c.state.cr2 = value;
+    else if (n === 3) writeCr3(c, value);
+    else if (n === 4) writeCr4(c, value);
+    else if (n === 8) {
+      if (value > 15n) generalProtection();
+      interrupts.writeTpr(Number(value));
+    } else fault(Vector.UD);
+    return resume(c, o);
+  },
+  mov_from_dr: (c, o) => {
+    o.setRegister(0, o.form.sizes[0], c.state.dr[debugRegister(c, o.form.special)]);
+    return Next;
+  },
+  mov_to_dr: (c, o) => {
+    writeDr(c, o.form.special, o.register(1, o.form.sizes[1]));
+    return resume(c, o);
+  },
+  clts: (c, o) => {
+    writeCr0(c, c.state.cr0 & ~BigInt(Cr0.TS));
+    return resume(c, o);
+  },
+  lmsw: (c, o) => {
+    // Loads PE, MP, EM, TS; cannot clear PE (SDM vol. 2A).
+    const value = o.read(0, 2) & 0xfn;
+    writeCr0(c, (c.state.cr0 & ~0xen) | value);
+    return resume(c, o);
+  },
+  smsw: storeWord((c) => c.state.cr0),
+  lgdt: loadTable('gdtrBase', 'gdtrLimit'),
+  lidt: loadTable('idtrBase', 'idtrLimit'),
+  sgdt: storeTable('gdtrBase', 'gdtrLimit'),
+  sidt: storeTable('idtrBase', 'idtrLimit'),
+  sldt: storeWord((c) => BigInt(c.state.segSel[Seg.LDTR])),
+  str: storeWord((c) => BigInt(c.state.segSel[Seg.TR])),
+  lldt: (c, o) => {
+    loadLdt(c, Number(o.read(0, 2)));
+    return Next;
+  },
+  ltr: (c, o) => {
+    loadTask(c, Number(o.read(0, 2)));
+    return Next;
+  },
+  lar: inspect(false),
+  lsl: inspect(true),
+  verr: verify(false),
+  verw: verify(true),
+  arpl: (c, o) => {
+    const destination = o.read(0, 2);
+    const rpl = o.register(1, 2) & 3n;
+    const raise = (destination & 3n) < rpl;
+    if (raise) o.write(0, (destination & ~3n) | rpl, 2);
+    zeroFlag(c, raise);
+    return Next;
+  },
+  mov_to_sreg: moveToSegment,
+  pop_sreg: popSegment,
+  load_far: unsupported('load of a far pointer'),
+  call_far: farDirect(true),
+  jmp_far: farDirect(false),
+  call_far_ind: farIndirect(true),
+  jmp_far_ind: farIndirect(false),
+  ret_far: (c, o) => {
+    returnFar(c, o.form.opSize, o.form.classes.length ? o.immediate(0) & 0xffff : 0);
+    return Jump;
+  },
+  iret: jumped((c, o) => interruptReturn(c, o.form.opSize)),
+  int: jumped((c, o) => softwareInterrupt(c, o, o.immediate(0) & 0xff)),
+  int3: jumped((c, o) => softwareInterrupt(c, o, Vector.BP)),
+  int1: jumped((c, o) => {
+    c.state.rip = o.nextRip;
+    deliver(c, Vector.DB, 'exception');
+  }),
+  into: (c, o) => {
+    if (!(c.rflags & Rflags.OF)) return Next;
+    softwareInterrupt(c, o, Vector.OF);
+    return Jump;
+  },
+  bound: (c, o) => {
+    const size = o.form.opSize;
+    const bits = 8 * size;
+    const index = BigInt.asIntN(bits, o.register(0, size));
+    const lower = BigInt.asIntN(bits, c.read(o.address(2 * size, false), size));
+    const upper = BigInt.asIntN(bits, c.read(o.address(size, false, size), size));
+    if (index < lower || index > upper) fault(Vector.BR);
+    return Next;
+  },
+  syscall: jumped(syscall),
+  sysret: jumped((c, o) => sysret(c, o.form.opSize)),
+  sysenter: jumped((c) => sysenter(c)),
+  sysexit: jumped((c, o) => sysexit(c, o.form.opSize)),
+  swapgs: (c) => {
+    const base = c.state.segBase[Seg.GS];
+    c.state.segBase[Seg.GS] = c.state.kernelGsBase;
+    c.state.kernelGsBase = base;
+    return Next;
+  },
+  clac: (c, o) => {
+    c.state.rflags &= ~Rflags.AC;
+    c.updateMode();
+    return resume(c, o);
+  },
+  stac: (c, o) => {
+    c.state.rflags |= Rflags.AC;
+    c.updateMode();
+    return resume(c, o);
+  },
+  rdfsbase: baseRegister(Seg.FS, false),
+  rdgsbase: baseRegister(Seg.GS, false),
+  wrfsbase: baseRegister(Seg.FS, true),
+  wrgsbase: baseRegister(Seg.GS, true),
+  ud0: undefinedInstruction,
+  ud1: undefinedInstruction,
+  ud2: undefinedInstruction,
+  popf_slow: (c, o) => {
+    popFlags(c, o.form.opSize);
+    return resume(c, o);
+  },
+  /** PUSHF in virtual-8086 mode with IOPL below 3 (SDM vol. 2B; VME is not modelled). */
+  pushf_slow: (c, o) => {
+    if ((c.state.rflags & Rflags.IOPL) !== Rflags.IOPL) generalProtection();
+    const stack = new StackCursor(c, o.form.opSize);
+    stack.push(BigInt(c.rflags & ~(Rflags.RF | Rflags.VM)));
+    stack.commit();
+    return Next;
+  },
+  /** CLI and STI above IOPL. */
+  interrupt_flag_slow: () => generalProtection(),
+};

@@ -1,0 +1,140 @@
+/** Processor models: what CPUID says, and what the translator lets through, from one list of features. */
+import { Cr4, Efer } from './context.ts';
+
+type FeatureBit = { readonly leaf: number; readonly register: 0 | 1 | 2 | 3; readonly bit: number };
+const EAX = 0;
+const EBX = 1;
+const ECX = 2;
+const EDX = 3;
+
+const at = (leaf: number, register: 0 | 1 | 2 | 3, bit: number): FeatureBit => ({ leaf, register, bit });
+
+/** CPUID position of each feature, by the opcode table's and Linux's names (SDM vol. 2A, CPUID; APM vol. 3 appendix E). */
+const FEATURES: Readonly<Record<string, FeatureBit>> = {
+  fpu: at(1, EDX, 0), vme: at(1, EDX, 1), de: at(1, EDX, 2), pse: at(1, EDX, 3), tsc: at(1, EDX, 4), msr: at(1, EDX, 5), pae: at(1, EDX, 6),
+  mce: at(1, EDX, 7), cx8: at(1, EDX, 8), apic: at(1, EDX, 9), sep: at(1, EDX, 11), mtrr: at(1, EDX, 12), pge: at(1, EDX, 13),
+  mca: at(1, EDX, 14), cmov: at(1, EDX, 15), pat: at(1, EDX, 16), pse36: at(1, EDX, 17), clfsh: at(1, EDX, 19), mmx: at(1, EDX, 23),
+  fxsr: at(1, EDX, 24), sse: at(1, EDX, 25), sse2: at(1, EDX, 26),
+  sse3: at(1, ECX, 0), pclmulqdq: at(1, ECX, 1), monitor: at(1, ECX, 3), ssse3: at(1, ECX, 9), fma: at(1, ECX, 12), cx16: at(1, ECX, 13),
+  pcid: at(1, ECX, 17), sse4_1: at(1, ECX, 19), sse4_2: at(1, ECX, 20), x2apic: at(1, ECX, 21), movbe: at(1, ECX, 22), popcnt: at(1, ECX, 23),
+  tsc_deadline: at(1, ECX, 24), aes: at(1, ECX, 25), xsave: at(1, ECX, 26), avx: at(1, ECX, 28), f16c: at(1, ECX, 29), rdrand: at(1, ECX, 30),
+  hypervisor: at(1, ECX, 31),
+  arat: at(6, EAX, 2),
+  fsgsbase: at(7, EBX, 0), tsc_adjust: at(7, EBX, 1), bmi1: at(7, EBX, 3), avx2: at(7, EBX, 5), smep: at(7, EBX, 7), bmi2: at(7, EBX, 8),
+  erms: at(7, EBX, 9), invpcid: at(7, EBX, 10), rdseed: at(7, EBX, 18), adx: at(7, EBX, 19), smap: at(7, EBX, 20), clflushopt: at(7, EBX, 23),
+  sha: at(7, EBX, 29), umip: at(7, ECX, 2), la57: at(7, ECX, 16), rdpid: at(7, ECX, 22), fsrm: at(7, EDX, 4),
+  lahf: at(0x8000_0001, ECX, 0), cr8_legacy: at(0x8000_0001, ECX, 4), lzcnt: at(0x8000_0001, ECX, 5),
+  syscall: at(0x8000_0001, EDX, 11), nx: at(0x8000_0001, EDX, 20), pdpe1gb: at(0x8000_0001, EDX, 26), rdtscp: at(0x8000_0001, EDX, 27),
+  x64: at(0x8000_0001, EDX, 29),
+};
+
+/** Features of the opcode table that no CPUID bit reports: part of every x86-64 processor. */
+const IMPLIED = new Set(['base', 'i186', 'i286', 'i386', 'i486', 'cpuid', 'x87', 'cmov', 'prefetchw']);
+
+const BASE =
+  'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clfsh mmx fxsr sse sse2 x2apic tsc_deadline hypervisor cx16 arat ' +
+  'tsc_adjust lahf syscall nx pdpe1gb rdtscp x64 popcnt erms fsrm smep umip fsgsbase';
+
+export type CpuVendor = 'AuthenticAMD' | 'GenuineIntel';
+
+export type CpuModel = {
+  readonly name: string;
+  readonly vendor: CpuVendor;
+  readonly brand: string;
+  readonly features: ReadonlySet<string>;
+  readonly physicalBits: number;
+};
+
+const words = (text: string): string[] => text.split(' ');
+
+const MODELS: Readonly<Record<string, { features: string; brand: string }>> = {
+  qemu64: { features: BASE, brand: 'tsvisor Virtual CPU' },
+  kvm64: { features: BASE, brand: 'tsvisor Common Virtual CPU' },
+  max: { features: BASE, brand: 'tsvisor Maximum Virtual CPU' },
+};
+
+/** Names `--cpu` accepts. */
+export const CPU_MODELS: readonly string[] = Object.keys(MODELS);
+
+export class CpuModelError extends Error {
+  readonly code = 'X86_CPU_MODEL';
+}
+
+/**
+ * A model from its specification: `name[,+feature|,-feature…]`.
+ * @throws CpuModelError naming the model or feature that does not exist.
+ */
+export function cpuModel(specification: string): CpuModel {
+  const [name, ...changes] = specification.split(',');
+  const model = MODELS[name];
+  if (!model) throw new CpuModelError(`no CPU model '${name}' (there are ${CPU_MODELS.join(', ')})`);
+  const features = new Set(words(model.features));
+  for (const change of changes) {
+    const feature = change.slice(1);
+    if (!/^[+-]/.test(change) || !(feature in FEATURES)) throw new CpuModelError(`no CPU feature '${change}' (write +name or -name)`);
+    if (change.startsWith('-')) features.delete(feature);
+    else if (!features.has(feature)) throw new CpuModelError(`the engine does not have CPU feature '${feature}'`);
+  }
+  return { name, vendor: 'AuthenticAMD', brand: model.brand, features, physicalBits: 40 };
+}
+
+export const hasFeature = (model: CpuModel, feature: string): boolean => IMPLIED.has(feature) || model.features.has(feature);
+
+/** CR4 bits the model has. */
+export function cr4Bits(model: CpuModel): number {
+  const of = (feature: string, bits: number): number => (model.features.has(feature) ? bits : 0);
+  return (
+    of('vme', Cr4.VME | Cr4.PVI) | of('tsc', Cr4.TSD) | of('de', Cr4.DE) | of('pse', Cr4.PSE) | of('pae', Cr4.PAE) | of('mce', Cr4.MCE) |
+    of('pge', Cr4.PGE) | Cr4.PCE | of('fxsr', Cr4.OSFXSR) | of('sse', Cr4.OSXMMEXCPT) | of('umip', Cr4.UMIP) | of('la57', Cr4.LA57) |
+    of('fsgsbase', Cr4.FSGSBASE) | of('pcid', Cr4.PCIDE) | of('xsave', Cr4.OSXSAVE) | of('smep', Cr4.SMEP) | of('smap', Cr4.SMAP)
+  );
+}
+
+export const eferBits = (model: CpuModel): number =>
+  (model.features.has('syscall') ? Efer.SCE : 0) | (model.features.has('x64') ? Efer.LME : 0) | (model.features.has('nx') ? Efer.NXE : 0);
+
+/** Family 15, model 107 (qemu64's), stepping 1. */
+const SIGNATURE = 0x60fb1;
+
+function text(leaf: string, offset: number): number {
+  let value = 0;
+  for (let n = 3; n >= 0; n--) value = (value << 8) | (leaf.charCodeAt(offset + n) || 0);
+  return value >>> 0;
+}
+
+/** Fills `out` with EAX, EBX, ECX, EDX of a leaf. Leaves beyond the last answer zeros (AMD; Intel repeats its last basic leaf). */
+export function queryCpuid(model: CpuModel, leaf: number, subleaf: number, apicId: number, out: Uint32Array): void {
+  out.fill(0);
+  for (const feature of model.features) {
+    const position = FEATURES[feature];
+    if (position.leaf === leaf && (leaf !== 7 || subleaf === 0)) out[position.register] = (out[position.register] | (1 << position.bit)) >>> 0;
+  }
+  switch (leaf) {
+    case 0:
+      out.set([0xd, text(model.vendor, 0), text(model.vendor, 8), text(model.vendor, 4)]);
+      break;
+    case 1:
+      out[0] = SIGNATURE;
+      out[1] = (apicId << 24) | (1 << 16) | (8 << 8); // APIC id, one logical processor, CLFLUSH of 64 bytes
+      break;
+    case 0x8000_0000:
+      out.set([0x8000_0008, text(model.vendor, 0), text(model.vendor, 8), text(model.vendor, 4)]);
+      break;
+    case 0x8000_0001:
+      out[0] = SIGNATURE;
+      // AMD repeats the basic EDX features here; of 1's bits those that existed then.
+      for (const [name, position] of Object.entries(FEATURES))
+        if (position.leaf === 1 && position.register === EDX && 0x0183f3ff & (1 << position.bit) && model.features.has(name))
+          out[3] = (out[3] | (1 << position.bit)) >>> 0;
+      break;
+    case 0x8000_0002:
+    case 0x8000_0003:
+    case 0x8000_0004:
+      for (let n = 0; n < 4; n++) out[n] = text(model.brand, (leaf - 0x8000_0002) * 16 + 4 * n);
+      break;
+    case 0x8000_0008:
+      out[0] = model.physicalBits | (48 << 8);
+      break;
+    default:
+  }
+}

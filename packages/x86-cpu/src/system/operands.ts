@@ -1,0 +1,140 @@
+/** Operands of system instructions, read from their interpreter records. */
+import { operandSlot } from '../emit/interpreter.ts';
+import type { Form } from '../form.ts';
+import { AddressMode } from '../form.ts';
+import { Record, Seg } from '../state.ts';
+import type { SystemContext } from './context.ts';
+import { fault } from './context.ts';
+import { Vector } from '../core/memory.ts';
+
+export class RecordOperands {
+  readonly #c: SystemContext;
+  readonly #data: DataView;
+  record = 0;
+  form!: Form;
+
+  constructor(c: SystemContext, memory: WebAssembly.Memory) {
+    this.#c = c;
+    this.#data = new DataView(memory.buffer);
+  }
+
+  /** Points at the record of the instruction to run. */
+  at(record: number, form: Form): void {
+    this.record = record;
+    this.form = form;
+  }
+
+  u32(offset: number): number {
+    return this.#data.getUint32(this.record + offset, true);
+  }
+  i32(offset: number): number {
+    return this.#data.getInt32(this.record + offset, true);
+  }
+  u8(offset: number): number {
+    return this.#data.getUint8(this.record + offset);
+  }
+
+  /** RIP of the next instruction. */
+  get nextRip(): bigint {
+    const place = this.#data.getUint16(this.record + Record.place, true);
+    return this.#cut(this.#c.state.pageRip + BigInt((place & 0xfff) + (place >> 12)));
+  }
+  get thisRip(): bigint {
+    const place = this.#data.getUint16(this.record + Record.place, true);
+    return this.#cut(this.#c.state.pageRip + BigInt(place & 0xfff));
+  }
+  #cut(rip: bigint): bigint {
+    return this.#c.wrap(rip);
+  }
+
+  immediate(n: number): number {
+    return this.i32(operandSlot(this.form, n));
+  }
+
+  /** Register operand `n`, zero-extended from `size` bytes. */
+  register(n: number, size: number): bigint {
+    const address = this.u32(operandSlot(this.form, n));
+    const value = size === 1 ? BigInt(this.#data.getUint8(address)) : this.#data.getBigUint64(address - (address & 7), true);
+    return size === 1 ? value : BigInt.asUintN(8 * size, value);
+  }
+
+  setRegister(n: number, size: number, value: bigint): void {
+    const address = this.u32(operandSlot(this.form, n));
+    if (size === 1) this.#data.setUint8(address, Number(value & 0xffn));
+    else if (size === 2) this.#data.setUint16(address, Number(value & 0xffffn), true);
+    else this.#data.setBigUint64(address, BigInt.asUintN(8 * size, value), true);
+  }
+
+  /** Linear address of the memory operand, `bytes` long, checked through its segment. */
+  address(bytes: number, write: boolean, displacement = 0): bigint {
+    const slot = (offset: number): bigint => this.#data.getBigUint64(this.u32(offset), true);
+    const disp = BigInt(this.i32(Record.disp) + displacement);
+    if (this.form.address === AddressMode.Base) return BigInt.asUintN(64, slot(Record.base) + disp);
+    if (this.form.address === AddressMode.Absolute) return BigInt.asUintN(64, this.#data.getBigUint64(this.record + Record.imm, true) + slot(Record.index));
+    const sum = slot(Record.base) + (slot(Record.index) << BigInt(this.u8(Record.scale))) + disp;
+    const offset = BigInt.asUintN(64 - this.u8(Record.shift), sum);
+    return this.form.address === AddressMode.Indexed ? offset : segmentLinear(this.#c, this.u8(Record.segment), offset, bytes, write);
+  }
+
+  /** Operand `n`, register or memory. */
+  read(n: number, size = this.form.sizes[n]): bigint {
+    return this.form.classes[n] === 'm' ? this.#c.read(this.address(size, false), size) : this.register(n, size);
+  }
+  write(n: number, value: bigint, size = this.form.sizes[n]): void {
+    if (this.form.classes[n] === 'm') this.#c.write(this.address(size, true), size, BigInt.asUintN(8 * size, value));
+    else this.setRegister(n, size, value);
+  }
+}
+
+/** Linear address of an offset in a segment, with limit and rights checks outside 64-bit mode (SDM vol. 3 §5.3). */
+export function segmentLinear(c: SystemContext, seg: number, offset: bigint, bytes: number, write: boolean): bigint {
+  const { state } = c;
+  if ((state.modeKey & 3) === 2) return BigInt.asUintN(64, seg >= Seg.FS ? offset + state.segBase[seg] : offset);
+  const attr = state.segAttr[seg];
+  const last = offset + BigInt(bytes - 1);
+  const outside = offset < BigInt(state.segLow[seg]) || last > BigInt(state.segLimit[seg]);
+  const type = attr & 0xa;
+  if (attr === 0 || outside || (write ? type !== 2 : type === 8)) fault(seg === Seg.SS ? Vector.SS : Vector.GP, 0);
+  return (offset + state.segBase[seg]) & 0xffff_ffffn;
+}
+
+/** A stack in use by a helper: pushes and pops without touching RSP until `commit`. */
+export class StackCursor {
+  readonly #c: SystemContext;
+  readonly #size: number;
+  pointer: bigint;
+
+  constructor(c: SystemContext, size: number) {
+    this.#c = c;
+    this.#size = size;
+    this.pointer = c.state.gpr[4];
+  }
+
+  #offset(by: number): bigint {
+    const mask = this.#c.state.stackMask;
+    return (this.pointer + BigInt(by)) & mask;
+  }
+
+  pop(size = this.#size): bigint {
+    const offset = this.#offset(0);
+    const value = this.#c.read(segmentLinear(this.#c, Seg.SS, offset, size, false), size);
+    this.move(size);
+    return value;
+  }
+
+  push(value: bigint, size = this.#size): void {
+    const offset = this.#offset(-size);
+    this.#c.write(segmentLinear(this.#c, Seg.SS, offset, size, true), size, BigInt.asUintN(8 * size, value));
+    this.move(-size);
+  }
+
+  move(by: number): void {
+    const mask = this.#c.state.stackMask;
+    this.pointer = (this.pointer & ~mask) | this.#offset(by);
+  }
+
+  commit(): void {
+    this.#c.state.gpr[4] = BigInt.asUintN(64, this.pointer);
+  }
+}
+
