@@ -5,9 +5,8 @@
  * - `RUNNER_FILE`: a file cannot be read or written
  * - `RUNNER_NO_APT`: no kernel given, and the host has no apt to fetch one with
  * - `RUNNER_FETCH`: apt is there but could not bring a package
- * - `RUNNER_NO_MACHINE`: this build has no machine to run a guest on
  */
-export type RunnerErrorCode = 'RUNNER_USAGE' | 'RUNNER_FILE' | 'RUNNER_NO_APT' | 'RUNNER_FETCH' | 'RUNNER_NO_MACHINE';
+export type RunnerErrorCode = 'RUNNER_USAGE' | 'RUNNER_FILE' | 'RUNNER_NO_APT' | 'RUNNER_FETCH';
 
 /** Shown to the user as one line; the command then exits with status 2. */
 export class RunnerError extends Error {

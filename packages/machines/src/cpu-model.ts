@@ -1,16 +1,6 @@
 import type { LinuxBootPlan } from '@tsvisor/boot';
 import type { CpuidSource } from '@tsvisor/vmm-core';
 import { MachineError } from './errors.ts';
-import type { Engine } from './ports.ts';
-
-/** @throws MachineError MACHINES_CPU_MODEL, naming those there are */
-export function findModel(engine: Engine, name: string): CpuidSource {
-  if (Object.hasOwn(engine.models, name)) return engine.models[name];
-  throw new MachineError(
-    'MACHINES_CPU_MODEL',
-    `there is no processor model '${name}'; there are ${Object.keys(engine.models).sort().join(', ')}`,
-  );
-}
 
 type Feature = { readonly name: string; readonly leaf: number; readonly register: 3; readonly bit: number };
 

@@ -1,11 +1,10 @@
 /**
  * What can be asked for that no machine can be.
  *
- * - `MACHINES_CPU_MODEL`: there is no processor model of this name
  * - `MACHINES_CPU_FEATURE`: the kernel needs a feature that the model does not have
  * - `MACHINES_MEMORY`: more memory than a machine can have
  */
-export type MachineErrorCode = 'MACHINES_CPU_MODEL' | 'MACHINES_CPU_FEATURE' | 'MACHINES_MEMORY';
+export type MachineErrorCode = 'MACHINES_CPU_FEATURE' | 'MACHINES_MEMORY';
 
 /** About the caller's input; `message` is one line that can be shown to a person. */
 export class MachineError extends Error {

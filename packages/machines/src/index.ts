@@ -1,5 +1,13 @@
 /** Machine presets. */
+import type { MachineFactory } from './machine.ts';
+import { createMicrovmFactory } from './microvm/microvm.ts';
+import { x86Engine } from './x86-engine.ts';
+
 export { MachineError, type MachineErrorCode } from './errors.ts';
 export type { GuestExit, Machine, MachineConfig, MachineFactory } from './machine.ts';
 export { createMicrovmFactory } from './microvm/microvm.ts';
-export type { Engine, SerialSink } from './ports.ts';
+export type { Engine, EngineModel, SerialSink } from './ports.ts';
+export { x86Engine } from './x86-engine.ts';
+
+/** Microvms over this project's own engine. */
+export const microvm: MachineFactory = createMicrovmFactory(x86Engine);

@@ -4,9 +4,11 @@ import type { CpuidSource, ProcessorFactory } from '@tsvisor/vmm-core';
 /** Takes what a guest's UART transmits. */
 export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
 
-/** Processors, and the models they can pose as. */
+/** A processor model: what CPUID says of it, and processors that pose as it. */
+export type EngineModel = { readonly cpuid: CpuidSource; readonly createProcessor: ProcessorFactory };
+
+/** Where processors come from. */
 export type Engine = {
-  readonly createProcessor: ProcessorFactory;
-  /** CPUID by the name of a model. */
-  readonly models: Readonly<Record<string, CpuidSource>>;
+  /** A model by the text a user gives, such as `max` or `max,-smap`. Throws an error with a `code` when there is none. */
+  readonly model: (specification: string) => EngineModel;
 };

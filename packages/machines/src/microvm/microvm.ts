@@ -1,11 +1,11 @@
 import { HIGH_RAM_START, type LinuxBootPlan, LOW_RAM_LIMIT, loadLinux } from '@tsvisor/boot';
 import { buildPlugins, type Host, Kvm, RunLoop, systemHost, type Vcpu, type Vm } from '@tsvisor/vmm-core';
 import { createA20 } from '../a20.ts';
-import { checkKernelFits, findModel } from '../cpu-model.ts';
+import { checkKernelFits } from '../cpu-model.ts';
 import { applyEntryState } from '../entry-state.ts';
 import { MachineError } from '../errors.ts';
 import type { Machine, MachineConfig, MachineFactory } from '../machine.ts';
-import type { Engine } from '../ports.ts';
+import type { Engine, EngineModel } from '../ports.ts';
 import { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import { microvmAcpi } from './acpi.ts';
@@ -27,7 +27,7 @@ export function createMicrovmFactory(engine: Engine, host: Host = systemHost): M
 }
 
 async function createMicrovm(config: MachineConfig, engine: Engine, host: Host): Promise<Machine> {
-  const model = findModel(engine, config.cpuModel);
+  const model = engine.model(config.cpuModel);
   if (config.memoryBytes > MAX_MEMORY)
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
   const serialPorts = config.serial[1] === undefined ? 1 : 2;
@@ -39,9 +39,9 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
     acpiRsdp: acpi.rsdpAddress,
     ...(config.initrd === undefined ? {} : { initrd: config.initrd }),
   });
-  checkKernelFits(plan, config.cpuModel, model);
+  checkKernelFits(plan, config.cpuModel, model.cpuid);
 
-  const kvm = new Kvm({ createProcessor: engine.createProcessor, host });
+  const kvm = new Kvm({ createProcessor: model.createProcessor, host });
   try {
     const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus: CPUS });
     addMemory(vm, config.memoryBytes);
@@ -109,9 +109,9 @@ function addDevices(vm: Vm, config: MachineConfig): Devices {
   return { inputs, flush, dispose: built.dispose };
 }
 
-function loadGuest(vm: Vm, plan: LinuxBootPlan, model: ReturnType<typeof findModel>): Vcpu {
+function loadGuest(vm: Vm, plan: LinuxBootPlan, model: EngineModel): Vcpu {
   for (const { gpa, bytes } of plan.segments) vm.memory.write(gpa, bytes);
-  const vcpu = vm.createVcpu(0, { cpuid: model });
+  const vcpu = vm.createVcpu(0, model);
   applyEntryState(vcpu, plan.entry);
   return vcpu;
 }

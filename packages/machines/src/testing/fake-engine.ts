@@ -1,5 +1,14 @@
 /** An engine without instructions: a guest is what the test does with the buses in each stay. */
-import type { Processor, ProcessorConfig, ProcessorExit, Regs, SegmentRegister, Sregs } from '@tsvisor/vmm-core';
+import type {
+  CpuidSource,
+  Processor,
+  ProcessorConfig,
+  ProcessorExit,
+  ProcessorFactory,
+  Regs,
+  SegmentRegister,
+  Sregs,
+} from '@tsvisor/vmm-core';
 import type { Engine } from '../ports.ts';
 
 export type FakeEngine = Engine & {
@@ -23,47 +32,49 @@ export function createFakeEngine(onRun: (config: ProcessorConfig) => ProcessorEx
   const engine: FakeEngine = {
     configs: [],
     processors: [],
-    models: {
-      fake: {
-        query: (leaf, _subleaf, out) => {
-          out.fill(0);
-          if (leaf === 0) out[0] = 1;
-          if (leaf === 1) out[3] = 0xffff_ffff;
-          if (leaf === 0x8000_0000) out[0] = 0x8000_0001;
-          if (leaf === 0x8000_0001) out[3] = features;
-        },
+    model: (name) => {
+      if (name !== 'fake') throw Object.assign(new Error(`no model ${name}`), { code: 'FAKE_MODEL' });
+      return { cpuid, createProcessor };
+    },
+  };
+  const cpuid: CpuidSource = {
+    query: (leaf, _subleaf, out) => {
+      out.fill(0);
+      if (leaf === 0) out[0] = 1;
+      if (leaf === 1) out[3] = 0xffff_ffff;
+      if (leaf === 0x8000_0000) out[0] = 0x8000_0001;
+      if (leaf === 0x8000_0001) out[3] = features;
+    },
+  };
+  const createProcessor: ProcessorFactory = (config) => {
+    let regs = resetRegs;
+    let sregs = resetSregs;
+    const processor = {
+      disposed: false,
+      instructions: 0,
+      run: () => {
+        processor.instructions += 1000;
+        return onRun(config);
       },
-    },
-    createProcessor: (config) => {
-      let regs = resetRegs;
-      let sregs = resetSregs;
-      const processor = {
-        disposed: false,
-        instructions: 0,
-        run: () => {
-          processor.instructions += 1000;
-          return onRun(config);
-        },
-        requestExit: () => undefined,
-        getRegs: () => ({ ...regs }),
-        setRegs: (next: Regs) => {
-          regs = next;
-        },
-        getSregs: () => ({ ...sregs }),
-        setSregs: (next: Sregs) => {
-          sregs = next;
-        },
-        reset: () => undefined,
-        stats: () => ({ blocks: 5 }),
-        codeWritten: () => undefined,
-        dispose: () => {
-          processor.disposed = true;
-        },
-      };
-      engine.configs.push(config);
-      engine.processors.push(processor);
-      return processor;
-    },
+      requestExit: () => undefined,
+      getRegs: () => ({ ...regs }),
+      setRegs: (next: Regs) => {
+        regs = next;
+      },
+      getSregs: () => ({ ...sregs }),
+      setSregs: (next: Sregs) => {
+        sregs = next;
+      },
+      reset: () => undefined,
+      stats: () => ({ blocks: 5 }),
+      codeWritten: () => undefined,
+      dispose: () => {
+        processor.disposed = true;
+      },
+    };
+    engine.configs.push(config);
+    engine.processors.push(processor);
+    return processor;
   };
   return engine;
 }

@@ -1,0 +1,35 @@
+import type { Processor, ProcessorConfig } from '@tsvisor/vmm-core';
+import { type CpuModel, cpuModel, createProcessor, queryCpuid } from '@tsvisor/x86-cpu';
+import type { Engine } from './ports.ts';
+import { getRegs, getSregs, setRegs, setSregs } from './processor-state.ts';
+
+/** The engine of x86-cpu, as the virtual machine core wants processors. */
+export const x86Engine: Engine = {
+  model: (specification) => {
+    const model = cpuModel(specification);
+    return {
+      cpuid: { query: (leaf, subleaf, out) => queryCpuid(model, leaf >>> 0, subleaf >>> 0, 0, out) },
+      createProcessor: (config) => create(config, model),
+    };
+  },
+};
+
+function create(config: ProcessorConfig, model: CpuModel): Processor {
+  const processor = createProcessor({ ...config, model });
+  const { context } = processor;
+  return {
+    run: (budget) => processor.run(budget),
+    requestExit: () => processor.requestExit(),
+    getRegs: () => getRegs(context),
+    setRegs: (regs) => setRegs(context, regs),
+    getSregs: () => getSregs(context),
+    setSregs: (sregs) => setSregs(context, sregs),
+    reset: () => processor.reset(),
+    get instructions() {
+      return processor.instructions;
+    },
+    stats: () => processor.stats(),
+    codeWritten: (hostAddress, length) => processor.codeWritten(hostAddress, length),
+    dispose: () => undefined,
+  };
+}
