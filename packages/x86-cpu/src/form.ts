@@ -72,7 +72,7 @@ export type Form = {
 };
 
 /** Semantics that depend on the operand size though no operand shows it. */
-const OPERAND_SIZED = new Set('push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl load_far sldt str smsw fxsave fxrstor'.split(' '));
+const OPERAND_SIZED = new Set('push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl load_far sldt str smsw fxsave fxrstor pcmpestri pcmpestrm'.split(' '));
 const ADDRESS_SIZED = new Set('movs cmps stos lods scas ins outs xlat jcxz loop loope loopne maskmovq maskmovdqu monitor invept'.split(' '));
 const STACK = new Set(
   'push pop push_sreg pop_sreg pusha popa pushf popf enter leave call call_ind ret'.split(' '),
@@ -88,8 +88,9 @@ export type AddressContext = {
 /** A number that is equal for two instructions only if their forms are equal: the translator's fast path to a handler. */
 export function formNumber(insn: Insn, address: AddressMode, stack: StackMode): number {
   let shape = insn.row.id;
-  for (let n = 0; n < insn.operandCount; n++) {
-    const kind = insn.kind[n];
+  // Always four places, whatever the operand count: numbers of different rows must not meet.
+  for (let n = 0; n < 4; n++) {
+    const kind = n < insn.operandCount ? insn.kind[n] : OperandKind.None;
     const special = kind === OperandKind.Seg || kind === OperandKind.Cr || kind === OperandKind.Dr ? insn.reg[n] : 0;
     shape = shape * 2 + (kind === OperandKind.Mem || kind === OperandKind.Moffs ? 1 : 0);
     if (special) shape += 1 << 22;

@@ -246,10 +246,22 @@ export function mulRoutine(home: FloatModule, fmt: FloatFormat, parts: FormatPar
   const { i32, i64 } = f;
   const sign = r.local(() => i64.and(i64.xor(f.get(a), f.get(b)), r.const(fmt.sign)));
   const either = (test: (v: Local<I64>) => ReturnType<FloatRoutine['isZero']>) => i32.or(test(a), test(b));
-  f.if(i32.and(either((v) => r.isInfinite(v)), either((v) => r.isZero(v))), () => r.invalid());
+  f.if(
+    i32.and(
+      either((v) => r.isInfinite(v)),
+      either((v) => r.isZero(v)),
+    ),
+    () => r.invalid(),
+  );
   r.raiseDenormal(a, b);
-  f.if(either((v) => r.isInfinite(v)), () => f.return(i64.or(f.get(sign), r.const(fmt.infinity))));
-  f.if(either((v) => r.isZero(v)), () => f.return(f.get(sign)));
+  f.if(
+    either((v) => r.isInfinite(v)),
+    () => f.return(i64.or(f.get(sign), r.const(fmt.infinity))),
+  );
+  f.if(
+    either((v) => r.isZero(v)),
+    () => f.return(f.get(sign)),
+  );
   const exponents = i64.add(f.call(parts.exponent, f.get(a)), f.call(parts.exponent, f.get(b)));
   const exponent = r.local();
   f.set(exponent, i64.sub(exponents, r.const(fmt.bias)));
@@ -336,7 +348,12 @@ export function sqrtRoutine(home: FloatModule, fmt: FloatFormat, parts: FormatPa
 }
 
 /** a < b, or equal, of two numbers that are not NaN, by the native instruction. */
-export function nativeCompare(r: FloatRoutine, op: 'lt' | 'gt' | 'eq', a: Local<I64>, b: Local<I64>): ReturnType<FloatRoutine['isZero']> {
+export function nativeCompare(
+  r: FloatRoutine,
+  op: 'lt' | 'gt' | 'eq',
+  a: Local<I64>,
+  b: Local<I64>,
+): ReturnType<FloatRoutine['isZero']> {
   const { f } = r;
   if (r.fmt.name === 'f64') return f.f64[op](f.f64.reinterpret_i64(f.get(a)), f.f64.reinterpret_i64(f.get(b)));
   const float = (v: Local<I64>) => f.f32.reinterpret_i32(f.i32.wrap_i64(f.get(v)));

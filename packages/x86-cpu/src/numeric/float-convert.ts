@@ -162,4 +162,3 @@ export function approximationRoutine(home: FloatModule, name: 'rcp' | 'rsqrt'): 
   f.select(r.sign(a), f.get(a), r.isDenormal(a));
   return r.ref();
 }
-

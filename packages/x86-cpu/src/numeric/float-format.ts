@@ -11,7 +11,17 @@ import { CPU } from '../state.ts';
 /** Exception flags of MXCSR; the masks are the same bits 7 places up (SDM vol. 1 §10.2.3). */
 export const FloatFlag = { IE: 1, DE: 2, ZE: 4, OE: 8, UE: 16, PE: 32 } as const;
 /** The other fields of MXCSR. */
-export const Mxcsr = { DAZ: 1 << 6, IM: 1 << 7, DM: 1 << 8, ZM: 1 << 9, OM: 1 << 10, UM: 1 << 11, PM: 1 << 12, RC: 3 << 13, FTZ: 1 << 15 } as const;
+export const Mxcsr = {
+  DAZ: 1 << 6,
+  IM: 1 << 7,
+  DM: 1 << 8,
+  ZM: 1 << 9,
+  OM: 1 << 10,
+  UM: 1 << 11,
+  PM: 1 << 12,
+  RC: 3 << 13,
+  FTZ: 1 << 15,
+} as const;
 /** Values of MXCSR.RC. */
 export const Rounding = { Nearest: 0, Down: 1, Up: 2, Truncate: 3 } as const;
 

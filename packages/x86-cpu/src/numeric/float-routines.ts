@@ -42,12 +42,17 @@ export type AnyRoutine = FuncRef<never, unknown>;
 
 /** Lanes as the scalar routines take them. */
 const lane = (f: FunctionBuilder, fmt: FloatFormat, vector: Local<V128>, n: number): I64 =>
-  fmt.name === 'f64'
-    ? f.v128.extract_i64(f.get(vector), n)
-    : f.i64.extend_i32_u(f.v128.extract_i32('i32x4', f.get(vector), n));
+  fmt.name === 'f64' ? f.v128.extract_i64(f.get(vector), n) : f.i64.extend_i32_u(f.v128.extract_i32('i32x4', f.get(vector), n));
 
 /** A vector routine that calls a scalar one lane by lane, lowest first. */
-function packedRoutine(home: FloatModule, fmt: FloatFormat, name: string, scalar: Scalar, vectors: number, scalars = 0): AnyRoutine {
+function packedRoutine(
+  home: FloatModule,
+  fmt: FloatFormat,
+  name: string,
+  scalar: Scalar,
+  vectors: number,
+  scalars = 0,
+): AnyRoutine {
   const short = fmt.name === 'f64' ? 'pd' : 'ps';
   const params = [...new Array<'v128'>(vectors).fill('v128'), ...new Array<'i64'>(scalars).fill('i64')];
   const f = home.module.function(`${short}_${name}`, params, ['v128']);
@@ -57,7 +62,10 @@ function packedRoutine(home: FloatModule, fmt: FloatFormat, name: string, scalar
   for (let n = 0; n < (fmt.name === 'f64' ? 2 : 4); n++) {
     const old = f.get(result);
     const value = f.call(scalar, ...operands.map((v) => lane(f, fmt, v, n)), ...extra.map((v) => f.get(v)));
-    f.set(result, fmt.name === 'f64' ? f.v128.replace('i64x2', old, n, value) : f.v128.replace('i32x4', old, n, f.i32.wrap_i64(value)));
+    f.set(
+      result,
+      fmt.name === 'f64' ? f.v128.replace('i64x2', old, n, value) : f.v128.replace('i32x4', old, n, f.i32.wrap_i64(value)),
+    );
   }
   f.get(result);
   return f.ref<never, V128>();

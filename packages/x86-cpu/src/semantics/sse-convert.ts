@@ -18,17 +18,7 @@ import {
   vectorBinary,
   vectorUnary,
 } from './sse-float.ts';
-import {
-  checkPending,
-  enterMmx,
-  isMmx,
-  readAligned,
-  readHalf,
-  routine,
-  writeLow,
-  writeMmx,
-  zeroVector,
-} from './sse-operands.ts';
+import { checkPending, enterMmx, isMmx, readAligned, readHalf, routine, writeLow, writeMmx, zeroVector } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 type Scalar = typeof SINGLE;
@@ -42,7 +32,9 @@ const fromInteger =
     const { f } = e;
     const value = e.let(e.readSigned(1));
     const wide = fmt.size === 8;
-    const r = e.let(wide ? f.i64.reinterpret_f64(f.f64.convert_i64_s(f.get(value))) : fromF32(f, f.f32.convert_i64_s(f.get(value))));
+    const r = e.let(
+      wide ? f.i64.reinterpret_f64(f.f64.convert_i64_s(f.get(value))) : fromF32(f, f.f32.convert_i64_s(f.get(value))),
+    );
     if (!wide || e.size(1) === 8) {
       f.if(f.i32.eqz(nativeControl(e)), () => {
         f.set(r, f.call(routine<[I64], I64>(e, `int_to_${fmt.name}`), f.get(value)));
@@ -119,7 +111,16 @@ const doubleToSingle: Semantics = (e) => {
 // --- vectors -----------------------------------------------------------------------------------------------------------------
 
 /** Converts lanes one by one with a routine; `from` and `to` are the lanes' bytes, and those of the result not written are zero. */
-function byLane(e: Emitter, name: string, a: Local<V128>, r: Local<V128>, from: 4 | 8, to: 4 | 8, count: number, control?: number): void {
+function byLane(
+  e: Emitter,
+  name: string,
+  a: Local<V128>,
+  r: Local<V128>,
+  from: 4 | 8,
+  to: 4 | 8,
+  count: number,
+  control?: number,
+): void {
   const { f } = e;
   const { v128 } = f;
   f.set(r, zeroVector(f));
@@ -170,7 +171,10 @@ const singlesToIntegers =
     const a = operand(e, lanes);
     const r = e.tmpV();
     const limit = 0x4f00_0000; // 2^31
-    const inRange = allLanes(f, vectorBinary(f, SINGLES, 'lt', vectorUnary(f, SINGLES, 'abs', f.get(a)), v128.const(limit, limit, limit, limit)));
+    const inRange = allLanes(
+      f,
+      vectorBinary(f, SINGLES, 'lt', vectorUnary(f, SINGLES, 'abs', f.get(a)), v128.const(limit, limit, limit, limit)),
+    );
     f.if(
       i32.and(inRange, nativeControl(e)),
       () => f.set(r, v128.i32x4_trunc_sat_f32x4_s(truncate ? f.get(a) : v128.f32x4_nearest(f.get(a)))),

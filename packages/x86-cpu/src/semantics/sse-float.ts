@@ -48,7 +48,12 @@ type Scalar = {
   readonly infinity: bigint;
 };
 export const SINGLE: Scalar = { name: 'f32', size: 4, denormal: 0x007f_ffffn << 1n, infinity: 0x7f80_0000n << 1n };
-export const DOUBLE: Scalar = { name: 'f64', size: 8, denormal: 0x000f_ffff_ffff_ffffn << 1n, infinity: 0x7ff0_0000_0000_0000n << 1n };
+export const DOUBLE: Scalar = {
+  name: 'f64',
+  size: 8,
+  denormal: 0x000f_ffff_ffff_ffffn << 1n,
+  infinity: 0x7ff0_0000_0000_0000n << 1n,
+};
 
 export const asF64 = (f: FunctionBuilder, a: Local<I64>): F64 => f.f64.reinterpret_i64(f.get(a));
 export const asF32 = (f: FunctionBuilder, a: Local<I64>): F32 => f.f32.reinterpret_i32(f.i32.wrap_i64(f.get(a)));
@@ -74,7 +79,13 @@ export const isPlain = (f: FunctionBuilder, fmt: Scalar, a: Local<I64>): I32 =>
 const isNormal = (f: FunctionBuilder, fmt: Scalar, a: Local<I64>): I32 =>
   f.i64.gt_u(doubled(f, fmt, a), f.i64.const(fmt.denormal));
 
-function nativeScalar(f: FunctionBuilder, fmt: Scalar, op: 'add' | 'sub' | 'mul' | 'div' | 'sqrt', a: Local<I64>, b: Local<I64>): I64 {
+function nativeScalar(
+  f: FunctionBuilder,
+  fmt: Scalar,
+  op: 'add' | 'sub' | 'mul' | 'div' | 'sqrt',
+  a: Local<I64>,
+  b: Local<I64>,
+): I64 {
   if (fmt.size === 8) {
     return f.i64.reinterpret_f64(op === 'sqrt' ? f.f64.sqrt(asF64(f, b)) : f.f64[op](asF64(f, a), asF64(f, b)));
   }

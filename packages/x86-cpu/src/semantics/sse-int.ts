@@ -102,7 +102,15 @@ const sumDifferences: VectorOp = (f, a, b) => {
 
 // --- shifts ------------------------------------------------------------------------------------------------------------------
 
-type ShiftName = 'i16x8_shl' | 'i16x8_shr_s' | 'i16x8_shr_u' | 'i32x4_shl' | 'i32x4_shr_s' | 'i32x4_shr_u' | 'i64x2_shl' | 'i64x2_shr_u';
+type ShiftName =
+  | 'i16x8_shl'
+  | 'i16x8_shr_s'
+  | 'i16x8_shr_u'
+  | 'i32x4_shl'
+  | 'i32x4_shr_s'
+  | 'i32x4_shr_u'
+  | 'i64x2_shl'
+  | 'i64x2_shr_u';
 const SHIFTS: Readonly<Record<string, readonly [ShiftName, width: number]>> = {
   psllw: ['i16x8_shl', 16],
   psraw: ['i16x8_shr_s', 16],
@@ -138,7 +146,12 @@ const shift =
     if (isMmx(e)) checkPending(e);
     const count = e.let(shiftCount(e));
     if (isMmx(e)) {
-      const r = e.let(f.v128.extract_i64(shifted(f, kind, () => f.v128.splat('i64x2', e.read(0, 8)), count), 0));
+      const r = e.let(
+        f.v128.extract_i64(
+          shifted(f, kind, () => f.v128.splat('i64x2', e.read(0, 8)), count),
+          0,
+        ),
+      );
       enterMmx(e);
       writeMmx(e, 0, r);
     } else {

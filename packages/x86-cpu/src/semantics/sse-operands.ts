@@ -1,5 +1,5 @@
 /** Operands of MMX and SSE instructions: alignment, partial registers, MMX's hold on the x87 state. */
-import type { FunctionBuilder, FuncRef, I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
+import type { FuncRef, FunctionBuilder, I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { CPU } from '../state.ts';
 import type { Semantics } from './types.ts';
@@ -19,8 +19,8 @@ export function routine<P extends readonly (I32 | I64 | V128)[], R>(e: Emitter, 
   return found as unknown as FuncRef<P, R>;
 }
 
-/** Linear address of memory operand `n`; #GP(0) unless it is 16-byte aligned (SDM vol. 1 §4.1.1). */
-export function alignedAddress(e: Emitter, n: number, size: number, write: boolean): Local<I64> {
+/** Linear address of the memory operand; #GP(0) unless it is 16-byte aligned (SDM vol. 1 §4.1.1). */
+export function alignedAddress(e: Emitter, size: number, write: boolean): Local<I64> {
   const { f } = e;
   const va = e.address(size, write);
   f.if(f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(15)), () => e.raise(GP, 0));
@@ -29,11 +29,11 @@ export function alignedAddress(e: Emitter, n: number, size: number, write: boole
 
 /** Operand `n` as a vector; 16 bytes of memory must be aligned. */
 export function readAligned(e: Emitter, n: number): V128 {
-  return e.isMemory(n) ? e.loadV(alignedAddress(e, n, 16, false)) : e.readV(n);
+  return e.isMemory(n) ? e.loadV(alignedAddress(e, 16, false)) : e.readV(n);
 }
 
 export function writeAligned(e: Emitter, n: number, value: Local<V128>): void {
-  if (e.isMemory(n)) e.storeV(alignedAddress(e, n, 16, true), value);
+  if (e.isMemory(n)) e.storeV(alignedAddress(e, 16, true), value);
   else e.writeV(n, value);
 }
 

@@ -46,7 +46,13 @@ function unpack(width: number, high: boolean): Semantics {
  * Byte indices for a swizzle from an immediate read at run time: 32-bit lane i of the result selects field i, `bits` wide, of the
  * immediate. SIMD has no per-lane shift, so the fields are moved to a common place by multiplying.
  */
-function fields(f: FunctionBuilder, immediate: I32, multipliers: readonly [number, number, number, number], shift: number, mask: number): V128 {
+function fields(
+  f: FunctionBuilder,
+  immediate: I32,
+  multipliers: readonly [number, number, number, number],
+  shift: number,
+  mask: number,
+): V128 {
   const { v128, i32 } = f;
   const moved = v128.i32x4_mul(v128.splat('i32x4', immediate), v128.const(...multipliers));
   return v128.and(v128.i32x4_shr_u(moved, i32.const(shift)), v128.const(mask, mask, mask, mask));

@@ -12,7 +12,19 @@ const MXCSR_MASK = 0xffff;
 const FSW_ES_B = 0x8080;
 
 /** Offsets in the image. */
-const Image = { fcw: 0, fsw: 2, tags: 4, fop: 6, fip: 8, fdp: 16, mxcsr: 24, stack: 32, xmm: 160, written: 416, size: 512 } as const;
+const Image = {
+  fcw: 0,
+  fsw: 2,
+  tags: 4,
+  fop: 6,
+  fip: 8,
+  fdp: 16,
+  mxcsr: 24,
+  stack: 32,
+  xmm: 160,
+  written: 416,
+  size: 512,
+} as const;
 
 const emms: Semantics = (e) => {
   checkPending(e);
@@ -33,7 +45,7 @@ const stmxcsr: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.load32
 
 /** Address of the image, with both of its ends known to be accessible: nothing after this faults. */
 function imageAddress(e: Emitter, write: boolean): Local<I64> {
-  const va = alignedAddress(e, 0, Image.size, write);
+  const va = alignedAddress(e, Image.size, write);
   e.reference(va, 8, write);
   e.reference(e.let(e.f.i64.add(e.f.get(va), e.f.i64.const(Image.size - 8))), 8, write);
   return va;

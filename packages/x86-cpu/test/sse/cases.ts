@@ -1,6 +1,7 @@
 /** Encodings of the SSE rows, and states that look for trouble. */
-import type { OpcodeRow } from '../../src/decode/opcodes.ts';
+
 import { rows } from '../../src/decode/lookup.ts';
+import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 import { Rec } from './host.ts';
 
 /** A small generator with a seed (xorshift32), so that a failure can be run again. */
@@ -35,13 +36,13 @@ const ESCAPE = [[], [0x0f], [0x0f, 0x38], [0x0f, 0x3a]] as const;
 const ELSEWHERE = /^(nop|pause|[lms]fence|fisttp)$/;
 
 export const covered = (row: OpcodeRow): boolean =>
-  !row.vex && !ELSEWHERE.test(row.sem) && /^(mmx|sse|sse2|fxsr)$/.test(row.feature);
+  !row.vex && !ELSEWHERE.test(row.sem) && /^(mmx|sse|sse2|sse3|ssse3|sse4_1|sse4_2|aes|pclmulqdq|sha|fxsr)$/.test(row.feature);
 
 /** Encodings of a row: register and memory forms, with and without REX.W, a few immediates. Memory operands are at RDI. */
 export function encodings(row: OpcodeRow, random: Random): Uint8Array[] {
   const out: Uint8Array[] = [];
   const immediate = row.operands.includes('Iub');
-  const wide = row.operands.some((operand) => /y$/.test(operand)) || row.feature === 'fxsr';
+  const wide = row.operands.some((operand) => /y$/.test(operand)) || row.feature === 'fxsr' || row.sem.startsWith('pcmpestr');
   const general = row.operands.some((operand) => /^[EGRM]/.test(operand) && operand !== 'Mq' && operand !== 'Mdq');
   const implicitMemory = row.operands.some((operand) => operand.startsWith('BD'));
   const modrm = (mode: 'reg' | 'mem'): number => {
@@ -73,18 +74,53 @@ export const coveredRows = (): OpcodeRow[] => rows.filter(covered);
 // --- states ------------------------------------------------------------------------------------------------------------------
 
 const F64_SPECIAL = [
-  0x0000000000000000n, 0x0000000000000001n, 0x000fffffffffffffn, 0x0008000000000000n, 0x0010000000000000n, 0x0010000000000001n,
-  0x3ff0000000000000n, 0x3ff0000000000001n, 0x3fefffffffffffffn, 0x3fe0000000000000n, 0x4000000000000000n, 0x4008000000000000n,
-  0x7fefffffffffffffn, 0x7ff0000000000000n, 0x7ff8000000000000n, 0x7ff8000000001234n, 0x7ff4000000005678n, 0x7ff0000000000001n,
-  0x41dfffffffc00000n, 0x41dfffffffe00000n, 0x41e0000000000000n, 0x41e0000000100000n, 0x43e0000000000000n, 0x43dfffffffffffffn,
-  0x3ff8000000000000n, 0x4004000000000000n, 0x380fffffffffffffn, 0x3810000000000000n, 0x380fffffe0000000n, 0x3690000000000000n,
-  0x47efffffe0000000n, 0x47efffffefffffffn, 0x47effffff0000000n, 0x47f0000000000000n, 0x3ca0000000000000n, 0x1ff0000000000000n,
-  0x2000000000000001n, 0x5fefffffffffffffn, 0x5ff0000000000000n, 0x381fffffffffffffn, 0x3800000000000000n, 0x36a0000000000001n,
+  0x0000000000000000n,
+  0x0000000000000001n,
+  0x000fffffffffffffn,
+  0x0008000000000000n,
+  0x0010000000000000n,
+  0x0010000000000001n,
+  0x3ff0000000000000n,
+  0x3ff0000000000001n,
+  0x3fefffffffffffffn,
+  0x3fe0000000000000n,
+  0x4000000000000000n,
+  0x4008000000000000n,
+  0x7fefffffffffffffn,
+  0x7ff0000000000000n,
+  0x7ff8000000000000n,
+  0x7ff8000000001234n,
+  0x7ff4000000005678n,
+  0x7ff0000000000001n,
+  0x41dfffffffc00000n,
+  0x41dfffffffe00000n,
+  0x41e0000000000000n,
+  0x41e0000000100000n,
+  0x43e0000000000000n,
+  0x43dfffffffffffffn,
+  0x3ff8000000000000n,
+  0x4004000000000000n,
+  0x380fffffffffffffn,
+  0x3810000000000000n,
+  0x380fffffe0000000n,
+  0x3690000000000000n,
+  0x47efffffe0000000n,
+  0x47efffffefffffffn,
+  0x47effffff0000000n,
+  0x47f0000000000000n,
+  0x3ca0000000000000n,
+  0x1ff0000000000000n,
+  0x2000000000000001n,
+  0x5fefffffffffffffn,
+  0x5ff0000000000000n,
+  0x381fffffffffffffn,
+  0x3800000000000000n,
+  0x36a0000000000001n,
 ];
 const F32_SPECIAL = [
-  0, 1, 0x007fffff, 0x00400000, 0x00800000, 0x00800001, 0x3f800000, 0x3f800001, 0x3f7fffff, 0x3f000000, 0x40000000, 0x40400000, 0x7f7fffff,
-  0x7f800000, 0x7fc00000, 0x7fc01234, 0x7fa00567, 0x7f800001, 0x4effffff, 0x4f000000, 0x4f000001, 0x5f000000, 0x5effffff, 0x3fc00000,
-  0x40200000, 0x33800000, 0x1f800000, 0x20000001, 0x5f7fffff, 0x1fffffff, 0x4b000001, 0x4affffff,
+  0, 1, 0x007fffff, 0x00400000, 0x00800000, 0x00800001, 0x3f800000, 0x3f800001, 0x3f7fffff, 0x3f000000, 0x40000000, 0x40400000,
+  0x7f7fffff, 0x7f800000, 0x7fc00000, 0x7fc01234, 0x7fa00567, 0x7f800001, 0x4effffff, 0x4f000000, 0x4f000001, 0x5f000000,
+  0x5effffff, 0x3fc00000, 0x40200000, 0x33800000, 0x1f800000, 0x20000001, 0x5f7fffff, 0x1fffffff, 0x4b000001, 0x4affffff,
 ];
 
 function double(random: Random): bigint {
@@ -98,7 +134,11 @@ function double(random: Random): bigint {
       return sign | (BigInt(1023 - 32 + random.below(64)) << 52n) | fraction;
     }
     case 2:
-      return sign | (BigInt(random.pick([1, 2, 40, 60, 500, 511, 512, 513, 1500, 1535, 1536, 2045, 2046])) << 52n) | (random.u64() & 0xfffffffffffffn);
+      return (
+        sign |
+        (BigInt(random.pick([1, 2, 40, 60, 500, 511, 512, 513, 1500, 1535, 1536, 2045, 2046])) << 52n) |
+        (random.u64() & 0xfffffffffffffn)
+      );
     case 3:
       return sign | (random.u64() & 0xfffffffffffffn);
     default:
@@ -147,14 +187,21 @@ function fill(view: DataView, from: number, bytes: number, kind: 'f32' | 'f64' |
   }
 }
 
-const MXCSR = [0x1fa0, 0x1fa0, 0x1f80, 0x1fbf, 0x3f80, 0x5f80, 0x7f80, 0x3fa0, 0x9fa0, 0x9fc0, 0x1fe0, 0xffe0, 0x8000, 0x0000, 0x0fa0];
+const MXCSR = [
+  0x1fa0, 0x1fa0, 0x1f80, 0x1fbf, 0x3f80, 0x5f80, 0x7f80, 0x3fa0, 0x9fa0, 0x9fc0, 0x1fe0, 0xffe0, 0x8000, 0x0000, 0x0fa0,
+];
 
 export function fillState(record: Uint8Array, code: Uint8Array, sem: string, random: Random): void {
   const view = new DataView(record.buffer, record.byteOffset, Rec.size);
   record.set(code);
   record[Rec.length] = code.length;
   const kind = kindOf(sem);
-  for (let reg = 0; reg < 4; reg++) view.setBigUint64(Rec.gpr + 8 * reg, random.pick([random.u64(), BigInt(random.u32()), BigInt.asUintN(64, BigInt(random.below(16) - 8)), 1n << 63n]), true);
+  for (let reg = 0; reg < 4; reg++)
+    view.setBigUint64(
+      Rec.gpr + 8 * reg,
+      random.pick([random.u64(), BigInt(random.u32()), BigInt.asUintN(64, BigInt(random.below(16) - 8)), 1n << 63n]),
+      true,
+    );
   view.setBigUint64(Rec.rflags, 0x202n, true);
   view.setUint16(Rec.image, 0x37f, true);
   view.setUint16(Rec.image + 2, random.below(8) << 11, true);

@@ -6,7 +6,17 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Offsets in a record; see sse-host.c. */
-export const Rec = { size: 1216, code: 0, length: 15, signal: 16, gpr: 32, rflags: 64, image: 128, memory: 640, memoryBytes: 576 } as const;
+export const Rec = {
+  size: 1216,
+  code: 0,
+  length: 15,
+  signal: 16,
+  gpr: 32,
+  rflags: 64,
+  image: 128,
+  memory: 640,
+  memoryBytes: 576,
+} as const;
 
 /** Why the host cannot serve as oracle, or '' when it can. */
 export function hostUnavailable(): string {
@@ -22,7 +32,8 @@ export function openHost(): { run: (records: Uint8Array) => Uint8Array; [Symbol.
   return {
     run: (records) => {
       const { stdout, status, signal } = spawnSync(program, { input: records, maxBuffer: records.length + 1024 });
-      if (status !== 0 || stdout.length !== records.length) throw new Error(`sse-host ended with ${status} ${signal}, ${stdout.length} bytes`);
+      if (status !== 0 || stdout.length !== records.length)
+        throw new Error(`sse-host ended with ${status} ${signal}, ${stdout.length} bytes`);
       return stdout;
     },
     [Symbol.dispose]: () => rmSync(folder, { recursive: true }),

@@ -8,9 +8,11 @@ import { Emitter } from '../../src/emit/emitter.ts';
 import type { FlagLocals } from '../../src/emit/flags.ts';
 import { statusFlags } from '../../src/emit/flags.ts';
 import { AddressMode, formOf, StackMode } from '../../src/form.ts';
+import { addCryptoRoutines } from '../../src/numeric/crypto-routines.ts';
 import { addFloatRoutines } from '../../src/numeric/float-routines.ts';
-import { CPU } from '../../src/state.ts';
+import { addStringRoutine } from '../../src/numeric/string-routines.ts';
 import type { SemanticsTable } from '../../src/semantics/types.ts';
+import { CPU } from '../../src/state.ts';
 import { Rec } from './host.ts';
 
 const BASE = 1024;
@@ -145,7 +147,11 @@ export class Machine {
     const module = new ModuleBuilder();
     const cpu = module.importGlobal('env', 'cpu', 'i32');
     module.importMemory('env', 'memory', { min: 1, max: 1 });
-    const routines = addFloatRoutines(module, cpu) as Map<string, FuncRef<never, unknown>>;
+    const routines = new Map<string, FuncRef<never, unknown>>([
+      ...addFloatRoutines(module, cpu),
+      ...addCryptoRoutines(module),
+      ['string_compare', addStringRoutine(module)],
+    ]);
     const raise = module.function('raise', ['i32', 'i32'], []);
     raise.i32.store(raise.i32.const(BASE), raise.get(raise.param(0, 'i32')), CPU.offset.faultVector);
     const helpers = { raise: raise.ref(), routines } as unknown as Helpers;
@@ -161,7 +167,8 @@ export class Machine {
       module.exportFunction(`${n}`, f);
     });
     const flags = module.function('flags', [], ['i32']);
-    const load = (field: 'flagResult' | 'flagCarry' | 'flagAux') => () => flags.i64.load(flags.i32.const(BASE), CPU.offset[field]);
+    const load = (field: 'flagResult' | 'flagCarry' | 'flagAux') => () =>
+      flags.i64.load(flags.i32.const(BASE), CPU.offset[field]);
     statusFlags(flags, { result: load('flagResult'), carry: load('flagCarry'), aux: load('flagAux') });
     module.exportFunction('flags', flags);
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 1 });
@@ -184,7 +191,8 @@ export class Machine {
   #load(record: Uint8Array): void {
     const { cpu, view, bytes } = this;
     const from = new DataView(record.buffer, record.byteOffset, Rec.size);
-    for (let reg = 0; reg < 4; reg++) view.setBigUint64(BASE + CPU.offset.gpr + 8 * reg, from.getBigUint64(Rec.gpr + 8 * reg, true), true);
+    for (let reg = 0; reg < 4; reg++)
+      view.setBigUint64(BASE + CPU.offset.gpr + 8 * reg, from.getBigUint64(Rec.gpr + 8 * reg, true), true);
     view.setBigUint64(BASE + CPU.offset.gpr + 8 * RDI, BigInt(MEMORY), true);
     cpu.fcw = from.getUint16(Rec.image, true);
     const fsw = from.getUint16(Rec.image + 2, true);
@@ -209,7 +217,8 @@ export class Machine {
     const { cpu, view, bytes } = this;
     const to = new DataView(record.buffer, record.byteOffset, Rec.size);
     if (!faulted) {
-      for (let reg = 0; reg < 4; reg++) to.setBigUint64(Rec.gpr + 8 * reg, view.getBigUint64(BASE + CPU.offset.gpr + 8 * reg, true), true);
+      for (let reg = 0; reg < 4; reg++)
+        to.setBigUint64(Rec.gpr + 8 * reg, view.getBigUint64(BASE + CPU.offset.gpr + 8 * reg, true), true);
       to.setBigUint64(Rec.rflags, BigInt(this.#functions.flags()), true);
     }
     to.setUint16(Rec.image, cpu.fcw, true);
