@@ -1,0 +1,107 @@
+/** x87 control instructions (SDM vol. 1 §8.1.10, §8.3.9). The FN… forms do not wait; FLDCW, FLDENV and FRSTOR do. */
+import type { I32, Local } from '@tsvisor/wasm-codegen';
+import type { Emitter } from '../emit/emitter.ts';
+import type { Semantics } from './types.ts';
+import { memoryOperand, notePointers, one, routine, run, wait } from './x87-operands.ts';
+
+const fldcw: Semantics = (e) => {
+  wait(e);
+  const value = e.let(e.read(0));
+  run(e, 'setControl', e.f.i32.wrap_i64(e.f.get(value)));
+};
+const fnstcw: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.load32('fcw'))));
+/** To memory or AX. */
+const fnstsw: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.f.call(routine<I32>(e, 'status')))), 2);
+
+const fnstenv: Semantics = (e) => {
+  const size = e.size(memoryOperand(e));
+  const host = e.reference(e.address(size, true), size, true);
+  run(e, 'storeEnvironment', e.f.get(host), one(e, size));
+  e.commit(host);
+  run(e, 'maskAll');
+};
+const fldenv: Semantics = (e) => {
+  wait(e);
+  const size = e.size(memoryOperand(e));
+  const host = e.reference(e.address(size, false), size, false);
+  run(e, 'loadEnvironment', e.f.get(host), one(e, size));
+};
+
+/**
+ * The parts of an FNSAVE image, each small enough for one reference: the environment with two registers, and the other six.
+ * `environment` is its size, `second` the offset of the second part.
+ */
+function imageParts(e: Emitter): { environment: number; second: number; size: number } {
+  const size = e.size(memoryOperand(e));
+  const environment = size - 80;
+  return { environment, second: environment + 20, size };
+}
+const at = (e: Emitter, host: Local<I32>, offset: number): I32 => e.f.i32.add(e.f.get(host), e.f.i32.const(offset));
+
+/** Memory is written in two parts and the state changes after both: a fault in the second leaves the instruction repeatable. */
+const fnsave: Semantics = (e) => {
+  const { f } = e;
+  const { environment, second, size } = imageParts(e);
+  const va = e.address(size, true);
+  const rest = e.let(f.i64.add(f.get(va), f.i64.const(second)));
+  const first = e.reference(va, second, true);
+  run(e, 'storeEnvironment', f.get(first), one(e, environment));
+  run(e, 'storeRegisters', at(e, first, environment), one(e, 0), one(e, 2));
+  e.commit(first);
+  const other = e.reference(rest, size - second, true);
+  run(e, 'storeRegisters', f.get(other), one(e, 2), one(e, 8));
+  e.commit(other);
+  run(e, 'init');
+};
+
+/** The second part is looked up first, for its faults, and again when the first part has told where the stack's top is. */
+const frstor: Semantics = (e) => {
+  const { f } = e;
+  wait(e);
+  const { environment, second, size } = imageParts(e);
+  const va = e.address(size, false);
+  const rest = e.let(f.i64.add(f.get(va), f.i64.const(second)));
+  e.reference(rest, size - second, false);
+  const first = e.reference(va, second, false);
+  run(e, 'loadEnvironment', f.get(first), one(e, environment));
+  run(e, 'loadRegisters', at(e, first, environment), one(e, 0), one(e, 2));
+  const other = e.reference(rest, size - second, false);
+  run(e, 'loadRegisters', f.get(other), one(e, 2), one(e, 8));
+};
+
+const free =
+  (pop: boolean): Semantics =>
+  (e) => {
+    wait(e);
+    notePointers(e);
+    run(e, 'free', e.stackIndex(0), one(e, pop ? 1 : 0));
+  };
+
+const turn =
+  (name: string): Semantics =>
+  (e) => {
+    wait(e);
+    notePointers(e);
+    run(e, name);
+  };
+
+export const x87ControlSemantics: Record<string, Semantics> = {
+  fldcw,
+  fnstcw,
+  fnstsw,
+  fnstenv,
+  fldenv,
+  fnsave,
+  frstor,
+  fninit: (e) => run(e, 'init'),
+  fnclex: (e) => run(e, 'clear'),
+  fwait: (e) => wait(e),
+  fnop: (e) => {
+    wait(e);
+    notePointers(e);
+  },
+  ffree: free(false),
+  ffreep: free(true),
+  fincstp: turn('incstp'),
+  fdecstp: turn('decstp'),
+};
