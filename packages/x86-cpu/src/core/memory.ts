@@ -1,5 +1,6 @@
 /** Memory accesses that missed the TLB: faults, page crossings, devices, pages that hold translated code. */
 import type { FuncRef, FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
+import { ModeKey } from '../records/mode-key.ts';
 import { CPU, Exit, Record, Seg } from '../state.ts';
 import type { CoreImports } from './imports.ts';
 
@@ -28,6 +29,8 @@ export type MemoryHelpers = {
 class Builder {
   readonly module: ModuleBuilder;
   readonly io: CoreImports;
+  /** `raise`, for the others. */
+  raised!: FunctionBuilder;
   constructor(module: ModuleBuilder, io: CoreImports) {
     this.module = module;
     this.io = io;
@@ -127,6 +130,17 @@ class Builder {
     });
   }
 
+  /** An access across the end of a flat segment: #GP or #SS, not a wrap to address 0 (SDM vol. 3 §5.3). Returns `answer` then. */
+  refuseBeyondFlat<T extends I32 | I64>(f: FunctionBuilder, va: Local<I64>, size: Local<I32>, answer: () => T): void {
+    const flat = f.i32.eq(f.i32.and(this.get32(f, CPU.offset.modeKey), f.i32.const(ModeKey.FLAT | MODE_64)), f.i32.const(ModeKey.FLAT));
+    f.if(flat, () =>
+      f.if(f.i64.gt_u(f.i64.add(f.get(va), f.i64.extend_i32_u(f.get(size))), f.i64.const(0x1_0000_0000)), () => {
+        f.call(this.raised.ref<[I32, I32], void>(), f.i32.const(NON_CANONICAL), f.i32.const(0));
+        f.return(answer());
+      }),
+    );
+  }
+
   loadSlow(translate: FunctionBuilder): FunctionBuilder {
     const f = this.module.function('loadSlow', ['i64', 'i32'], ['i64']);
     const [va, size] = [f.param(0, 'i64'), f.param(1, 'i32')];
@@ -140,6 +154,7 @@ class Builder {
       f.call(this.io.mmioRead, f.get(size));
       f.return(f.i64.load(this.cpu(f), CPU.offset.helper));
     });
+    this.refuseBeyondFlat(f, va, size, () => f.i64.const(0));
     // Crossing a page: byte by byte, each through its own translation. Nothing is written, so a fault on either page is clean.
     this.forEachByte(f, n, size, () => {
       const at = f.local('i64');
@@ -211,6 +226,7 @@ class Builder {
       );
       f.return(f.i32.const(0));
     });
+    this.refuseBeyondFlat(f, va, size, () => f.i32.const(1));
     // Both pages must be writable before a byte changes; the second is checked last so that its fault address is its start.
     const second = f.local('i64');
     f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
@@ -243,6 +259,7 @@ class Builder {
       this.within(f, va, size),
       () => f.if(f.get(host), () => f.return(f.get(host))),
       () => {
+        this.refuseBeyondFlat(f, va, size, () => f.i32.const(0));
         f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
         f.set(second, this.linearAt(f, va, n));
         f.if(fails(second), () => f.return(f.i32.const(0)));
@@ -356,6 +373,7 @@ export const NON_CANONICAL = 0x100;
 export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): MemoryHelpers {
   const b = new Builder(module, io);
   const raise = b.raise();
+  b.raised = raise;
   const canonical = b.canonical();
   const translate = b.translate(raise, canonical);
   const loadSlow = b.loadSlow(translate);

@@ -23,6 +23,7 @@ export function operandSlot(form: Form, n: number): number {
   let registers = 0;
   for (let i = 0; i < n; i++) if (isRegister(form.classes[i])) registers++;
   if (form.classes[n] === 'i' || form.classes[n] === 'p') {
+    if (n > 0 && form.classes[n - 1] === 'i') return Record.b; // ENTER's level
     const total = form.classes.filter(isRegister).length;
     return memory && total > 1 ? Record.imm2 : Record.imm;
   }
@@ -121,9 +122,9 @@ abstract class RecordEmitter extends Emitter {
       const linear = f.i64.add(f.get(offset), f.i64.load(f.i32.load(this.record(), Record.index)));
       return this.let(this.form.addrSize === 8 ? linear : this.truncate(linear, this.form.mode === 64 ? 8 : 4));
     }
-    const access = f.i32.const(size | (write ? 0x100 : 0));
-    const segment = f.i32.load8_u(this.record(), Record.segment);
-    const linear = this.let(f.call(this.helpers.segmentOffset, f.get(offset), access, segment));
+    const access = size | (write ? 0x100 : 0);
+    const segment = (): I32 => f.i32.load8_u(this.record(), Record.segment);
+    const linear = this.let(f.call(this.helpers.segmentOffset, f.get(offset), f.i32.const(access), segment()));
     f.if(this.load32('faulted'), () => this.fault());
     return linear;
   }

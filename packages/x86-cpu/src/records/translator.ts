@@ -170,20 +170,27 @@ export class Translator {
       let status = decode(this.#u8, cursor, page + PAGE, size, insn);
       if (status === DecodeStatus.Truncated) {
         if (count > 0) break;
-        const second = this.#host.fetch(...nextPage(linearLo, linearHi, size));
-        if (second === 0) return 0;
-        const first = page + PAGE - cursor;
-        this.#bytes.set(this.#u8.subarray(cursor, page + PAGE));
-        this.#bytes.set(this.#u8.subarray(second, second + 15), first);
-        status = decode(this.#bytes, 0, first + 15, size, insn);
-        secondPage = second;
-        secondEnd = insn.length - first;
+        if ((ip >>> 0) + (page + PAGE - host) > limit) {
+          // The segment ends with this page: #GP, whatever the next page is.
+          status = DecodeStatus.TooLong;
+        } else {
+          const second = this.#host.fetch(...nextPage(linearLo, linearHi, size));
+          if (second === 0) return 0;
+          const first = page + PAGE - cursor;
+          this.#bytes.set(this.#u8.subarray(cursor, page + PAGE));
+          this.#bytes.set(this.#u8.subarray(second, second + 15), first);
+          status = decode(this.#bytes, 0, first + 15, size, insn);
+          secondPage = second;
+          secondEnd = insn.length - first;
+        }
         open = false;
       }
       const offset = cursor - page;
       // An instruction that reaches beyond the code segment's limit faults when it is fetched (SDM vol. 3 §5.3).
       const beyond = (ip >>> 0) + (cursor - host) + insn.length - 1 > limit;
-      at = this.#record(at, offset, beyond ? DecodeStatus.TooLong : status, key, secondPage !== 0);
+      this.#targetBeyond = status === DecodeStatus.Ok && this.#leavesLimit((ip >>> 0) + (cursor - host), limit);
+      const refused = beyond || (this.#targetBeyond && insn.row.flow !== 'jcc');
+      at = this.#record(at, offset, refused ? DecodeStatus.TooLong : status, key, secondPage !== 0);
       count++;
       cursor += insn.length;
       if (this.#ends(status, beyond)) {
@@ -235,9 +242,20 @@ export class Translator {
     return row.flow !== 'next' || (row.rep !== 'no' && rep !== 0);
   }
 
+  /** Whether the direct branch at EIP `ip` goes beyond the code segment: #GP on the branch itself, if taken (SDM vol. 2, JMP). */
+  #leavesLimit(ip: number, limit: number): boolean {
+    const { row, length, rel, opSize } = this.#insn;
+    if (limit >= 0xffff_ffff || (row.flow !== 'jmp' && row.flow !== 'call' && row.flow !== 'jcc')) return false;
+    const target = ip + length + rel;
+    return (opSize === 2 ? target & 0xffff : target >>> 0) > limit;
+  }
+
+  /** The instruction being recorded is a branch with a target beyond the code segment's limit. */
+  #targetBeyond = false;
   /** Set by `#record` when the record raises instead of executing. */
   #raised = false;
-  readonly #pendingLinks: { field: number; offset: number; cut: number }[] = [];
+  /** `fault`: the `place` of a branch that must not be taken. */
+  readonly #pendingLinks: { field: number; offset: number; cut: number; fault: number }[] = [];
 
   /** The end of a block whose last instruction does not continue by itself: `end` flows and repeated strings fall through. */
   #closed(at: number, key: number): number {
@@ -255,15 +273,23 @@ export class Translator {
     this.#u16[(at + Record.handler) >> 1] = Handler.Goto;
     // It stands for no instruction, but must not look like a header.
     this.#u16[(at + Record.place) >> 1] = (offset & 0xfff) | 0xf000;
-    this.#pendingLinks.push({ field: at + Record.imm, offset, cut: codeSize(key) });
+    this.#pendingLinks.push({ field: at + Record.imm, offset, cut: codeSize(key), fault: 0 });
     return at + Record.size;
   }
 
   /** Resolves one direct branch: to a known block of the page, or to a link or cross record that is laid here. */
-  #emitLink(at: number, link: { field: number; offset: number; cut: number }, page: number, key: number): number {
+  #emitLink(at: number, link: { field: number; offset: number; cut: number; fault: number }, page: number, key: number): number {
+    if (link.fault !== 0) {
+      this.#clear(at);
+      this.#i32[link.field >> 2] = at;
+      this.#u16[(at + Record.place) >> 1] = link.fault;
+      this.#u16[(at + Record.handler) >> 1] = Handler.Raise;
+      this.#i32[(at + Record.a) >> 2] = Vector.GP;
+      return at + Record.size;
+    }
     const inPage = link.offset >= 0 && link.offset < PAGE;
     const host = page + link.offset;
-    const known = inPage ? this.find(host, key) : 0;
+    const known = inPage && link.cut === codeSize(key) ? this.find(host, key) : 0;
     if (known !== 0) {
       this.#i32[link.field >> 2] = known;
       return at;
@@ -344,6 +370,8 @@ export class Translator {
     if (fpu && !wait && key & ModeKey.FPU_EMULATED) return { vector: Vector.NM, error: NO_ERROR_CODE };
     if (sse && key & ModeKey.NO_SSE) return { vector: Vector.UD, error: NO_ERROR_CODE };
     if ((fpu || sse || fxsave) && key & ModeKey.NO_FPU) return { vector: Vector.NM, error: NO_ERROR_CODE };
+    // SDM vol. 2A, CLAC, STAC: privilege is a question of existence here.
+    if (/^(clac|stac)$/.test(row.sem) && !(key & ModeKey.CPL0)) return { vector: Vector.UD, error: NO_ERROR_CODE };
     if (row.cpl0 && !(key & ModeKey.CPL0)) return { vector: Vector.GP, error: 0 };
     if (key & ModeKey.UMIP && !(key & ModeKey.CPL0) && /^(sgdt|sidt|sldt|str|smsw)$/.test(row.sem)) return { vector: Vector.GP, error: 0 };
     return undefined;
@@ -500,8 +528,9 @@ export class Translator {
     const end = offset + insn.length;
     const width = insn.row.flow === 'jcc' || insn.row.flow === 'jmp' || insn.row.flow === 'call' ? insn.opSize * 8 : insn.mode;
     const cut = insn.mode === 64 ? 64 : width;
-    this.#pendingLinks.push({ field: at + Record.imm, offset: crossing ? end + insn.rel : end + insn.rel, cut });
-    if (insn.row.flow === 'jcc') this.#pendingLinks.push({ field: at + Record.imm2, offset: end, cut: codeSize(key) });
+    const fault = this.#targetBeyond ? this.#u16[(at + Record.place) >> 1] : 0;
+    this.#pendingLinks.push({ field: at + Record.imm, offset: crossing ? end + insn.rel : end + insn.rel, cut, fault });
+    if (insn.row.flow === 'jcc') this.#pendingLinks.push({ field: at + Record.imm2, offset: end, cut: codeSize(key), fault: 0 });
   }
 
   // --- invalidation ----------------------------------------------------------------------------------------------------------

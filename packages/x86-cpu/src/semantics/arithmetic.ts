@@ -100,18 +100,34 @@ const exchangeAdd: Semantics = (e) =>
     return r;
   });
 
-const compareExchange: Semantics = (e) =>
-  e.modify(0, (old) => {
-    const { f } = e;
-    const size = e.size(0);
+const compareExchange: Semantics = (e) => {
+  const { f } = e;
+  const size = e.size(0);
+  const compare = (old: Local<I64>): Local<I64> => {
     const accumulator = e.let(e.gpr(0, size));
     const r = e.let(e.truncate(f.i64.sub(f.get(accumulator), f.get(old)), size));
     e.flagsSub(size, accumulator, old, r);
-    const source = e.let(e.read(1));
+    return r;
+  };
+  const source = e.let(e.read(1));
+  if (!e.isMemory(0)) {
+    const old = e.let(e.read(0));
+    const r = compare(old);
+    // Only one of the two registers is written: a 32-bit one that is not keeps its upper half, as on the processors.
+    f.if(
+      f.i64.eqz(f.get(r)),
+      () => e.write(0, source),
+      () => e.setGpr(0, size, old),
+    );
+    return;
+  }
+  e.modify(0, (old) => {
+    const r = compare(old);
     const replacement = e.let(f.select(f.get(source), f.get(old), f.i64.eqz(f.get(r))));
     f.if(f.i64.ne(f.get(r), f.i64.const(0)), () => e.setGpr(0, size, old));
     return replacement;
   });
+};
 
 /** CMPXCHG8B / CMPXCHG16B: compares rDX:rAX with memory, writes rCX:rBX or loads rDX:rAX; only ZF changes. */
 const compareExchangePair: Semantics = (e) => {

@@ -1,13 +1,13 @@
 /** Near control transfers (SDM vol. 1 §6.4, §7.3.8). Far ones are system operations. */
 import type { I64, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
-import { Reg } from '../state.ts';
+import { CPU, Reg, Seg } from '../state.ts';
 import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 const GENERAL_PROTECTION = 13;
 
-/** A run-time branch target: cut to the operand size; in 64-bit mode a non-canonical one faults on the branch itself. */
+/** A run-time branch target: cut to the operand size; a non-canonical one (64-bit mode) or one beyond CS faults on the branch itself. */
 function target(e: Emitter, value: I64): Local<I64> {
   const { f } = e;
   const rip = e.let(e.truncate(value, e.form.opSize));
@@ -16,6 +16,10 @@ function target(e: Emitter, value: I64): Local<I64> {
     f.if(f.i64.ne(extended, f.get(rip)), () =>
       f.if(f.i32.eqz(f.call(e.helpers.canonical, f.get(rip))), () => e.raise(GENERAL_PROTECTION, 0)),
     );
+  } else {
+    // SDM vol. 2, CALL, JMP, RET: beyond the code segment's limit is #GP on the branch.
+    const limit = (): I64 => f.i64.load32_u(e.cpu(), CPU.offset.segLimit + 4 * Seg.CS);
+    f.if(f.i64.gt_u(f.get(rip), limit()), () => e.raise(GENERAL_PROTECTION, 0));
   }
   return rip;
 }

@@ -124,6 +124,8 @@ const storeFlags: Semantics = (e) => {
 const setAlOnCarry: Semantics = (e) => e.setGpr(0, 1, e.let(e.truncate(e.f.i64.extend_i32_s(e.f.i32.sub(e.f.i32.const(0), e.carry())), 1)));
 
 const nothing: Semantics = () => undefined;
+/** Caches are not modelled, but the address is checked as a byte load's is (SDM vol. 2A, CLFLUSH). */
+const touch: Semantics = (e) => e.f.drop(e.load(e.address(1, false), 1));
 
 export const moveSemantics: SemanticsTable = {
   mov: move,
@@ -153,5 +155,5 @@ export const moveSemantics: SemanticsTable = {
   lfence: (e) => e.f.atomicFence(),
   mfence: (e) => e.f.atomicFence(),
   sfence: (e) => e.f.atomicFence(),
-  clflush: nothing,
+  clflush: touch,
 };

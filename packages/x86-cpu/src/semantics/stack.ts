@@ -120,7 +120,12 @@ const enter: Semantics = (e) => {
   const oldFrame = e.let(e.gpr(RBP, size));
   const top = stackOffset(e, pointer, -size);
   e.store(stackAddress(e, top, size, true), size, oldFrame);
-  const frame = e.let(f.get(top));
+  // With a 16-bit stack and 32-bit operands all of ESP becomes the frame pointer.
+  const whole = (offset: Local<I64>): I64 => {
+    if (e.form.stack !== StackMode.Segmented) return f.get(offset);
+    return f.i64.or(f.i64.and(f.get(pointer), f.i64.xor(e.load64('stackMask'), f.i64.const(-1))), f.get(offset));
+  };
+  const frame = e.let(whole(top));
   const display = e.let(e.gpr(RBP, 8));
   f.block((done) =>
     f.loop((again) => {
@@ -138,8 +143,7 @@ const enter: Semantics = (e) => {
     const value = e.let(e.truncate(f.get(frame), size));
     e.store(stackAddress(e, top, size, true), size, value);
   });
-  const bytes = e.read(0, 2);
-  const end = e.let(f.i64.sub(f.get(top), bytes));
+  const end = e.let(f.i64.sub(f.get(top), e.read(0, 2)));
   const after = stackOffset(e, end, 0);
   // SDM vol. 2A, ENTER: the new stack pointer must be writable, or the instruction faults with nothing changed.
   f.drop(f.get(e.reference(stackAddress(e, after, 1, true), 1, true)));

@@ -149,6 +149,9 @@ export class SystemContext {
       if (size === 8) return this.#data.getBigUint64(host, true);
       return BigInt(size === 4 ? this.#data.getUint32(host, true) : size === 2 ? this.#data.getUint16(host, true) : this.#u8[host]);
     }
+    // Both pages first, in order: a fault names the first byte that cannot be read.
+    this.#host(va, false);
+    this.#host(this.wrap(va + BigInt(4096 - Number(va & 0xfffn))), false);
     let value = 0n;
     for (let n = size - 1; n >= 0; n--) value = (value << 8n) | this.read(this.wrap(va + BigInt(n)), 1);
     return value;
@@ -159,7 +162,7 @@ export class SystemContext {
     const inPage = (Number(va & 0xfffn) + size) <= 4096;
     if (!inPage) {
       this.#host(va, true);
-      this.#host(this.wrap(va + BigInt(size - 1)), true);
+      this.#host(this.wrap(va + BigInt(4096 - Number(va & 0xfffn))), true);
       for (let n = 0; n < size; n++) this.write(this.wrap(va + BigInt(n)), 1, (value >> BigInt(8 * n)) & 0xffn);
       return;
     }

@@ -98,6 +98,8 @@ export type OracleResult = {
   readonly fp?: FpState;
   /** Aligned words of 8 bytes that differ from the area as the case found it. */
   readonly changes: readonly Patch[];
+  /** The engine broke down; nothing else here means anything. */
+  readonly failure?: string;
 };
 
 /** Runs cases over one image of the data area; every case begins with it. */

@@ -77,6 +77,10 @@ export class CaseGenerator {
     const branch = NEAR_BRANCHES.has(insn.row.flow);
     // Near branches with 66 in 64-bit mode: 16-bit for AMD, ignored by Intel (APM vol. 3, CALL; SDM vol. 2A, CALL).
     if (branch && mode === 64 && insn.prefix66) return undefined;
+    // MOVSXD with a 16-bit operand: AMD reads 32 bits of memory, Intel 16 (APM vol. 3, MOVSXD; SDM vol. 2B, MOVSX/MOVSXD).
+    if (insn.row.sem === 'movsxd' && insn.opSize === 2) return undefined;
+    // 0F 0D with a register: #UD for AMD, NOP for Intel (APM vol. 3, PREFETCH; SDM vol. 2, table A-3).
+    if (insn.map === 1 && insn.op === 0x0d && insn.modrm >= 0xc0) return undefined;
     const { random } = this;
     this.#bytes = bytes;
     this.#segments = segments;
@@ -129,7 +133,8 @@ export class CaseGenerator {
     const { random } = this;
     const roll = random.below(100);
     if (roll < 8) return PAGE - 1 - random.below(length);
-    if (roll < 10 && length > 1) return Layout.bytes - 1 - random.below(length - 1);
+    // UD0 and UD1 need not have all their bytes fetched before they fault.
+    if (roll < 10 && length > 1 && this.#insn.row.flow !== 'ud') return Layout.bytes - 1 - random.below(length - 1);
     return 16 + random.below(Layout.bytes - 64);
   }
 

@@ -112,3 +112,9 @@ export function undefinedResult(insn: Insn, one: OracleCase): boolean {
   if (sem === 'shld' || sem === 'shrd') return shiftCount(insn, one) > 8 * insn.size[0];
   return sem === 'bswap' && insn.size[0] === 2;
 }
+
+/**
+ * Registers to compare after a fault, a bit each. POPA that runs into a page that is not there may have loaded some of its registers
+ * (AMD does); RSP is as before, so that it can be restarted.
+ */
+export const definedAfterFault = (insn: Insn): number => (insn.row.sem === 'popa' ? 1 << 4 : 0xffff);

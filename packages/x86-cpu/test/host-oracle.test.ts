@@ -1,0 +1,143 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { DESCRIPTORS, Layout, type OracleCase, type OracleResult } from './host-oracle/case.ts';
+import { differences } from './host-oracle/compare.ts';
+import { disassemble } from './host-oracle/disassemble.ts';
+import { buildHarness, hostOracleUnavailable, runOnHost } from './host-oracle/host.ts';
+import { failureText, integerRows, type OracleMode, runOracle } from './host-oracle/run.ts';
+import { createTestMachine } from './host-oracle/test-machine.ts';
+
+const reason = hostOracleUnavailable();
+const title = reason === undefined ? 'against the host processor' : `against the host processor (not run: ${reason})`;
+
+const image = Uint8Array.from({ length: Layout.bytes }, (_, i) => i * 7);
+const registers = (...values: bigint[]): BigUint64Array => {
+  const gpr = new BigUint64Array(16);
+  gpr.set(values);
+  return gpr;
+};
+function host(bytes: number[], more: Partial<OracleCase> = {}): OracleResult {
+  const one: OracleCase = {
+    mode: 64,
+    bytes: Uint8Array.from(bytes),
+    codeOffset: 0x100,
+    gpr: registers(),
+    rflags: 0,
+    patches: [],
+    branch: false,
+    ...more,
+  };
+  return runOnHost(image, [one])[0];
+}
+
+describe.skipIf(reason !== undefined)(`the oracle ${title}`, () => {
+  beforeAll(() => {
+    buildHarness();
+  });
+
+  it('reports registers, flags and the next RIP', () => {
+    // add rax, rbx
+    const result = host([0x48, 0x01, 0xd8], { gpr: registers(0xffff_ffff_ffff_ffffn, 0n, 0n, 1n) });
+    expect(result).toMatchObject({ rip: BigInt(Layout.code + 0x103), fault: undefined, changes: [] });
+    expect(result.gpr[0]).toBe(0n);
+    expect(result.rflags & 0x8d5).toBe(0x55); // CF PF AF ZF
+  });
+
+  it('reports what an instruction wrote, and begins the next case with the image again', () => {
+    const push: OracleCase = {
+      mode: 64,
+      bytes: Uint8Array.of(0x50),
+      codeOffset: 0,
+      gpr: registers(0x1122_3344_5566_7788n, 0n, 0n, 0n, BigInt(Layout.data + 0x10)),
+      rflags: 0,
+      patches: [{ offset: 8, bytes: new Uint8Array(8) }],
+      branch: false,
+    };
+    for (const { changes } of runOnHost(image, [push, push])) {
+      expect(changes.map((c) => [c.offset, Buffer.from(c.bytes).toString('hex')])).toEqual([[8, '8877665544332211']]);
+    }
+  });
+
+  it('reports page faults with error code and address, and state as before', () => {
+    // mov eax, [0x10001ffe]
+    const result = host([0x8b, 0x04, 0x25, 0xfe, 0x1f, 0x00, 0x10], { gpr: registers(5n) });
+    expect(result.fault).toEqual({ vector: 14, error: 4, cr2: BigInt(Layout.data + Layout.bytes) });
+    expect(result.gpr[0]).toBe(5n);
+    expect(result.rip).toBe(BigInt(Layout.code + 0x100));
+  });
+
+  it('follows branches wherever they go', () => {
+    expect(host([0xe9, 0, 0, 0, 0x50], { branch: true })).toMatchObject({ rip: 0x7000_0105n, fault: undefined });
+    expect(host([0xeb, 0xfe], { branch: true })).toMatchObject({ rip: BigInt(Layout.code + 0x100), fault: undefined });
+  });
+
+  it('runs 32-bit code, and 16-bit code in segments', () => {
+    const values = registers(0xffff_ffffn, 0n, 0n, 1n);
+    expect(host([0x01, 0xd8], { mode: 32, gpr: values })).toMatchObject({ rip: BigInt(Layout.code + 0x102) });
+    // add eax, ebx in 16-bit code
+    const narrow = host([0x66, 0x01, 0xd8], { mode: 16, gpr: values, segments: { cs: 1, ss: 3, ds: 3, es: 3 } });
+    expect(narrow).toMatchObject({ rip: 0x103n, fault: undefined });
+    expect(narrow.gpr[0]).toBe(0n);
+    // mov al, [0x1800] in a segment that ends there
+    const beyond = host([0xa0, 0x00, 0x18], { mode: 16, segments: { cs: 1, ss: 3, ds: 8, es: 3 } });
+    expect(DESCRIPTORS[8]?.limit).toBe(0x17ff);
+    expect(beyond.fault).toMatchObject({ vector: 13, error: 0 });
+  });
+
+  it('takes and gives x87 and vector state', () => {
+    const fp = new Uint8Array(512);
+    fp.set([0x7f, 3]);
+    new DataView(fp.buffer).setUint32(24, 0x1f80, true);
+    new DataView(fp.buffer).setFloat32(160, 1.5, true);
+    new DataView(fp.buffer).setFloat32(176, 2.25, true);
+    const result = host([0xf3, 0x0f, 0x58, 0xc1], { fp: { image: fp } }); // addss xmm0, xmm1
+    const out = result.fp?.image as Uint8Array;
+    expect(new DataView(out.buffer, out.byteOffset).getFloat32(160, true)).toBe(3.75);
+  });
+
+  it('tells a difference from none', () => {
+    const one = {
+      mode: 64,
+      bytes: Uint8Array.of(0x50),
+      codeOffset: 0,
+      gpr: registers(),
+      rflags: 0,
+      patches: [],
+      branch: false,
+    } as const;
+    const result: OracleResult = { gpr: registers(1n), rip: 1n, rflags: 2, fault: undefined, changes: [] };
+    expect(differences(one, result, { ...result, gpr: registers(1n) })).toBeUndefined();
+    expect(differences(one, result, { ...result, rflags: 0x41 })).toEqual(['flags CF ZF: expected -, got CF ZF']);
+    expect(differences(one, result, { ...result, gpr: registers(2n) })).toEqual(['rax: expected 1, got 2']);
+    expect(differences(one, result, { ...result, fault: { vector: 6, error: 0, cr2: 0n } })).toHaveLength(1);
+    const changes = [{ offset: 8, bytes: new Uint8Array(8) }];
+    expect(differences(one, { ...result, changes }, result)).toHaveLength(1);
+  });
+});
+
+/** Cases of the short run; the long one is `pnpm soak:oracle`. */
+const CASES: readonly (readonly [mode: OracleMode, title: string, cases: number])[] = [
+  ['64', '64-bit mode', 500_000],
+  ['32', '32-bit mode', 300_000],
+  ['32s', '32-bit mode with segments', 100_000],
+  ['16s', '16-bit mode with segments', 100_000],
+];
+
+describe.skipIf(reason !== undefined)(`every integer instruction ${title}`, () => {
+  it.each(CASES)(
+    'leaves registers, flags and memory as the host does: mode %s, %s, %i cases',
+    (mode, _title, cases) => {
+      const seed = 0x7531 + cases;
+      const summary = runOracle({
+        seed,
+        cases,
+        rows: integerRows(),
+        modes: [mode],
+        engine: createTestMachine(),
+        disassemble,
+      });
+      expect(failureText(summary), `seed ${seed}`).toBe('');
+      expect(summary.cases).toBeGreaterThanOrEqual(cases);
+    },
+    120_000,
+  );
+});
