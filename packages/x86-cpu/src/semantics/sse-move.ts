@@ -93,26 +93,28 @@ const toMmx: Semantics = (e) => {
   writeMmx(e, 0, e.let(e.read(1, 8)));
 };
 
-/** Bytes whose mask byte has its top bit set are written; the others are not (SDM vol. 2B, MASKMOVDQU). */
+/**
+ * Bytes whose mask byte has its top bit set are written; the others keep what they have, but must be writable all the same, as AMD's
+ * processors have it (SDM vol. 2B, MASKMOVDQU, leaves that open).
+ */
 function maskedStore(e: Emitter, size: 8 | 16, value: () => V128, mask: () => V128): void {
   const { f } = e;
   const va = e.address(size, true);
   const select = e.letV(f.v128.i8x16_shr_s(mask(), f.i32.const(7)));
-  f.if(f.v128.any_true(f.get(select)), () => {
-    const host = e.reference(va, size, true);
-    const old = e.letV(size === 16 ? f.v128.load(f.get(host)) : lowVector(f, () => f.i64.load(f.get(host))));
-    const merged = e.letV(f.v128.bitselect(value(), f.get(old), f.get(select)));
-    if (size === 16) f.v128.store(f.get(host), f.get(merged));
-    else f.i64.store(f.get(host), f.v128.extract_i64(f.get(merged), 0));
-    e.commit(host);
-  });
+  const host = e.reference(va, size, true);
+  const old = e.letV(size === 16 ? f.v128.load(f.get(host)) : lowVector(f, () => f.i64.load(f.get(host))));
+  const merged = e.letV(f.v128.bitselect(value(), f.get(old), f.get(select)));
+  if (size === 16) f.v128.store(f.get(host), f.get(merged));
+  else f.i64.store(f.get(host), f.v128.extract_i64(f.get(merged), 0));
+  e.commit(host);
 }
 
 const maskedMmx: Semantics = (e) => {
   checkPending(e);
+  // Unlike MOVQ's, its store comes after the change of the x87 state.
+  enterMmx(e);
   const half = (n: number) => () => lowVector(e.f, () => e.read(n, 8));
   maskedStore(e, 8, half(1), half(2));
-  enterMmx(e);
 };
 
 const lanes =

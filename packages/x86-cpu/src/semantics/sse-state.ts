@@ -43,11 +43,12 @@ const ldmxcsr: Semantics = (e) => {
 
 const stmxcsr: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.load32('mxcsr'))), 4);
 
-/** Address of the image, with both of its ends known to be accessible: nothing after this faults. */
+/** Address of the image, with both of its ends known to be accessible, the last first as processors do: nothing after this faults. */
 function imageAddress(e: Emitter, write: boolean): Local<I64> {
-  const va = alignedAddress(e, Image.size, write);
+  const va = alignedAddress(e, 16, write);
+  const last = e.address(1, write, e.let(e.f.i64.const(Image.size - 1)));
+  e.reference(last, 1, write);
   e.reference(va, 8, write);
-  e.reference(e.let(e.f.i64.add(e.f.get(va), e.f.i64.const(Image.size - 8))), 8, write);
   return va;
 }
 

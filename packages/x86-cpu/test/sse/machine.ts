@@ -78,8 +78,9 @@ class KnownEmitter extends Emitter {
   effectiveAddress(): I64 {
     return this.f.i64.add(this.gpr(RDI, 8), this.f.i64.const(this.insn.disp));
   }
-  address(): Local<I64> {
-    return this.let(this.effectiveAddress());
+  address(_size: number, _write: boolean, displacement?: Local<I64>): Local<I64> {
+    const address = this.effectiveAddress();
+    return this.let(displacement ? this.f.i64.add(address, this.f.get(displacement)) : address);
   }
   override load(va: Local<I64>, size: number): I64 {
     return this.loadHost(this.f.i32.wrap_i64(this.f.get(va)), size);
