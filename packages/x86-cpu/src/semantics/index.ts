@@ -3,10 +3,12 @@ import { branchSemantics } from './branch.ts';
 import { moveSemantics } from './move.ts';
 import { multiplySemantics } from './multiply.ts';
 import { shiftSemantics } from './shift.ts';
+import { sseSemantics } from './sse.ts';
 import { stackSemantics } from './stack.ts';
 import { stringSemantics } from './string.ts';
 import { systemSemantics } from './system.ts';
 import type { SemanticsTable } from './types.ts';
+import { x87Semantics } from './x87.ts';
 
 /** The semantics of every instruction the engine has, by the opcode table's `sem` key. */
 export const semantics: SemanticsTable = {
@@ -18,4 +20,6 @@ export const semantics: SemanticsTable = {
   ...stackSemantics,
   ...stringSemantics,
   ...systemSemantics,
+  ...sseSemantics,
+  ...x87Semantics,
 };
