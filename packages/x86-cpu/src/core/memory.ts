@@ -29,8 +29,7 @@ export type MemoryHelpers = {
 class Builder {
   readonly module: ModuleBuilder;
   readonly io: CoreImports;
-  /** `raise`, for the others. */
-  raised!: FunctionBuilder;
+  leaves!: FunctionBuilder;
   constructor(module: ModuleBuilder, io: CoreImports) {
     this.module = module;
     this.io = io;
@@ -84,6 +83,7 @@ class Builder {
     f.if(this.mode64(f), () =>
       f.if(f.i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(va))), () => {
         // Which of #GP and #SS depends on the segment, which only the instruction knows: the run loop decodes it again.
+        f.i64.store(this.cpu(f), f.get(va), CPU.offset.scratchVa);
         f.call(raise.ref<[I32, I32], void>(), f.i32.const(NON_CANONICAL), f.i32.const(0));
         f.return(f.i32.const(-1));
       }),
@@ -130,15 +130,33 @@ class Builder {
     });
   }
 
-  /** An access across the end of a flat segment: #GP or #SS, not a wrap to address 0 (SDM vol. 3 §5.3). Returns `answer` then. */
-  refuseBeyondFlat<T extends I32 | I64>(f: FunctionBuilder, va: Local<I64>, size: Local<I32>, answer: () => T): void {
-    const flat = f.i32.eq(f.i32.and(this.get32(f, CPU.offset.modeKey), f.i32.const(ModeKey.FLAT | MODE_64)), f.i32.const(ModeKey.FLAT));
-    f.if(flat, () =>
-      f.if(f.i64.gt_u(f.i64.add(f.get(va), f.i64.extend_i32_u(f.get(size))), f.i64.const(0x1_0000_0000)), () => {
-        f.call(this.raised.ref<[I32, I32], void>(), f.i32.const(NON_CANONICAL), f.i32.const(0));
-        f.return(answer());
-      }),
+  /**
+   * Whether `size` bytes at `va`, which cross a page, leave the address space: a flat segment at 4 GiB, or the canonical addresses in
+   * 64-bit mode. That is #GP or #SS before any page is looked at, not a wrap (SDM vol. 3 §5.3; vol. 1 §3.3.7.1). Raises it.
+   */
+  leavesSpace(raise: FunctionBuilder, canonical: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('leavesSpace', ['i64', 'i32'], ['i32']);
+    const [va, size] = [f.param(0, 'i64'), f.param(1, 'i32')];
+    const last = f.local('i64');
+    const mode = f.local('i32');
+    f.set(last, f.i64.add(f.get(va), f.i64.extend_i32_u(f.i32.sub(f.get(size), f.i32.const(1)))));
+    f.set(mode, f.i32.and(this.get32(f, CPU.offset.modeKey), f.i32.const(ModeKey.FLAT | MODE_64)));
+    const refuse = (): void => {
+      f.i64.store(this.cpu(f), f.get(va), CPU.offset.scratchVa);
+      f.call(raise.ref<[I32, I32], void>(), f.i32.const(NON_CANONICAL), f.i32.const(0));
+      f.return(f.i32.const(1));
+    };
+    f.if(f.i32.eq(f.get(mode), f.i32.const(ModeKey.FLAT)), () => f.if(f.i64.gt_u(f.get(last), f.i64.const(0xffff_ffff)), refuse));
+    f.if(f.i32.and(f.get(mode), f.i32.const(MODE_64)), () =>
+      f.if(f.i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(last))), refuse),
     );
+    f.i32.const(0);
+    return f;
+  }
+
+  /** Returns `answer` when a crossing access leaves the address space. */
+  refuseLeaving<T extends I32 | I64>(f: FunctionBuilder, va: Local<I64>, size: Local<I32>, answer: () => T): void {
+    f.if(f.call(this.leaves.ref<[I64, I32], I32>(), f.get(va), f.get(size)), () => f.return(answer()));
   }
 
   loadSlow(translate: FunctionBuilder): FunctionBuilder {
@@ -154,7 +172,7 @@ class Builder {
       f.call(this.io.mmioRead, f.get(size));
       f.return(f.i64.load(this.cpu(f), CPU.offset.helper));
     });
-    this.refuseBeyondFlat(f, va, size, () => f.i64.const(0));
+    this.refuseLeaving(f, va, size, () => f.i64.const(0));
     // Crossing a page: byte by byte, each through its own translation. Nothing is written, so a fault on either page is clean.
     this.forEachByte(f, n, size, () => {
       const at = f.local('i64');
@@ -226,7 +244,7 @@ class Builder {
       );
       f.return(f.i32.const(0));
     });
-    this.refuseBeyondFlat(f, va, size, () => f.i32.const(1));
+    this.refuseLeaving(f, va, size, () => f.i32.const(1));
     // Both pages must be writable before a byte changes; the second is checked last so that its fault address is its start.
     const second = f.local('i64');
     f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
@@ -254,12 +272,12 @@ class Builder {
     const second = f.local('i64');
     const fails = (address: Local<I64>): I32 =>
       f.i32.eq(f.tee(host, f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.get(write))), f.i32.const(-1));
+    f.if(f.i32.eqz(this.within(f, va, size)), () => this.refuseLeaving(f, va, size, () => f.i32.const(0)));
     f.if(fails(va), () => f.return(f.i32.const(0)));
     f.if(
       this.within(f, va, size),
       () => f.if(f.get(host), () => f.return(f.get(host))),
       () => {
-        this.refuseBeyondFlat(f, va, size, () => f.i32.const(0));
         f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
         f.set(second, this.linearAt(f, va, n));
         f.if(fails(second), () => f.return(f.i32.const(0)));
@@ -373,8 +391,8 @@ export const NON_CANONICAL = 0x100;
 export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): MemoryHelpers {
   const b = new Builder(module, io);
   const raise = b.raise();
-  b.raised = raise;
   const canonical = b.canonical();
+  b.leaves = b.leavesSpace(raise, canonical);
   const translate = b.translate(raise, canonical);
   const loadSlow = b.loadSlow(translate);
   const storeSlow = b.storeSlow(translate, b.storeIrregular());

@@ -118,3 +118,6 @@ export function undefinedResult(insn: Insn, one: OracleCase): boolean {
  * (AMD does); RSP is as before, so that it can be restarted.
  */
 export const definedAfterFault = (insn: Insn): number => (insn.row.sem === 'popa' ? 1 << 4 : 0xffff);
+
+/** Likewise, PUSHA may have stored some of its registers below the stack before it faults. */
+export const memoryDefinedAfterFault = (insn: Insn): boolean => insn.row.sem !== 'pusha';
