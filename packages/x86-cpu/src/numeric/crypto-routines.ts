@@ -156,24 +156,39 @@ function carrylessHigh(module: ModuleBuilder, low: FuncRef<[I64, I64], I64>): Fu
   return f.ref<[I64, I64], I64>();
 }
 
-/** The Castagnoli polynomial, reflected (SDM vol. 2A, CRC32). */
-const CASTAGNOLI = 0x82f6_3b78n;
+/** The Castagnoli polynomial, reflected, with its leading term at bit 0 (SDM vol. 2A, CRC32). */
+const CASTAGNOLI = (0x82f6_3b78n << 1n) | 1n;
 
-function crcRoutine(module: ModuleBuilder): AnyRoutine {
+/** The number whose carry-less product with `value`, which is odd, is 1 modulo 2^64. */
+function carrylessInverse(value: bigint): bigint {
+  let inverse = 0n;
+  let rest = 1n;
+  for (let bit = 0n; bit < 64n; bit++) {
+    if (((rest >> bit) & 1n) === 0n) continue;
+    inverse |= 1n << bit;
+    rest ^= value << bit;
+  }
+  return inverse;
+}
+
+/**
+ * Division by the polynomial clears the low 64 bits of the dividend by adding multiples of it; which multiples, its inverse tells, and
+ * what they add above bit 63 is the remainder. Short dividends are moved up, and bits of the old checksum beyond them stay.
+ */
+function crcRoutine(module: ModuleBuilder, multiply: FuncRef<[I64, I64], I64>): AnyRoutine {
   const f = module.function('crc32c', ['i32', 'i64', 'i32'], ['i32']);
   const { i32, i64 } = f;
-  const count = f.param(2, 'i32');
-  const rest = f.local('i64');
-  f.set(rest, i64.xor(i64.extend_i32_u(f.get(f.param(0, 'i32'))), f.get(f.param(1, 'i64'))));
-  f.loop((again) => {
-    for (let bit = 0; bit < 8; bit++) {
-      const reduction = i64.and(i64.sub(i64.const(0), i64.and(f.get(rest), i64.const(1))), i64.const(CASTAGNOLI));
-      f.set(rest, i64.xor(reduction, i64.shr_u(f.get(rest), i64.const(1))));
-    }
-    f.set(count, i32.sub(f.get(count), i32.const(8)));
-    f.brIf(again, f.get(count));
-  });
-  i32.wrap_i64(f.get(rest));
+  const crc = (): I64 => i64.extend_i32_u(f.get(f.param(0, 'i32')));
+  const bits = (): I64 => i64.extend_i32_u(f.get(f.param(2, 'i32')));
+  const quotient = f.local('i64');
+  const dividend = i64.shl(i64.xor(crc(), f.get(f.param(1, 'i64'))), i64.sub(i64.const(64), bits()));
+  f.set(quotient, f.call(multiply, dividend, i64.const(carrylessInverse(CASTAGNOLI))));
+  const beyond = f.select(i64.const(0), i64.shr_u(crc(), bits()), i64.ge_u(bits(), i64.const(32)));
+  let remainder = beyond;
+  for (let bit = 1; bit <= 32; bit++) {
+    if ((CASTAGNOLI >> BigInt(bit)) & 1n) remainder = i64.xor(remainder, i64.shr_u(f.get(quotient), i64.const(64 - bit)));
+  }
+  i32.wrap_i64(remainder);
   return f.ref<never, I32>();
 }
 
@@ -305,7 +320,7 @@ export function addCryptoRoutines(module: ModuleBuilder): Map<string, AnyRoutine
     ['aes_inv_mix', inverseMixRoutine(module, mix)],
     ['clmul_low', low as unknown as AnyRoutine],
     ['clmul_high', carrylessHigh(module, low) as unknown as AnyRoutine],
-    ['crc32c', crcRoutine(module)],
+    ['crc32c', crcRoutine(module, low)],
     ['sha1_rounds', sha1Rounds(module)],
     ['sha1_schedule', sha1Schedule(module)],
     ['sha256_rounds', sha256Rounds(module)],
