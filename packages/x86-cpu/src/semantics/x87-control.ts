@@ -1,5 +1,5 @@
 /** x87 control instructions (SDM vol. 1 §8.1.10, §8.3.9). The FN… forms do not wait; FLDCW, FLDENV and FRSTOR do. */
-import type { I32, Local } from '@tsvisor/wasm-codegen';
+import type { I32, I64, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import type { Semantics } from './types.ts';
 import { memoryOperand, notePointers, one, routine, run, wait } from './x87-operands.ts';
@@ -13,9 +13,21 @@ const fnstcw: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.load32(
 /** To memory or AX. */
 const fnstsw: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.f.call(routine<I32>(e, 'status')))), 2);
 
+/**
+ * Address of an image in memory. A page fault's address shows that the host's AMD processor looks at the control word's slot and then at
+ * the last byte before it does anything.
+ */
+function imageAddress(e: Emitter, size: number, write: boolean): Local<I64> {
+  const { f } = e;
+  const va = e.address(size, write);
+  e.reference(va, size === 14 || size === 94 ? 2 : 4, write);
+  e.reference(e.let(f.i64.add(f.get(va), f.i64.const(size - 1))), 1, write);
+  return va;
+}
+
 const fnstenv: Semantics = (e) => {
   const size = e.size(memoryOperand(e));
-  const host = e.reference(e.address(size, true), size, true);
+  const host = e.reference(imageAddress(e, size, true), size, true);
   run(e, 'storeEnvironment', e.f.get(host), one(e, size));
   e.commit(host);
   run(e, 'maskAll');
@@ -23,7 +35,7 @@ const fnstenv: Semantics = (e) => {
 const fldenv: Semantics = (e) => {
   wait(e);
   const size = e.size(memoryOperand(e));
-  const host = e.reference(e.address(size, false), size, false);
+  const host = e.reference(imageAddress(e, size, false), size, false);
   run(e, 'loadEnvironment', e.f.get(host), one(e, size));
 };
 
@@ -42,7 +54,7 @@ const at = (e: Emitter, host: Local<I32>, offset: number): I32 => e.f.i32.add(e.
 const fnsave: Semantics = (e) => {
   const { f } = e;
   const { environment, second, size } = imageParts(e);
-  const va = e.address(size, true);
+  const va = imageAddress(e, size, true);
   const rest = e.let(f.i64.add(f.get(va), f.i64.const(second)));
   const first = e.reference(va, second, true);
   run(e, 'storeEnvironment', f.get(first), one(e, environment));
@@ -59,7 +71,7 @@ const frstor: Semantics = (e) => {
   const { f } = e;
   wait(e);
   const { environment, second, size } = imageParts(e);
-  const va = e.address(size, false);
+  const va = imageAddress(e, size, false);
   const rest = e.let(f.i64.add(f.get(va), f.i64.const(second)));
   e.reference(rest, size - second, false);
   const first = e.reference(va, second, false);

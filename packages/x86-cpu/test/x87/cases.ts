@@ -1,4 +1,5 @@
 /** Instructions and the routine calls that stand for them. */
+import { Rec } from './host.ts';
 import type { Machine } from './machine.ts';
 
 export type Case = {
@@ -10,7 +11,7 @@ export type Case = {
   readonly nearly?: boolean;
 };
 
-const MEM = 128;
+const MEM = Rec.memory;
 const modrm = (reg: number): number => (reg << 3) | 2;
 
 const single = (v: DataView): [bigint, number] => [BigInt(v.getUint32(MEM, true)), 4];
@@ -68,8 +69,8 @@ export function cases(): Case[] {
   ] as const)
     add(`${name} st1`, [op, base + 1], (m, v) => {
       const order = Number(m.call('x87.comi', 1, quiet, pop));
-      const kept = v.getUint32(144, true) & ~0x8d5;
-      v.setUint32(144, kept | ((order >> 8) & 1) | ((order >> 8) & 4) | ((order >> 8) & 0x40), true);
+      const kept = v.getUint32(Rec.rflags, true) & ~0x8d5;
+      v.setUint32(Rec.rflags, kept | ((order >> 8) & 1) | ((order >> 8) & 4) | ((order >> 8) & 0x40), true);
     });
   add('ftst', [0xd9, 0xe4], (m) => m.call('x87.tst'));
   add('fxam', [0xd9, 0xe5], (m) => m.call('x87.xam'));
@@ -111,8 +112,8 @@ export function cases(): Case[] {
   add('fstpnce st2', [0xd9, 0xda], (m) => m.call('x87.copyQuietly', 2));
   add('fxch st1', [0xd9, 0xc9], (m) => m.call('x87.xch', 1));
   add('fxch st0', [0xd9, 0xc8], (m) => m.call('x87.xch', 0));
-  add('fcmovb st1', [0xda, 0xc1], (m, v) => m.call('x87.cmov', 1, v.getUint32(144, true) & 1));
-  add('fcmovne st2', [0xdb, 0xca], (m, v) => m.call('x87.cmov', 2, v.getUint32(144, true) & 0x40 ? 0 : 1));
+  add('fcmovb st1', [0xda, 0xc1], (m, v) => m.call('x87.cmov', 1, v.getUint32(Rec.rflags, true) & 1));
+  add('fcmovne st2', [0xdb, 0xca], (m, v) => m.call('x87.cmov', 2, v.getUint32(Rec.rflags, true) & 0x40 ? 0 : 1));
   for (const [name, op] of [
     ['chs', 0xe0],
     ['abs', 0xe1],
@@ -145,5 +146,19 @@ export function cases(): Case[] {
       m.call('x87.maskAll');
     }),
   );
+  // What FNSAVE leaves in memory shows the pointers and the tags too. `0x66` selects the 16-bit formats.
+  for (const [prefix, environment, size] of [
+    [[], 28, 108],
+    [[0x66], 14, 94],
+  ] as const)
+    add(`frstor, fnsave: ${size} bytes`, [...prefix, 0xdd, modrm(4), ...prefix, 0xdd, modrm(6)], (m, v) =>
+      m.withBytes(v, MEM, size, (at) => {
+        m.call('x87.loadEnvironment', at, environment);
+        m.call('x87.loadRegisters', at + environment, 0, 8);
+        m.call('x87.storeEnvironment', at, environment);
+        m.call('x87.storeRegisters', at + environment, 0, 8);
+        m.call('x87.init');
+      }),
+    );
   return out;
 }

@@ -10,9 +10,9 @@ const hex = (v: number | bigint, n: number): string => v.toString(16).padStart(n
 /** Readable state of a record: control and status word, empty registers, ST(0), ST(1), ST(7), memory, RFLAGS. */
 export function describeRecord(v: DataView): string {
   const st = (i: number): string => `${hex(v.getUint16(36 + 10 * i, true), 4)}:${hex(v.getBigUint64(28 + 10 * i, true), 16)}`;
-  const memory = `${hex(v.getUint16(136, true), 4)}:${hex(v.getBigUint64(128, true), 16)}`;
+  const memory = Buffer.from(v.buffer, v.byteOffset + Rec.memory, Rec.memorySize).toString('hex');
   const words = [0, 4, 8].map((at) => hex(v.getUint16(at, true), 4)).join(' ');
-  return `cw/sw/tw ${words} st ${[0, 1, 2, 3, 7].map(st).join(' ')} mem ${memory} fl ${hex(v.getUint32(144, true), 4)}`;
+  return `cw/sw/tw ${words} st ${[0, 1, 2, 3, 7].map(st).join(' ')} mem ${memory} fl ${hex(v.getUint32(Rec.rflags, true), 4)}`;
 }
 
 /** Register contents as far as they are defined: tags of non-empty registers say only that. */

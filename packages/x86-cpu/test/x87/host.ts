@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 /** Offsets in a record; see x87-host.c. */
-export const Rec = { size: 160, image: 0, code: 112, memory: 128, rflags: 144 } as const;
+export const Rec = { size: 288, image: 0, code: 112, memory: 160, memorySize: 112, rflags: 144 } as const;
 
 /** Why the host cannot serve as oracle, or '' when it can. */
 export function hostUnavailable(): string {

@@ -1,4 +1,5 @@
 /** Random x87 states and operands, thick with special cases. */
+import { Rec } from './host.ts';
 
 /** xorshift32: tests need the same cases every time. */
 export class Random {
@@ -107,7 +108,8 @@ export function fillState(r: Random, record: DataView, bcd: boolean): void {
     record.setBigUint64(28 + 10 * i, sig, true);
     record.setUint16(36 + 10 * i, se, true);
   }
-  memory(r, record, 128);
-  if (bcd) for (let i = 0; i < 10; i++) record.setUint8(128 + i, r.below(10) | (r.below(10) << 4));
-  record.setBigUint64(144, 0x202n | (r.chance(50) ? 0x8d5n : 0n), true);
+  for (let i = 0; i < Rec.memorySize; i += 4) record.setUint32(Rec.memory + i, r.u32(), true);
+  memory(r, record, Rec.memory);
+  if (bcd) for (let i = 0; i < 10; i++) record.setUint8(Rec.memory + i, r.below(10) | (r.below(10) << 4));
+  record.setBigUint64(Rec.rflags, 0x202n | (r.chance(50) ? 0x8d5n : 0n), true);
 }

@@ -1,6 +1,6 @@
-/* Runs x87 instructions on the host: reads 160-byte records from stdin, writes them back with what the processor made of them.
- * A record: FNSAVE image (108 bytes, 4 spare), instruction bytes (16, padded with NOP; [rdx] is the memory operand), memory operand
- * (16), RFLAGS (8), 8 spare. */
+/* Runs x87 instructions on the host: reads 288-byte records from stdin, writes them back with what the processor made of them.
+ * A record: FNSAVE image (108 bytes, 4 spare), instruction bytes (16, padded with NOP; [rdx] is the memory operand), 16 spare,
+ * RFLAGS (8), 8 spare, memory operand (128). */
 #define _GNU_SOURCE
 #include <stdint.h>
 #include <stdio.h>
@@ -8,9 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { RECORD = 160, AT = 16 };
+enum { RECORD = 288, AT = 16 };
 static const uint8_t head[AT] = {
-  0x48, 0x8d, 0x97, 0x80, 0, 0, 0,    /* lea rdx, [rdi+128] */
+  0x48, 0x8d, 0x97, 0xa0, 0, 0, 0,    /* lea rdx, [rdi+160] */
   0xdd, 0x27,                         /* frstor [rdi] */
   0xff, 0xb7, 0x90, 0, 0, 0,          /* push [rdi+144] */
   0x9d,                               /* popfq */

@@ -4,7 +4,7 @@ import { compareCases } from './compare.ts';
 import { hostUnavailable, openHost } from './host.ts';
 import { Machine } from './machine.ts';
 
-const PER_CASE = 1500;
+const PER_CASE = 1400;
 const unavailable = hostUnavailable();
 
 describe(`x87 routines against the host processor${unavailable && `: not run, ${unavailable}`}`, () => {
