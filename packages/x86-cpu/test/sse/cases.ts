@@ -45,6 +45,8 @@ export function encodings(row: OpcodeRow, random: Random): Uint8Array[] {
   const wide = row.operands.some((operand) => /y$/.test(operand)) || row.feature === 'fxsr' || row.sem.startsWith('pcmpestr');
   const general = row.operands.some((operand) => /^[EGRM]/.test(operand) && operand !== 'Mq' && operand !== 'Mdq');
   const implicitMemory = row.operands.some((operand) => operand.startsWith('BD'));
+  // Whether SHA's memory operand must be aligned, vendors do not agree.
+  const vendors = row.feature === 'sha';
   const modrm = (mode: 'reg' | 'mem'): number => {
     // General registers are RAX, RCX, RDX, RBX; vector registers any of the first eight.
     const limit = general ? 4 : 8;
@@ -61,7 +63,7 @@ export function encodings(row: OpcodeRow, random: Random): Uint8Array[] {
         const bytes = [...PREFIX[row.prefix], ...(rex ? [rex] : []), ...ESCAPE[row.map], row.opcode];
         if (mode !== 'none') bytes.push(modrm(mode));
         // Mostly the aligned operand; now and then one that 16-byte accesses must refuse.
-        if (mode === 'mem') bytes.push(again === 2 ? 8 : again === 1 ? 48 : 0);
+        if (mode === 'mem') bytes.push(again === 2 && !vendors ? 8 : again === 1 ? 48 : 0);
         if (immediate) bytes.push(random.pick([random.below(256), random.below(8), random.below(20)]));
         out.push(Uint8Array.from(bytes));
         if (mode === 'none' && !implicitMemory) return out;
@@ -203,8 +205,10 @@ export function fillState(record: Uint8Array, code: Uint8Array, sem: string, ran
       true,
     );
   view.setBigUint64(Rec.rflags, 0x202n, true);
-  view.setUint16(Rec.image, 0x37f, true);
-  view.setUint16(Rec.image + 2, random.below(8) << 11, true);
+  // Now and then an x87 exception is pending: ES and B with an unmasked flag.
+  const pending = random.below(16) === 0;
+  view.setUint16(Rec.image, pending ? 0x37b : 0x37f, true);
+  view.setUint16(Rec.image + 2, (random.below(8) << 11) | (pending ? 0x8084 : 0), true);
   record[Rec.image + 4] = random.below(256);
   const mxcsr = random.below(4) === 0 ? random.below(0x10000) : random.pick(MXCSR);
   view.setUint32(Rec.image + 24, mxcsr, true);
