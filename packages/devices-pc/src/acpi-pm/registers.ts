@@ -8,11 +8,15 @@ export const TMR_STS = 0x0001;
 export const BM_STS = 0x0010;
 export const GBL_STS = 0x0020;
 export const PWRBTN_STS = 0x0100;
+export const RTC_EN = 0x0400;
 export const WAK_STS = 0x8000;
 /** Status bits that exist here; each is cleared by writing 1. */
 export const STS_MASK = TMR_STS | GBL_STS | PWRBTN_STS | WAK_STS;
-/** Enable bits, at the places of their status bits. */
-export const EN_MASK = TMR_STS | GBL_STS | PWRBTN_STS;
+/**
+ * Enable bits, at the places of their status bits. RTC_EN is kept although its event never comes (FIX_RTC): Linux's RTC driver sets it
+ * whatever the FADT says, and complains when it does not read back.
+ */
+export const EN_MASK = TMR_STS | GBL_STS | PWRBTN_STS | RTC_EN;
 
 /** PM1a control block (§4.8.3.2). */
 export const PM1_CNT_LEN = 2;
