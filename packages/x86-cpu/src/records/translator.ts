@@ -500,7 +500,8 @@ export class Translator {
     this.#i32[(at + Record.base) >> 2] = base;
     this.#i32[(at + Record.index) >> 2] = index;
     this.#i32[(at + Record.disp) >> 2] = disp;
-    this.#u8[at + Record.scale] = insn.scale;
+    // A SIB byte without an index may carry a scale, which must not move a segment base that stands in its place.
+    this.#u8[at + Record.scale] = insn.index < 0 ? 0 : insn.scale;
     this.#u8[at + Record.shift] = 64 - 8 * insn.addrSize;
     this.#u8[at + Record.segment] = insn.seg;
   }
