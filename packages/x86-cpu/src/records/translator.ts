@@ -396,6 +396,8 @@ export class Translator {
       return special ? AddressMode.Indexed : AddressMode.Base;
     }
     if (!flatSegment) return AddressMode.Segmented;
+    // Code segments are not writable, flat or not: leave the check to the segmented forms.
+    if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
     if (insn.kind.subarray(0, insn.operandCount).includes(OperandKind.Moffs))
       return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
     if (special && insn.index >= 0) return AddressMode.Segmented;

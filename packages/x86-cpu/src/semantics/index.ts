@@ -1,4 +1,5 @@
 import { arithmeticSemantics } from './arithmetic.ts';
+import { bitSemantics } from './bits.ts';
 import { branchSemantics } from './branch.ts';
 import { moveSemantics } from './move.ts';
 import { multiplySemantics } from './multiply.ts';
@@ -13,6 +14,7 @@ import { x87Semantics } from './x87.ts';
 /** The semantics of every instruction the engine has, by the opcode table's `sem` key. */
 export const semantics: SemanticsTable = {
   ...arithmeticSemantics,
+  ...bitSemantics,
   ...branchSemantics,
   ...moveSemantics,
   ...multiplySemantics,

@@ -156,4 +156,6 @@ export const moveSemantics: SemanticsTable = {
   mfence: (e) => e.f.atomicFence(),
   sfence: (e) => e.f.atomicFence(),
   clflush: touch,
+  clflushopt: touch,
+  clwb: touch,
 };

@@ -402,7 +402,7 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
     const size = o.form.opSize;
     const bits = 8 * size;
     const index = BigInt.asIntN(bits, o.register(0, size));
-    const lower = BigInt.asIntN(bits, c.read(o.address(2 * size, false), size));
+    const lower = BigInt.asIntN(bits, c.read(o.address(size, false), size));
     const upper = BigInt.asIntN(bits, c.read(o.address(size, false, size), size));
     if (index < lower || index > upper) fault(Vector.BR);
     return Next;

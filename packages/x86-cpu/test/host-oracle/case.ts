@@ -12,6 +12,9 @@ export const Layout = {
   gsBase: 0x1000_0000,
 } as const;
 
+/** Where the harness returns to, which the bytes after an instruction tell. */
+export const Stub = { address: 0x3a5c_7000, selector: 0x33 } as const;
+
 /** Selectors as Linux gives them to a process: DS and ES are 2B too, FS and GS null. */
 export const Selectors = { code64: 0x33, code32: 0x23, data: 0x2b } as const;
 

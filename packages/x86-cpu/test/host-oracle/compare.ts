@@ -8,7 +8,8 @@ import { definedAfterFault, memoryDefinedAfterFault, undefinedFlags, undefinedRe
 /** Status flags, DF, NT, AC, ID. RF differs by nature: the host shows what a fault would push. */
 const COMPARED_FLAGS = 0x24_4cd5;
 const PAGE_FAULT = 14;
-const LOWER_HALF_END = 1n << 47n;
+/** End of a Linux process's addresses. */
+const PROCESS_END = 0x7fff_ffff_f000n;
 
 const NAMES64 = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'];
 const FLAG_NAMES: readonly (readonly [bit: number, name: string])[] = [
@@ -40,8 +41,8 @@ function sameFault(a: OracleFault | undefined, b: OracleFault | undefined): bool
   if (a === undefined || b === undefined) return a === b;
   if (a.vector !== b.vector) return false;
   if (a.vector !== PAGE_FAULT) return a.error === b.error;
-  // Linux reports the kernel's half as present, whatever is there.
-  const ignored = a.cr2 < LOWER_HALF_END ? 0 : 1;
+  // Linux reports what is not the process's as present, whatever is there.
+  const ignored = a.cr2 < PROCESS_END ? 0 : 1;
   return a.cr2 === b.cr2 && (a.error | ignored) === (b.error | ignored);
 }
 
