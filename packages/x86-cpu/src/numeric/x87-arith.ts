@@ -294,7 +294,10 @@ function addDivide(r: Routines): void {
 }
 const QUARTER = 1n << 62n;
 
-/** Square root by Zimmermann's "Karatsuba square root": the high half by the host's f64 square root, the low half by one division. */
+/**
+ * Square root by Zimmermann's "Karatsuba square root": the high half by the host's f64 square root, the low half by one
+ * division.
+ */
 function addSquareRoot(r: Routines): void {
   const pack = r.get<RoundPrecision>('x87.roundPrecision');
   const nan1 = r.get<Nan1>('x87.nan1');

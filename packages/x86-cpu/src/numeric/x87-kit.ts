@@ -1,11 +1,11 @@
 /**
  * Vocabulary of the generated x87 routines.
  *
- * An 80-bit value travels as two WebAssembly values: `sig: i64`, the significand with its explicit integer bit, and `se: i32`, sign
- * (bit 15) and biased exponent (bits 0–14). Bit 16 of an *operand's* `se` (`NARROW_DENORMAL`) says that it was widened from a
- * denormal single or double, whose widened form no longer shows it. A routine that yields an 80-bit value returns `sig` and leaves
- * `se` in `CPU.helper[0]`. Exceptions (IE DE ZE OE UE PE, and SF and C1, at their places in the status word) collect in
- * `CPU.helper[1]`; the stack routines clear it first and commit it to the status word last.
+ * An 80-bit value travels as two WebAssembly values: `sig: i64`, the significand with its explicit integer bit, and `se: i32`,
+ * sign (bit 15) and biased exponent (bits 0–14). Bit 16 of an *operand's* `se` (`NARROW_DENORMAL`) says that it was widened
+ * from a denormal single or double, whose widened form no longer shows it. A routine that yields an 80-bit value returns `sig`
+ * and leaves `se` in `CPU.helper[0]`. Exceptions (IE DE ZE OE UE PE, and SF and C1, at their places in the status word) collect
+ * in `CPU.helper[1]`; the stack routines clear it first and commit it to the status word last.
  */
 import type { FuncRef, FunctionBuilder, GlobalRef, I32, I64, Local, ModuleBuilder, ValTypeName } from '@tsvisor/wasm-codegen';
 import { CPU } from '../state.ts';

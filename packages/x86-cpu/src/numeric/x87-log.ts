@@ -308,8 +308,8 @@ function addLogPlusOne(r: Routines): void {
         n.setThird(() => n.bool64(i32.shr_u(n.sign(xSe), c(15))));
       },
       () => {
-        // Outside |x| < 1 - √½ the result is undefined (SDM vol. 2A, FYL2XP1). As on the host's AMD processor it is still the logarithm,
-        // and x where there is none.
+        // Outside |x| < 1 - √½ the result is undefined (SDM vol. 2A, FYL2XP1). As on the host's AMD processor it is still the
+        // logarithm, and x where there is none.
         f.if(i32.and(i32.ge_s(g(xExp), c(BIAS)), i32.ne(n.sign(xSe), c(0))), () => {
           n.raise(Fsw.PE);
           n.returnValue(

@@ -15,8 +15,8 @@ export function addRounding(r: Routines): void {
 }
 
 /**
- * Rounds `hi:lo`, a significand with 64 fraction bits below it, dropping another `drop` bits of `hi`, in the control word's rounding
- * mode. C1 says that the magnitude was rounded up (SDM vol. 1 §8.1.3.2).
+ * Rounds `hi:lo`, a significand with 64 fraction bits below it, dropping another `drop` bits of `hi`, in the control word's
+ * rounding mode. C1 says that the magnitude was rounded up (SDM vol. 1 §8.1.3.2).
  */
 function addRoundSignificand(r: Routines): void {
   r.define('x87.roundSignificand', ['i64', 'i64', 'i32', 'i32'], ['i64'], (n) => {
@@ -154,17 +154,32 @@ function addRoundPack(r: Routines): void {
   /** As `x87.roundPack`, to the control word's precision. */
   const pack = r.get<RoundPack>('x87.roundPack');
   r.define('x87.roundPrecision', ['i32', 'i32', 'i64', 'i64'], ['i64'], (n) => {
-    const { f, c, g } = bound(n);
-    const { i32 } = f;
-    const pc = n.i32(i32.and(i32.shr_u(n.field('fcw'), c(8)), c(3)));
+    const { f, c, k, g } = bound(n);
+    const { i32, i64 } = f;
+    const [sign, exp, hi, lo] = [f.param(0, 'i32'), f.param(1, 'i32'), f.param(2, 'i64'), f.param(3, 'i64')];
+    const fcw = n.i32(n.field('fcw'));
+    // Nearly always: to nearest, all 64 bits, and nowhere near the ends of the range.
+    const usual = () => i32.eq(i32.and(g(fcw), c(0xf00)), c(0x300));
+    f.if(i32.and(usual(), i32.lt_u(i32.sub(g(exp), c(1)), c(EXP_MASK - 2))), () => {
+      n.setSe(() => i32.or(g(sign), g(exp)));
+      f.if(i64.eqz(g(lo)), () => f.return(g(hi)));
+      const odd = () => i32.and(i64.eq(g(lo), k(INTEGER_BIT)), i32.wrap_i64(i64.and(g(hi), k(1))));
+      const up = n.i32(i32.or(odd(), i64.gt_u(g(lo), k(INTEGER_BIT))));
+      n.raiseValue(() => i32.or(c(Fsw.PE), i32.shl(g(up), c(9))));
+      const sig = n.i64(i64.add(g(hi), n.bool64(g(up))));
+      f.if(i64.ne(g(sig), k(0)), () => f.return(g(sig)));
+      n.setSe(() => i32.or(g(sign), i32.add(g(exp), c(1))));
+      f.return(k(INTEGER_BIT));
+    });
+    const pc = n.i32(i32.and(i32.shr_u(g(fcw), c(8)), c(3)));
     const drop = n.i32(f.select(f.select(c(11), c(40), i32.eq(g(pc), c(2))), c(0), i32.eqz(i32.and(g(pc), c(1)))));
-    f.call(pack, f.get(f.param(0, 'i32')), f.get(f.param(1, 'i32')), f.get(f.param(2, 'i64')), f.get(f.param(3, 'i64')), g(drop));
+    f.call(pack, g(sign), g(exp), g(hi), g(lo), g(drop));
   });
 }
 
 /**
- * `x87.nan2`: 1 when an operand is a NaN or has an encoding without meaning (SDM vol. 1 §8.2.2); the result is then in `third` and
- * `se`. `x87.nan1` likewise for one operand.
+ * `x87.nan2`: 1 when an operand is a NaN or has an encoding without meaning (SDM vol. 1 §8.2.2); the result is then in `third`
+ * and `se`. `x87.nan1` likewise for one operand.
  */
 function addNaN(r: Routines): void {
   /** 0 a number, 1 quiet NaN, 2 signalling NaN, 3 unsupported. */
@@ -194,7 +209,8 @@ function addNaN(r: Routines): void {
       f.return(c(1));
     });
     f.if(i32.or(i32.eq(g(a), c(2)), i32.eq(g(b), c(2))), () => n.raise(Fsw.IE));
-    // SDM vol. 1, table 4-7: of two NaNs alike the larger significand, then the positive one; a quiet one before a signalling one.
+    // SDM vol. 1, table 4-7: of two NaNs alike the larger significand, then the positive one; a quiet one before a signalling
+    // one.
     const takeA = n.i32(i32.ne(g(a), c(0)));
     f.if(i32.and(g(a), i32.const(3)), () => {
       f.if(i32.eq(g(a), g(b)), () => {

@@ -19,35 +19,38 @@ function addBinary(r: Routines): void {
   for (const name of BINARY) {
     const reversed = name.endsWith('r');
     const op = r.get<Binary>(`x87.value.${reversed ? name.slice(0, -1) : name}`);
-    const apply = (s: Stack, a: Local<I32>, sig: () => I64, se: () => I32): I64 =>
-      reversed ? s.n.f.call(op, sig(), se(), s.sig(a), s.se(a)) : s.n.f.call(op, s.sig(a), s.se(a), sig(), se());
+    const apply = (s: Stack, a: Local<I32>, sig: () => I64, se: () => I32): Local<I64> =>
+      s.n.i64(reversed ? s.n.f.call(op, sig(), se(), s.sig(a), s.se(a)) : s.n.f.call(op, s.sig(a), s.se(a), sig(), se()));
+    /** The result where something is to be reported. */
+    const store = (s: Stack, to: Local<I32>, sig: Local<I64>): void =>
+      s.n.f.if(s.n.f.i32.eqz(s.blocked()), () =>
+        s.write(
+          to,
+          () => s.n.g(sig),
+          () => s.n.se(),
+        ),
+      );
 
     /** (destination, source, pop): ST(d) ← ST(d) op ST(s). */
     instruction(r, `x87.${name}`, ['i32', 'i32', 'i32'], (s, n) => {
       const { f, g } = bound(n);
-      const [to, from] = [s.physical(() => f.get(f.param(0, 'i32'))), s.physical(() => f.get(f.param(1, 'i32')))];
+      const pop = () => g(f.param(2, 'i32'));
+      const [to, from] = [s.physical(() => g(f.param(0, 'i32'))), s.physical(() => g(f.param(1, 'i32')))];
       f.if(
         f.i32.or(s.empty(to), s.empty(from)),
         () => s.fault(UNDERFLOW, () => s.writeDefault(to)),
         () => {
-          const sig = n.i64(
-            apply(
-              s,
-              to,
-              () => s.sig(from),
-              () => s.se(from),
-            ),
+          const sig = apply(
+            s,
+            to,
+            () => s.sig(from),
+            () => s.se(from),
           );
-          f.if(f.i32.eqz(s.blocked()), () =>
-            s.write(
-              to,
-              () => g(sig),
-              () => n.se(),
-            ),
-          );
+          s.finishUsual(to, () => g(sig), pop);
+          store(s, to, sig);
         },
       );
-      f.if(f.i32.and(f.get(f.param(2, 'i32')), f.i32.eqz(s.blocked())), () => s.pop());
+      f.if(f.i32.and(pop(), f.i32.eqz(s.blocked())), () => s.pop());
     });
 
     /** (bits, format): ST(0) ← ST(0) op memory. */
@@ -60,21 +63,14 @@ function addBinary(r: Routines): void {
         () => {
           const bSig = n.i64(f.call(widen, g(f.param(0, 'i64')), g(f.param(1, 'i32'))));
           const bSe = n.i32(n.se());
-          const sig = n.i64(
-            apply(
-              s,
-              to,
-              () => g(bSig),
-              () => g(bSe),
-            ),
+          const sig = apply(
+            s,
+            to,
+            () => g(bSig),
+            () => g(bSe),
           );
-          f.if(f.i32.eqz(s.blocked()), () =>
-            s.write(
-              to,
-              () => g(sig),
-              () => n.se(),
-            ),
-          );
+          s.finishUsual(to, () => g(sig));
+          store(s, to, sig);
         },
       );
     });

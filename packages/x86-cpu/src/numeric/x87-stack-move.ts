@@ -46,6 +46,7 @@ function addMoves(r: Routines): void {
         s.n.f.if(s.n.f.i32.eqz(s.blocked(Fsw.IE)), () => {
           s.write(above, sig, se);
           s.move(-1);
+          s.n.f.if(s.n.f.i32.eqz(s.n.exceptions()), () => s.returnClean());
         });
       },
       () =>
@@ -119,20 +120,27 @@ function addMoves(r: Routines): void {
   instruction(r, 'x87.copy', ['i32', 'i32'], (s, n) => {
     const { f, c, g } = bound(n);
     const [to, top] = [s.physical(() => g(f.param(0, 'i32'))), s.physical(() => c(0))];
+    const pop = () => g(f.param(1, 'i32'));
     f.if(
       s.empty(top),
       () => s.fault(UNDERFLOW, () => s.writeDefault(to)),
-      () =>
+      () => {
         s.write(
           to,
           () => s.sig(top),
           () => s.se(top),
-        ),
+        );
+        f.if(pop(), () => s.pop());
+        s.returnClean();
+      },
     );
-    f.if(f.i32.and(g(f.param(1, 'i32')), f.i32.eqz(s.blocked())), () => s.pop());
+    f.if(f.i32.and(pop(), f.i32.eqz(s.blocked())), () => s.pop());
   });
 
-  /** (to): as `x87.copy` with a pop, but an empty ST(0) is no fault and is not copied (D9 /3 as measured on the host's AMD processor). */
+  /**
+   * (to): as `x87.copy` with a pop, but an empty ST(0) is no fault and is not copied (D9 /3 as measured on the host's AMD
+   * processor).
+   */
   instruction(r, 'x87.copyQuietly', ['i32'], (s, n) => {
     const { f, c, g } = bound(n);
     const [to, top] = [s.physical(() => g(f.param(0, 'i32'))), s.physical(() => c(0))];
@@ -165,6 +173,7 @@ function addMoves(r: Routines): void {
       () => g(sig),
       () => g(se),
     );
+    f.if(f.i32.eqz(n.exceptions()), () => s.returnClean());
   });
 
   /** (from, condition). */

@@ -1,8 +1,8 @@
 /**
  * The register stack: routines that do whole instructions on it, less their memory accesses.
  *
- * Each clears the exception word, works, and commits. A register number is relative to the top. Stack faults follow SDM vol. 1 §8.5.1.1: IE and SF, C1 telling overflow (1) from underflow
- * (0), the default NaN as masked response.
+ * Each clears the exception word, works, and commits. A register number is relative to the top. Stack faults follow SDM vol. 1
+ * §8.5.1.1: IE and SF, C1 telling overflow (1) from underflow (0), the default NaN as masked response.
  */
 import type { FuncRef, I32, I64, Local } from '@tsvisor/wasm-codegen';
 import { CPU, Seg } from '../state.ts';
@@ -81,6 +81,31 @@ export class Stack {
   commit(): void {
     this.n.f.call(this.#commit);
   }
+  /** Ends the routine of an instruction that had nothing to report. */
+  returnClean(): void {
+    const { n } = this;
+    n.setField('fsw', () => n.f.i32.and(n.field('fsw'), n.c(~Fsw.C1)));
+    noteCodeSegment(n);
+    n.f.return();
+  }
+  /**
+   * Ends the routine here when nothing but, at most, masked inexactness happened: with the result in a register known to be
+   * valid, a pop if asked for, and none of the general case's tests.
+   */
+  finishUsual(to: Local<I32>, sig: () => I64, pop?: () => I32): void {
+    const { n } = this;
+    const { i32, i64 } = n.f;
+    const flags = n.i32(n.exceptions());
+    const harmless = () => i32.or(i32.and(n.field('fcw'), n.c(Fsw.PE)), n.c(Fsw.C1));
+    n.f.if(i32.eqz(i32.and(n.g(flags), i32.xor(harmless(), n.c(-1)))), () => {
+      i64.store(this.address(to), sig(), CPU.offset.fpr);
+      i32.store16(this.address(to), n.se(), CPU.offset.fpr + 8);
+      n.setField('fsw', () => i32.or(i32.and(n.field('fsw'), n.c(~Fsw.C1)), n.g(flags)));
+      noteCodeSegment(n);
+      if (pop) n.f.if(pop(), () => this.pop());
+      n.f.return();
+    });
+  }
   /** Reports a fault: `body` gives the masked response. */
   fault(flags: number, masked: () => void): void {
     this.n.raise(flags);
@@ -92,6 +117,10 @@ export class Stack {
   }
 }
 const i32And = (s: Stack, bit: number): I32 => s.n.f.i32.and(s.n.field('fcw'), s.n.c(bit));
+
+/** FCS goes with FIP, which the emitters record. */
+const noteCodeSegment = (n: Num): void =>
+  n.f.i32.store(n.base(), n.f.i32.load16_u(n.base(), CPU.offset.segSel + 2 * Seg.CS), CPU.offset.fcs);
 
 /** FCOMI and FCMOV clear C1 only where they find a register empty (as measured on the host's AMD processor). */
 export function commitKeepingC1(s: Stack): void {
@@ -133,6 +162,6 @@ export function addCommit(r: Routines): void {
     const status = n.i32(i32.or(i32.and(n.field('fsw'), c(~Fsw.C1)), g(flags)));
     f.if(i32.and(g(status), g(unmasked)), () => f.set(status, i32.or(g(status), c(Fsw.ES | Fsw.B))));
     n.setField('fsw', () => g(status));
-    i32.store(n.base(), i32.load16_u(n.base(), CPU.offset.segSel + 2 * Seg.CS), CPU.offset.fcs);
+    noteCodeSegment(n);
   });
 }

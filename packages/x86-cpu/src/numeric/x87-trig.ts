@@ -1,6 +1,7 @@
 /**
- * Sine, cosine, tangent and arctangent. They are computed to some 120 bits and rounded once, so that the result is the nearest value
- * (hardware promises less than one unit in the last place, SDM vol. 1 §8.3.10; the host's AMD processor is off by up to 0.7).
+ * Sine, cosine, tangent and arctangent. They are computed to some 120 bits and rounded once, so that the result is the nearest
+ * value (hardware promises less than one unit in the last place, SDM vol. 1 §8.3.10; the host's AMD processor is off by up to
+ * 0.7).
  */
 import type { FuncRef, I32, I64 } from '@tsvisor/wasm-codegen';
 import type { Nan1, Nan2 } from './x87-arith.ts';
@@ -11,8 +12,8 @@ import type { Wide } from './x87-wide.ts';
 import { WideMath } from './x87-wide.ts';
 
 /**
- * π/2 in units of 2^-65. Processors reduce arguments by π cut to 66 bits (SDM vol. 1 §8.3.8), which programs can see; with this unit
- * the reduction is exact.
+ * π/2 in units of 2^-65. Processors reduce arguments by π cut to 66 bits (SDM vol. 1 §8.3.8), which programs can see; with this
+ * unit the reduction is exact.
  */
 const HALF_PI = 0x3_243f_6a88_85a3_08d3n;
 /** With two bits before the point and 126 behind it. */
@@ -54,7 +55,10 @@ function addRoundWide(r: Routines): void {
   });
 }
 
-/** (significand, biased exponent below BIAS + 63) → wide |x - k·π/2| ≤ π/4; k modulo 4, and 4 if the difference is negative, in `third`. */
+/**
+ * (significand, biased exponent below BIAS + 63) → wide |x - k·π/2| ≤ π/4; k modulo 4, and 4 if the difference is negative, in
+ * `third`.
+ */
 function addReduce(r: Routines): void {
   r.define('x87.trigReduce', ['i64', 'i32'], ['i64'], (n) => {
     const { f, c, k, g } = bound(n);
@@ -162,7 +166,8 @@ function addSineCosine(r: Routines): void {
       const [lo, e] = [n.i64(n.second()), n.i32(n.se())];
       const quadrant = n.i32(i32.wrap_i64(n.third()));
       const negative = n.i32(i32.shr_u(g(quadrant), c(2)));
-      // The cosine is the sine one quadrant on; sin is odd in the remainder, cos is not, and both change sign after two quadrants.
+      // The cosine is the sine one quadrant on; sin is odd in the remainder, cos is not, and both change sign after two
+      // quadrants.
       const turned = n.i32(i32.add(g(quadrant), c(turn)));
       const cosine = n.i32(i32.and(g(turned), c(1)));
       const sign = n.i32(i32.and(i32.shr_u(g(turned), c(1)), c(1)));
@@ -300,8 +305,8 @@ function addArctangent(r: Routines): void {
 }
 
 /**
- * (numerator, denominator, exponent difference ≤ 0) → wide atan of the quotient t. atan t = atan(i/8) + atan((t - i/8) / (1 + t·i/8)),
- * with the nearest i; for i = 0 the relative precision of a small t is kept.
+ * (numerator, denominator, exponent difference ≤ 0) → wide atan of the quotient t. atan t = atan(i/8) + atan((t - i/8) / (1 +
+ * t·i/8)), with the nearest i; for i = 0 the relative precision of a small t is kept.
  */
 function addAtanKernel(r: Routines): void {
   r.define('x87.atanKernel', ['i64', 'i64', 'i32'], ['i64'], (n) => {

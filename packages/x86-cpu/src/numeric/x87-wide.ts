@@ -1,8 +1,8 @@
 /**
  * 128-bit fixed point and floating point, which the transcendental functions are computed in.
  *
- * A fraction is two words, hi and lo, worth (hi · 2^64 + lo) / 2^128. A wide number is a fraction whose top bit is set, times 2^E.
- * Routines return hi and leave lo in `second` and, where there is one, E in `se`.
+ * A fraction is two words, hi and lo, worth (hi · 2^64 + lo) / 2^128. A wide number is a fraction whose top bit is set, times
+ * 2^E. Routines return hi and leave lo in `second` and, where there is one, E in `se`.
  */
 import type { FuncRef, I32, I64, Local } from '@tsvisor/wasm-codegen';
 import type { Num, Routines } from './x87-kit.ts';
@@ -239,7 +239,9 @@ export function addWide(r: Routines): void {
     g(hi);
   });
 
-  /** Quotient of two wide numbers, rounded down: (aHi, aLo, bHi, bLo, Ea - Eb). Two 64-bit digits, each estimated and corrected. */
+  /**
+   * Quotient of two wide numbers, rounded down: (aHi, aLo, bHi, bLo, Ea - Eb). Two 64-bit digits, each estimated and corrected.
+   */
   const divide128 = r.get<FuncRef<[I64, I64, I64], I64>>('x87.divide128');
   r.define('x87.divideWide', ['i64', 'i64', 'i64', 'i64', 'i32'], ['i64'], (n) => {
     const { f, c, k, g } = bound(n);

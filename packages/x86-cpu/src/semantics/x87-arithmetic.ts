@@ -1,7 +1,8 @@
 /** x87 arithmetic, comparisons and transcendental functions (SDM vol. 1 §8.3.5 to §8.3.7). */
+import type { I32 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import type { Semantics } from './types.ts';
-import { memoryOperand, memoryValue, notePointers, one, routine, run, wait } from './x87-operands.ts';
+import { i32, memoryOperand, memoryValue, notePointers, routine, run, wait } from './x87-operands.ts';
 
 const OPERATIONS = ['add', 'mul', 'sub', 'subr', 'div', 'divr'];
 
@@ -13,11 +14,11 @@ const arithmetic =
     if (memoryOperand(e) >= 0) {
       const { bits, format } = memoryValue(e, integer);
       notePointers(e);
-      run(e, `${name}.m`, e.f.get(bits), one(e, format));
+      run(e, `${name}.m`, e.f.get(bits), i32(e, format));
       return;
     }
     notePointers(e);
-    run(e, name, e.stackIndex(0), e.stackIndex(1), one(e, pop ? 1 : 0));
+    run(e, name, e.stackIndex(0), e.stackIndex(1), i32(e, pop ? 1 : 0));
   };
 
 /** `quiet`: quiet NaNs are no invalid operation. */
@@ -28,13 +29,13 @@ const compare =
     if (memoryOperand(e) >= 0) {
       const { bits, format } = memoryValue(e, integer);
       notePointers(e);
-      run(e, 'com.m', e.f.get(bits), one(e, format), one(e, pops));
+      run(e, 'com.m', e.f.get(bits), i32(e, format), i32(e, pops));
       return;
     }
     notePointers(e);
     // FCOMPP and FUCOMPP name no operands.
-    const other = e.form.classes.length > 1 ? e.stackIndex(1) : one(e, 1);
-    run(e, 'com', other, one(e, quiet ? 1 : 0), one(e, pops));
+    const other = e.form.classes.length > 1 ? e.stackIndex(1) : i32(e, 1);
+    run(e, 'com', other, i32(e, quiet ? 1 : 0), i32(e, pops));
   };
 
 /** Compares into EFLAGS: CF, PF and ZF take the places of C0, C2 and C3 (SDM vol. 2A, FCOMI). */
@@ -44,9 +45,7 @@ const compareFlags =
     const { f } = e;
     wait(e);
     notePointers(e);
-    const order = e.let32(
-      f.call(routine<ReturnType<typeof one>>(e, 'comi'), e.stackIndex(1), one(e, quiet ? 1 : 0), one(e, pop ? 1 : 0)),
-    );
+    const order = e.let32(f.call(routine<I32>(e, 'comi'), e.stackIndex(1), i32(e, quiet ? 1 : 0), i32(e, pop ? 1 : 0)));
     const bit = (n: number) => f.i32.and(f.i32.shr_u(f.get(order), f.i32.const(n)), f.i32.const(1));
     e.flagsCompare(
       () => bit(14),
@@ -55,7 +54,7 @@ const compareFlags =
     );
   };
 
-/** An instruction without operands that is one routine. */
+/** An instruction without operands that is i32 routine. */
 const plain =
   (name: string): Semantics =>
   (e: Emitter) => {

@@ -2,7 +2,7 @@
 import type { I32, I64, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import type { Semantics } from './types.ts';
-import { memoryOperand, notePointers, one, routine, run, wait } from './x87-operands.ts';
+import { i32, memoryOperand, notePointers, routine, run, wait } from './x87-operands.ts';
 
 const fldcw: Semantics = (e) => {
   wait(e);
@@ -14,8 +14,8 @@ const fnstcw: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.load32(
 const fnstsw: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.f.call(routine<I32>(e, 'status')))), 2);
 
 /**
- * Address of an image in memory. A page fault's address shows that the host's AMD processor looks at the control word's slot and then at
- * the last byte before it does anything.
+ * Address of an image in memory. A page fault's address shows that the host's AMD processor looks at the control word's slot
+ * and then at the last byte before it does anything.
  */
 function imageAddress(e: Emitter, size: number, write: boolean): Local<I64> {
   const { f } = e;
@@ -28,7 +28,7 @@ function imageAddress(e: Emitter, size: number, write: boolean): Local<I64> {
 const fnstenv: Semantics = (e) => {
   const size = e.size(memoryOperand(e));
   const host = e.reference(imageAddress(e, size, true), size, true);
-  run(e, 'storeEnvironment', e.f.get(host), one(e, size));
+  run(e, 'storeEnvironment', e.f.get(host), i32(e, size));
   e.commit(host);
   run(e, 'maskAll');
 };
@@ -36,7 +36,7 @@ const fldenv: Semantics = (e) => {
   wait(e);
   const size = e.size(memoryOperand(e));
   const host = e.reference(imageAddress(e, size, false), size, false);
-  run(e, 'loadEnvironment', e.f.get(host), one(e, size));
+  run(e, 'loadEnvironment', e.f.get(host), i32(e, size));
 };
 
 /**
@@ -57,11 +57,11 @@ const fnsave: Semantics = (e) => {
   const va = imageAddress(e, size, true);
   const rest = e.let(f.i64.add(f.get(va), f.i64.const(second)));
   const first = e.reference(va, second, true);
-  run(e, 'storeEnvironment', f.get(first), one(e, environment));
-  run(e, 'storeRegisters', at(e, first, environment), one(e, 0), one(e, 2));
+  run(e, 'storeEnvironment', f.get(first), i32(e, environment));
+  run(e, 'storeRegisters', at(e, first, environment), i32(e, 0), i32(e, 2));
   e.commit(first);
   const other = e.reference(rest, size - second, true);
-  run(e, 'storeRegisters', f.get(other), one(e, 2), one(e, 8));
+  run(e, 'storeRegisters', f.get(other), i32(e, 2), i32(e, 8));
   e.commit(other);
   run(e, 'init');
 };
@@ -75,10 +75,10 @@ const frstor: Semantics = (e) => {
   const rest = e.let(f.i64.add(f.get(va), f.i64.const(second)));
   e.reference(rest, size - second, false);
   const first = e.reference(va, second, false);
-  run(e, 'loadEnvironment', f.get(first), one(e, environment));
-  run(e, 'loadRegisters', at(e, first, environment), one(e, 0), one(e, 2));
+  run(e, 'loadEnvironment', f.get(first), i32(e, environment));
+  run(e, 'loadRegisters', at(e, first, environment), i32(e, 0), i32(e, 2));
   const other = e.reference(rest, size - second, false);
-  run(e, 'loadRegisters', f.get(other), one(e, 2), one(e, 8));
+  run(e, 'loadRegisters', f.get(other), i32(e, 2), i32(e, 8));
 };
 
 const free =
@@ -86,7 +86,7 @@ const free =
   (e) => {
     wait(e);
     notePointers(e);
-    run(e, 'free', e.stackIndex(0), one(e, pop ? 1 : 0));
+    run(e, 'free', e.stackIndex(0), i32(e, pop ? 1 : 0));
   };
 
 const turn =

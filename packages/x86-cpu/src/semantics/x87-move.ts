@@ -3,11 +3,11 @@ import type { I32, I64, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import type { Semantics } from './types.ts';
 import {
+  i32,
   mayWrite,
   memoryOperand,
   memoryValue,
   notePointers,
-  one,
   operandHost,
   routine,
   run,
@@ -38,7 +38,7 @@ const fld: Semantics = (e) => {
   } else {
     const { bits, format } = memoryValue(e, false);
     notePointers(e);
-    run(e, 'load', f.get(bits), one(e, format));
+    run(e, 'load', f.get(bits), i32(e, format));
   }
 };
 
@@ -46,7 +46,7 @@ const fild: Semantics = (e) => {
   wait(e);
   const { bits, format } = memoryValue(e, true);
   notePointers(e);
-  run(e, 'load', e.f.get(bits), one(e, format));
+  run(e, 'load', e.f.get(bits), i32(e, format));
 };
 
 const fbld: Semantics = (e) => {
@@ -56,7 +56,10 @@ const fbld: Semantics = (e) => {
   run(e, 'loadBcd', e.f.get(low), e.f.get(high));
 };
 
-/** Stores what `routine` returns, unless an unmasked exception forbids it. The write is known to succeed before the stack changes. */
+/**
+ * Stores what `routine` returns, unless an unmasked exception forbids it. The write is known to succeed before the stack
+ * changes.
+ */
 function storeResult(e: Emitter, size: number, value: () => I64): void {
   const { f } = e;
   const host = operandHost(e, size, true);
@@ -76,12 +79,12 @@ const fst =
     const memory = memoryOperand(e);
     if (memory < 0) {
       notePointers(e);
-      run(e, 'copy', e.stackIndex(0), one(e, pop ? 1 : 0));
+      run(e, 'copy', e.stackIndex(0), i32(e, pop ? 1 : 0));
       return;
     }
     const size = e.size(memory);
     if (size === EXTENDED) storeResult(e, size, () => e.f.call(routine<I64>(e, 'storeExtended')));
-    else storeResult(e, size, () => e.f.call(routine<I64>(e, size === 4 ? 'storeSingle' : 'storeDouble'), one(e, pop ? 1 : 0)));
+    else storeResult(e, size, () => e.f.call(routine<I64>(e, size === 4 ? 'storeSingle' : 'storeDouble'), i32(e, pop ? 1 : 0)));
   };
 
 const fist =
@@ -90,7 +93,7 @@ const fist =
     wait(e);
     const size = e.size(memoryOperand(e));
     storeResult(e, size, () =>
-      e.f.call(routine<I64>(e, 'storeInteger'), one(e, pop ? 1 : 0), one(e, size), one(e, truncate ? 1 : 0)),
+      e.f.call(routine<I64>(e, 'storeInteger'), i32(e, pop ? 1 : 0), i32(e, size), i32(e, truncate ? 1 : 0)),
     );
   };
 
@@ -127,7 +130,7 @@ const constant =
   (e) => {
     wait(e);
     notePointers(e);
-    run(e, 'constant', one(e, n));
+    run(e, 'constant', i32(e, n));
   };
 
 const table: Record<string, Semantics> = {

@@ -2,8 +2,9 @@
  * What x87 instructions have in common: pending exceptions, the instruction and data pointers, calls of the stack routines
  * (numeric/x87-stack.ts).
  *
- * FIP, FDP and FCS follow every non-control instruction, as processors have it (SDM vol. 1 §8.1.8). FOP and FDS stay 0: a processor may
- * update FOP on unmasked exceptions only (§8.1.9.1) and need not keep FDS at all; the host's AMD processor stores 0 for FDS.
+ * FIP, FDP and FCS follow every non-control instruction, as processors have it (SDM vol. 1 §8.1.8). FOP and FDS stay 0: a
+ * processor may update FOP on unmasked exceptions only (§8.1.9.1) and need not keep FDS at all; the host's AMD processor stores
+ * 0 for FDS.
  */
 import type { AnyValue, FuncRef, I32, I64, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
@@ -26,8 +27,8 @@ export function run(e: Emitter, name: string, ...args: AnyValue[]): void {
 }
 
 /**
- * #MF when an exception is pending: waiting instructions start with it (SDM vol. 1 §8.6). What #MF means without CR0.NE (FERR#, §8.7.2) is
- * decided where vector 16 is delivered.
+ * #MF when an exception is pending: waiting instructions start with it (SDM vol. 1 §8.6). What #MF means without CR0.NE (FERR#,
+ * §8.7.2) is decided where vector 16 is delivered.
  */
 export function wait(e: Emitter): void {
   e.f.if(e.f.i32.and(e.load32('fsw'), e.f.i32.const(ES)), () => e.raise(MF));
@@ -39,12 +40,8 @@ export function notePointers(e: Emitter): void {
   if (e.form.classes.includes('m')) e.store64('fdp', () => e.effectiveAddress());
 }
 
-export const one = (e: Emitter, value: number): I32 => e.f.i32.const(value);
-
-/** Position of the STi operand: the one that is not ST0. Where both are, `ST0` comes first except in `STi,ST0` forms. */
-export function stackOperand(e: Emitter, n: number): I32 {
-  return e.stackIndex(n);
-}
+/** A constant argument of a routine. */
+export const i32 = (e: Emitter, value: number): I32 => e.f.i32.const(value);
 
 /** Host address of the memory operand's `size` bytes. */
 export function operandHost(e: Emitter, size: number, write: boolean): Local<I32> {

@@ -6,13 +6,14 @@ import { randomFpState } from '../host-oracle/fp-state.ts';
 import { hostOracleUnavailable, runOnHost } from '../host-oracle/host.ts';
 import { failureText, type OracleMode, runOracle } from '../host-oracle/run.ts';
 import { createTestMachine } from '../host-oracle/test-machine.ts';
+import { hostUnavailable } from './host.ts';
 
-const reason = hostOracleUnavailable();
+const reason = hostOracleUnavailable() ?? (hostUnavailable() || undefined);
 /** Not bit for bit the same on any two processors; x87-routines.test.ts compares them as closely as they can be. */
 const TRANSCENDENTAL = new Set('f2xm1 fyl2x fyl2xp1 fptan fpatan fsin fcos fsincos'.split(' '));
 /**
- * They store pointers that the oracle's FXRSTOR clears on an AMD processor, or load an image that may take in the harness's own code.
- * x87-routines.test.ts has them, with all formats.
+ * They store pointers that the oracle's FXRSTOR clears on an AMD processor, or load an image that may take in the harness's own
+ * code. x87-routines.test.ts has them, with all formats.
  */
 const IMAGES = new Set(['fnstenv', 'fnsave', 'fldenv', 'frstor']);
 
