@@ -2,7 +2,7 @@
 import type { CoreImage } from './core/build.ts';
 import { buildCore, buildForms } from './core/build.ts';
 import { NON_CANONICAL, Vector } from './core/memory.ts';
-import { DecodeStatus, decode, Insn } from './decode/insn.ts';
+import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
 import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
@@ -12,7 +12,7 @@ import { Translator } from './records/translator.ts';
 import { resetState } from './reset.ts';
 import { semantics } from './semantics/index.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
-import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, Rflags, Seg } from './state.ts';
+import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, Reg, Rflags, Seg } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
 import { deliver, deliverException, TripleFault, UnsupportedFeature } from './system/events.ts';
 import { systemInstructions } from './system/instructions.ts';
@@ -47,6 +47,8 @@ export type StepResult = { readonly fault?: { readonly vector: number; readonly 
 
 /** Block headers a call of generated code may run: V8 swaps in optimised code only between calls. */
 const SLICE = 200_000;
+/** A block that does not fit the budget does not start, so a call must have at least this much to get on. */
+const MAX_BLOCK = 64;
 const DEFAULT_CODE_BYTES = 32 << 20;
 
 let core: { image: CoreImage; module: WebAssembly.Module; offsets: string } | undefined;
@@ -177,7 +179,7 @@ export class Processor {
         if (state.halted) return { reason: 'halt' };
         if (left <= 0) return { reason: 'budget' };
         if (shadow) this.context.setStep(true);
-        const retired = this.#interpret(shadow ? 1 : Math.min(left, SLICE));
+        const retired = this.#interpret(shadow ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
         if (shadow) this.context.setStep(false);
         left -= retired;
         if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
@@ -332,9 +334,15 @@ export class Processor {
   /** Whether the access that faulted was through SS: a push or pop, or a memory operand based on RSP or RBP. */
   #usesStack(): boolean {
     if (!this.#decodeAgain()) return false;
-    const memory = this.#insn.modrm >= 0 && this.#insn.modrm < 0xc0;
-    if (memory && this.#insn.row.sem !== 'push') return this.#insn.seg === Seg.SS;
-    return /^(push|pop|call|ret|enter|leave|iret)/.test(this.#insn.row.sem);
+    const { row, seg, kind, operandCount } = this.#insn;
+    const { state } = this.context;
+    const near = (register: number): boolean => BigInt.asUintN(64, state.scratchVa - state.gpr[register] + 64n) < 128n;
+    const memory = kind.some((k, n) => n < operandCount && (k === OperandKind.Mem || k === OperandKind.Moffs));
+    // A string instruction's other operand is in ES.
+    if (memory && seg === Seg.SS) return row.rep === 'no' || near(Reg.RSI);
+    if (!/^(push|pop|call|ret|enter|leave|iret)/.test(row.sem)) return false;
+    // With a memory operand too (PUSH, POP, CALL), the stack's access is the one near the stack pointer.
+    return !memory || near(Reg.RSP);
   }
 
   #instructionText(): string {
