@@ -1,0 +1,19 @@
+import { BenchError } from '../errors.ts';
+import { hasCompiler } from '../guest-program.ts';
+import type { Contender } from './contender.ts';
+
+/** The workloads on the bare processor: the reference for checksums, and the limit of what is possible. */
+export const native: Contender = {
+  name: 'native',
+  describe: () => 'native: the same program on the host',
+  missing: () =>
+    process.arch !== 'x64'
+      ? `the host's processor is ${process.arch}`
+      : hasCompiler()
+        ? undefined
+        : 'gcc is not installed, so the workloads cannot be built',
+  command: ({ host, workloads, scale }) => {
+    if (host === undefined) throw new BenchError('BENCH_HOST', 'the workloads have not been built');
+    return { file: host.bench, args: workloads, env: { BENCH_SCALE: String(scale), BENCH_BUSYBOX: host.busybox } };
+  },
+};

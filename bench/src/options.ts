@@ -1,0 +1,21 @@
+import { BenchError } from './errors.ts';
+
+/**
+ * A number given on the command line.
+ * @throws BenchError BENCH_USAGE
+ */
+export function numberOption(
+  name: string,
+  text: string | undefined,
+  fallback: number,
+  rule: { min: number; whole?: boolean },
+): number {
+  if (text === undefined) return fallback;
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!Number.isFinite(value) || value < rule.min || (rule.whole === true && !Number.isInteger(value)))
+    throw new BenchError(
+      'BENCH_USAGE',
+      `${name} takes a ${rule.whole === true ? 'whole ' : ''}number of at least ${rule.min}, not '${text}'`,
+    );
+  return value;
+}
