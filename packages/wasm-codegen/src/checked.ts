@@ -16,6 +16,9 @@ export class OperandOrderError extends Error {
   readonly code = 'WASM_CODEGEN_OPERAND_ORDER';
 }
 
+/** Operations whose operands may come in either order. */
+const COMMUTATIVE = /^(add|mul|and|or|xor|eq|ne)$|_(add|mul|eq|ne)$/;
+
 const flatten = (args: readonly unknown[]): CheckedToken[] => args.flat().filter((arg) => arg instanceof CheckedToken);
 
 /** Replaces the methods of `target` (an operations object, or a function builder) by checking ones that share `stack`. */
@@ -48,6 +51,7 @@ function checked(
   return (...args) => {
     const operands = flatten(args);
     const top = stack.slice(stack.length - operands.length);
+    if (COMMUTATIVE.test(name) && operands.length === 2 && operands[0] === top[1]) operands.reverse();
     operands.forEach((operand, n) => {
       if (operand !== top[n])
         throw new OperandOrderError(`${functionName()}: operand ${n} of ${name} is ${operand.made}, but the stack holds ${top[n]?.made ?? 'nothing'}`);

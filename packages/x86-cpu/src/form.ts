@@ -103,8 +103,8 @@ export function formNumber(insn: Insn, address: AddressMode, stack: StackMode): 
   return shape * 0x8000 + flags;
 }
 
-/** The form of a decoded instruction. */
-export function formOf(insn: Insn, address: AddressMode, stack: StackMode): Form {
+/** The form of a decoded instruction; `sem` where the processor model gives the encoding another meaning than the table. */
+export function formOf(insn: Insn, address: AddressMode, stack: StackMode, sem: string = insn.row.sem): Form {
   const row = insn.row;
   const classes: OperandClass[] = [];
   const sizes: number[] = [];
@@ -125,7 +125,7 @@ export function formOf(insn: Insn, address: AddressMode, stack: StackMode): Form
   const addrSize = ADDRESS_SIZED.has(row.sem) ? insn.addrSize : 8;
   const mode = branch || row.system || MODE_DEPENDENT.has(row.sem) ? insn.mode : 64;
   const form = {
-    sem: row.sem,
+    sem,
     cond: row.cond,
     feature: row.feature,
     classes,

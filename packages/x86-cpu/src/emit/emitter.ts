@@ -261,8 +261,8 @@ export abstract class Emitter {
   /** Linear address of an offset in segment `segment`, for accesses no ModRM names (stack, string destination). */
   segmentAddress(offset: Local<I64>, size: number, write: boolean, segment: number): Local<I64> {
     const { f } = this;
-    const access = f.i32.const(size | (write ? 0x100 : 0));
-    const linear = this.let(f.call(this.helpers.segmentOffset, f.get(offset), access, f.i32.const(segment)));
+    const access = size | (write ? 0x100 : 0);
+    const linear = this.let(f.call(this.helpers.segmentOffset, f.get(offset), f.i32.const(access), f.i32.const(segment)));
     f.if(this.load32('faulted'), () => this.fault());
     return linear;
   }
@@ -457,8 +457,8 @@ export abstract class Emitter {
       f.i64.extend_i32_u(f.i32.and(f.i32.shr_u(f.get(image), f.i32.const(position)), f.i32.const(1)));
     const [cf, pf, zf, sf, of] = [0, 2, 6, 7, 11].map((position) => this.let(bit(position)));
     // Without ZF: a non-zero value with the wanted sign and parity. With it: zero, and the inversion bits make up the rest.
-    const nonZero = f.i64.or(f.i64.sub(f.i64.const(0x101), f.get(pf)), f.i64.shl(f.get(sf), f.i64.const(63)));
-    const result = this.let(f.select(f.i64.const(0), nonZero, f.i32.wrap_i64(f.get(zf))));
+    const nonZero = (): I64 => f.i64.or(f.i64.sub(f.i64.const(0x101), f.get(pf)), f.i64.shl(f.get(sf), f.i64.const(63)));
+    const result = this.let(f.select(f.i64.const(0), nonZero(), f.i32.wrap_i64(f.get(zf))));
     const inversions = (): I64 =>
       f.i64.or(
         f.i64.and(f.get(zf), f.get(sf)),

@@ -53,6 +53,8 @@ export type TranslatorMemory = {
   readonly codeMap: number;
 };
 
+/** Came with SSE or SSE2 but use no vector state, so CR0.EM, CR0.TS and CR4.OSFXSR do not concern them (SDM vol. 3 table 14-1). */
+const NOT_VECTOR = new Set('nop pause movnti lfence mfence sfence clflush crc32 popcnt'.split(' '));
 const SSE_FEATURES = new Set(['sse', 'sse2', 'sse3', 'ssse3', 'sse4_1', 'sse4_2', 'aes', 'pclmulqdq', 'sha', 'fxsr_sse']);
 
 export class Translator {
@@ -345,7 +347,7 @@ export class Translator {
       this.#i32[(at + Record.b) >> 2] = exception.error;
       return at + Record.size;
     }
-    if (!this.#host.hasSemantics(insn.row.sem)) {
+    if (!this.#host.hasSemantics(this.#sem())) {
       this.#raised = true;
       this.#u16[(at + Record.handler) >> 1] = Handler.Refuse;
       return at + Record.size;
@@ -357,6 +359,12 @@ export class Translator {
     return at + Record.size;
   }
 
+  /** What the encoding means here: without TZCNT's feature bit it is BSF, and the like. '' is #UD. */
+  #sem(): string {
+    const { row } = this.#insn;
+    return this.#host.hasFeature(row.feature) ? row.sem : row.fallback;
+  }
+
   /** What translation already knows to fault. The order is that of SDM vol. 3 table 6-2: fetch, #UD, #NM, then #GP of privilege. */
   #exception(status: DecodeStatus, key: number): { vector: number; error: number } | undefined {
     if (status === DecodeStatus.TooLong) return { vector: Vector.GP, error: 0 };
@@ -364,7 +372,7 @@ export class Translator {
     const { row } = this.#insn;
     if (row.flow === 'ud' || !this.#available(row, key)) return { vector: Vector.UD, error: NO_ERROR_CODE };
     const fpu = row.feature === 'x87' || row.feature === 'mmx';
-    const sse = SSE_FEATURES.has(row.feature) && row.sem !== 'nop' && !row.sem.endsWith('fence') && row.sem !== 'movnti' && row.sem !== 'clflush';
+    const sse = SSE_FEATURES.has(row.feature) && !NOT_VECTOR.has(row.sem);
     const fxsave = row.sem === 'fxsave' || row.sem === 'fxrstor';
     const wait = row.sem === 'fwait';
     if (fpu && !wait && key & ModeKey.FPU_EMULATED) return { vector: Vector.NM, error: NO_ERROR_CODE };
@@ -379,7 +387,7 @@ export class Translator {
 
   /** Whether the instruction exists here: by the processor model, and by mode (some only in protected mode). */
   #available(row: OpcodeRow, key: number): boolean {
-    if (!this.#host.hasFeature(row.feature)) return false;
+    if (this.#sem() === '') return false;
     const protectedOnly = /^(sldt|str|lldt|ltr|verr|verw|lar|lsl|arpl)$/.test(row.sem);
     return !(protectedOnly && (!(key & ModeKey.PROTECTED) || key & ModeKey.VIRTUAL_8086));
   }
@@ -414,7 +422,7 @@ export class Translator {
     const number = formNumber(insn, address, stack);
     const known = this.#bound.get(number);
     if (known) return known;
-    const form = formOf(insn, address, stack);
+    const form = formOf(insn, address, stack, this.#sem());
     const handler = this.#host.bind(form);
     const bound = { handler, form, slots: form.classes.map((_, n) => operandSlot(form, n)), shift: 64 - 8 * insn.addrSize };
     this.#bound.set(number, bound);

@@ -126,8 +126,8 @@ function divideSigned128(e: Emitter, divisor: Local<I64>, fail: () => void): voi
   const sign = e.let(f.i64.xor(f.get(negative), f.i64.shr_s(f.get(divisor), f.i64.const(63))));
   f.if(f.i64.ne(f.get(negative), f.i64.const(0)), () => {
     f.set(low, f.i64.sub(f.i64.const(0), f.get(low)));
-    const borrow = f.i64.extend_i32_u(f.i64.ne(f.get(low), f.i64.const(0)));
-    f.set(high, f.i64.sub(f.i64.sub(f.i64.const(0), f.get(high)), borrow));
+    const borrow = (): I64 => f.i64.extend_i32_u(f.i64.ne(f.get(low), f.i64.const(0)));
+    f.set(high, f.i64.sub(f.i64.sub(f.i64.const(0), f.get(high)), borrow()));
   });
   const magnitude = e.let(f.select(f.i64.sub(f.i64.const(0), f.get(divisor)), f.get(divisor), f.i64.lt_s(f.get(divisor), f.i64.const(0))));
   f.if(f.i64.ge_u(f.get(high), f.get(magnitude)), fail);
@@ -195,8 +195,8 @@ const asciiAdjust =
     const al = e.let(e.gpr(0, 1));
     const adjust = e.let32(f.i32.or(nibbleAbove9(e, al), auxiliary(e)));
     f.if(f.get(adjust), () => {
-      const amount = f.i64.const(0x106);
-      f.set(ax, e.truncate(subtract ? f.i64.sub(f.get(ax), amount) : f.i64.add(f.get(ax), amount), 2));
+      const operation = subtract ? 'sub' : 'add';
+      f.set(ax, e.truncate(f.i64[operation](f.get(ax), f.i64.const(0x106)), 2));
     });
     f.set(ax, f.i64.and(f.get(ax), f.i64.const(0xff0f)));
     e.setGpr(0, 2, ax);

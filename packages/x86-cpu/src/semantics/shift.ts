@@ -165,8 +165,8 @@ const doubleShift =
       },
       (old, count, r, size) => {
         const top = 8 * size - 1;
-        const out = left ? f.i64.sub(f.i64.const(8 * size), f.get(count)) : f.i64.sub(f.get(count), f.i64.const(1));
-        const carry = e.let32(f.i32.and(f.i32.wrap_i64(f.i64.shr_u(f.get(old), out)), f.i32.const(1)));
+        const out = (): I64 => (left ? f.i64.sub(f.i64.const(8 * size), f.get(count)) : f.i64.sub(f.get(count), f.i64.const(1)));
+        const carry = e.let32(f.i32.and(f.i32.wrap_i64(f.i64.shr_u(f.get(old), out())), f.i32.const(1)));
         e.flagsResult(
           size,
           r,
@@ -200,8 +200,8 @@ const bitTest =
       return;
     }
     const log2 = size === 2 ? 4 : size === 4 ? 5 : 6;
-    const units = f.i64.shr_s(f.get(offset), f.i64.const(log2));
-    const displacement = e.form.classes[1] === 'i' ? undefined : e.let(f.i64.mul(units, f.i64.const(size)));
+    const units = (): I64 => f.i64.shr_s(f.get(offset), f.i64.const(log2));
+    const displacement = e.form.classes[1] === 'i' ? undefined : e.let(f.i64.mul(units(), f.i64.const(size)));
     const va = e.address(size, change !== 'none', displacement);
     if (change === 'none') apply(e.let(e.load(va, size)));
     else e.modifyAt(va, size, apply);

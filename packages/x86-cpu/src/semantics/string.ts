@@ -29,8 +29,8 @@ const PAGE_MASK = 0xfff;
 function operands(e: Emitter): Operands {
   const { f } = e;
   const size = e.size(0) || 1;
-  const down = f.i32.and(e.load32('rflags'), f.i32.const(0x400));
-  return { size, repeated: e.form.rep !== 0, step: e.let(f.select(f.i64.const(-size), f.i64.const(size), down)) };
+  const down = (): I32 => f.i32.and(e.load32('rflags'), f.i32.const(0x400));
+  return { size, repeated: e.form.rep !== 0, step: e.let(f.select(f.i64.const(-size), f.i64.const(size), down())) };
 }
 
 const pointer = (e: Emitter, reg: number): Local<I64> => e.let(e.gpr(reg, e.form.addrSize));

@@ -2,6 +2,7 @@
  * System instructions. The few that kernels run by the million are generated here; the rest call TypeScript (system/), which is as
  * much the only description of them as an emitter is of an ADD: both tiers call the same helper.
  */
+import type { I32 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { Rflags } from '../state.ts';
 import { peek, push, setStackPointer } from './stack.ts';
@@ -24,8 +25,8 @@ const IOPL_SHIFT = 12;
 /** Goes to the slow path unless CPL ≤ IOPL and not in virtual-8086 mode. */
 function unlessPrivileged(e: Emitter, slow: (typeof SYSTEM_INSTRUCTIONS)[number]): void {
   const { f } = e;
-  const iopl = f.i32.and(f.i32.shr_u(e.load32('rflags'), f.i32.const(IOPL_SHIFT)), f.i32.const(3));
-  const above = f.i32.gt_u(e.load32('cpl'), iopl);
+  const iopl = (): I32 => f.i32.and(f.i32.shr_u(e.load32('rflags'), f.i32.const(IOPL_SHIFT)), f.i32.const(3));
+  const above = f.i32.gt_u(e.load32('cpl'), iopl());
   const virtual = f.i32.and(e.load32('rflags'), f.i32.const(Rflags.VM));
   f.if(f.i32.or(above, virtual), () => e.system(systemNumber(slow)));
 }
@@ -71,9 +72,9 @@ const popFlags: Semantics = (e) => {
   f.if(special, () => e.system(systemNumber('popf_slow')));
   setStackPointer(e, after);
   const changeable = size === 2 ? PLAIN_FLAGS & 0xffff : PLAIN_FLAGS;
-  const kept = f.i32.and(e.load32('rflags'), f.i32.const(~(changeable | Rflags.RF)));
-  const changed = f.i32.and(f.get(image), f.i32.const(changeable));
-  e.store32('rflags', () => f.i32.or(kept, changed));
+  const kept = (): I32 => f.i32.and(e.load32('rflags'), f.i32.const(~(changeable | Rflags.RF)));
+  const changed = (): I32 => f.i32.and(f.get(image), f.i32.const(changeable));
+  e.store32('rflags', () => f.i32.or(kept(), changed()));
   e.setStatusFlags(image);
   f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () =>
     e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending'))),
