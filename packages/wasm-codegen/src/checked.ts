@@ -27,7 +27,9 @@ export function checkMethods(target: object, stack: CheckedToken[], functionName
     for (const [name, descriptor] of Object.entries(Object.getOwnPropertyDescriptors(proto))) {
       const method = descriptor.value as unknown;
       if (name === 'constructor' || typeof method !== 'function' || Object.hasOwn(target, name)) continue;
-      Object.defineProperty(target, name, { value: checked(target, name, method as (...args: unknown[]) => unknown, stack, functionName) });
+      Object.defineProperty(target, name, {
+        value: checked(target, name, method as (...args: unknown[]) => unknown, stack, functionName),
+      });
     }
   }
 }
@@ -39,12 +41,15 @@ function checked(
   stack: CheckedToken[],
   functionName: () => string,
 ): (...args: unknown[]) => unknown {
-  const body = (callback: (...args: unknown[]) => unknown) =>
+  const body =
+    (callback: (...args: unknown[]) => unknown) =>
     (...args: unknown[]): unknown => {
       const height = stack.length;
       const result = callback(...args);
       if (result instanceof CheckedToken && stack.at(-1) !== result)
-        throw new OperandOrderError(`${functionName()}: ${name}'s body returned ${result.made}, which is not on top of the stack`);
+        throw new OperandOrderError(
+          `${functionName()}: ${name}'s body returned ${result.made}, which is not on top of the stack`,
+        );
       stack.length = height;
       return result;
     };
@@ -54,7 +59,9 @@ function checked(
     if (COMMUTATIVE.test(name) && operands.length === 2 && operands[0] === top[1]) operands.reverse();
     operands.forEach((operand, n) => {
       if (operand !== top[n])
-        throw new OperandOrderError(`${functionName()}: operand ${n} of ${name} is ${operand.made}, but the stack holds ${top[n]?.made ?? 'nothing'}`);
+        throw new OperandOrderError(
+          `${functionName()}: operand ${n} of ${name} is ${operand.made}, but the stack holds ${top[n]?.made ?? 'nothing'}`,
+        );
     });
     stack.length -= operands.length;
     const wrapped = args.map((arg) => (typeof arg === 'function' ? body(arg as (...args: unknown[]) => unknown) : arg));

@@ -210,7 +210,11 @@ export class FunctionBuilder {
   }
 
   /** Calls table 0's entry `index`; arguments are pushed before the index. */
-  callIndirect<N extends ValTypeName>(type: { readonly params: readonly ValTypeName[]; readonly results: readonly [N] }, _args: readonly AnyValue[], _index: I32): TokenOf<N> {
+  callIndirect<N extends ValTypeName>(
+    type: { readonly params: readonly ValTypeName[]; readonly results: readonly [N] },
+    _args: readonly AnyValue[],
+    _index: I32,
+  ): TokenOf<N> {
     this.#code.u8(0x11);
     this.#code.u32(this.module.typeIndex(type));
     this.#code.u32(0);

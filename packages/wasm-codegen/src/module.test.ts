@@ -2,7 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { ModuleBuilder, OperandOrderError, Writer } from './index.ts';
 
 const instantiate = (module: ModuleBuilder, imports: WebAssembly.Imports = {}) =>
-  new WebAssembly.Instance(new WebAssembly.Module(module.build({ names: true })), imports).exports as Record<string, CallableFunction>;
+  new WebAssembly.Instance(new WebAssembly.Module(module.build({ names: true })), imports).exports as Record<
+    string,
+    CallableFunction
+  >;
 
 describe('LEB128 (core specification §5.2.2)', () => {
   const encode = (write: (w: Writer) => void) => {
@@ -106,7 +109,9 @@ describe('function builder', () => {
     module.exportFunction('f', f);
     const memory = new WebAssembly.Memory({ initial: 1, maximum: 2, shared: true });
     const seen: number[] = [];
-    const { f: run } = instantiate(module, { env: { memory, base: new WebAssembly.Global({ value: 'i32' }, 64), log: (n: number) => seen.push(n) } });
+    const { f: run } = instantiate(module, {
+      env: { memory, base: new WebAssembly.Global({ value: 'i32' }, 64), log: (n: number) => seen.push(n) },
+    });
     expect(run()).toBe(-2n);
     expect(new DataView(memory.buffer).getBigInt64(72, true)).toBe(3n);
     expect(seen).toEqual([64]);
@@ -133,8 +138,18 @@ describe('checked building', () => {
   it('accepts nested expressions, control flow with values, and calls', () => {
     const f = checked();
     const [a, b] = [f.param(0, 'i32'), f.param(1, 'i32')];
-    f.set(a, f.ifOf('i32', f.get(b), () => f.i32.add(f.get(a), f.i32.const(1)), () => f.i32.const(2)));
-    f.loop((again) => f.brIf(again, f.i32.lt_u(f.get(a), f.call(f.ref<[never, never], never>(), f.get(a) as never, f.get(b) as never))));
+    f.set(
+      a,
+      f.ifOf(
+        'i32',
+        f.get(b),
+        () => f.i32.add(f.get(a), f.i32.const(1)),
+        () => f.i32.const(2),
+      ),
+    );
+    f.loop((again) =>
+      f.brIf(again, f.i32.lt_u(f.get(a), f.call(f.ref<[never, never], never>(), f.get(a) as never, f.get(b) as never))),
+    );
     f.get(a);
     expect(f.size).toBeGreaterThan(0);
   });

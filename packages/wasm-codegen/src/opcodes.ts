@@ -1,3 +1,4 @@
+// biome-ignore-all format: opcode tables stay readable in rows
 /** Opcode tables (core specification §5.4), grouped by operand shape; ops.ts turns each name into a builder method. */
 
 export const I32_UNARY = { clz: 0x67, ctz: 0x68, popcnt: 0x69, extend8_s: 0xc0, extend16_s: 0xc1 } as const;

@@ -45,7 +45,12 @@ function vector(target: OpsClass, table: Readonly<Record<string, number>>): void
 }
 
 /** Memory accesses; `operands` is how many stack operands the method takes before the static offset. */
-function memory(target: OpsClass, table: Readonly<Record<string, readonly [number, number]>>, operands: 1 | 2 | 3, prefix?: number): void {
+function memory(
+  target: OpsClass,
+  table: Readonly<Record<string, readonly [number, number]>>,
+  operands: 1 | 2 | 3,
+  prefix?: number,
+): void {
   for (const [name, [code, align]] of Object.entries(table)) {
     const emit = (w: Writer, offset: number) => {
       if (prefix !== undefined) w.u8(prefix);
@@ -263,7 +268,8 @@ export class V128Ops extends Ops {
   /** A constant given as four 32-bit lanes, lowest first. */
   const(lane0: number, lane1: number, lane2: number, lane3: number): V128 {
     this.#op(12);
-    for (const lane of [lane0, lane1, lane2, lane3]) for (let shift = 0; shift < 32; shift += 8) this.w.u8((lane >>> shift) & 0xff);
+    for (const lane of [lane0, lane1, lane2, lane3])
+      for (let shift = 0; shift < 32; shift += 8) this.w.u8((lane >>> shift) & 0xff);
     return anyToken;
   }
   load(_address: I32, offset = 0): V128 {

@@ -2,7 +2,7 @@
  * Forms: what the engine generates code for. Two instructions have the same form when one piece of interpreter code, fed from their
  * records, serves both: same semantics, same shapes and sizes of operands, same way of addressing.
  */
-import { Insn, OperandKind } from './decode/insn.ts';
+import { type Insn, OperandKind } from './decode/insn.ts';
 
 /** How a memory operand's linear address is found. */
 export const AddressMode = {
@@ -72,12 +72,18 @@ export type Form = {
 };
 
 /** Semantics that depend on the operand size though no operand shows it. */
-const OPERAND_SIZED = new Set('push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl load_far sldt str smsw fxsave fxrstor pcmpestri pcmpestrm'.split(' '));
-const ADDRESS_SIZED = new Set('movs cmps stos lods scas ins outs xlat jcxz loop loope loopne maskmovq maskmovdqu monitor invept'.split(' '));
-const STACK = new Set(
-  'push pop push_sreg pop_sreg pusha popa pushf popf enter leave call call_ind ret'.split(' '),
+const OPERAND_SIZED = new Set(
+  'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl load_far sldt str smsw fxsave fxrstor pcmpestri pcmpestrm'.split(
+    ' ',
+  ),
 );
-const MODE_DEPENDENT = new Set('fxsave fxrstor pushf popf sgdt sidt lgdt lidt load_far mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr'.split(' '));
+const ADDRESS_SIZED = new Set(
+  'movs cmps stos lods scas ins outs xlat jcxz loop loope loopne maskmovq maskmovdqu monitor invept'.split(' '),
+);
+const STACK = new Set('push pop push_sreg pop_sreg pusha popa pushf popf enter leave call call_ind ret'.split(' '));
+const MODE_DEPENDENT = new Set(
+  'fxsave fxrstor pushf popf sgdt sidt lgdt lidt load_far mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr'.split(' '),
+);
 
 /** Decides the parts of a form that depend on the execution mode, given the segment in use. */
 export type AddressContext = {
@@ -99,7 +105,8 @@ export function formNumber(insn: Insn, address: AddressMode, stack: StackMode): 
   const sizes = (insn.opSize >> 2) * 3 + (insn.addrSize >> 2);
   const mode = insn.mode >> 5;
   const rep = insn.rep === 0 ? 0 : insn.rep - 0xf1;
-  const flags = (((((sizes * 3 + mode) * 4 + address) * 3 + stack) * 3 + rep) * 2 + (insn.lock ? 1 : 0)) * 4 + insn.vexL * 2 + insn.vexW;
+  const flags =
+    (((((sizes * 3 + mode) * 4 + address) * 3 + stack) * 3 + rep) * 2 + (insn.lock ? 1 : 0)) * 4 + insn.vexL * 2 + insn.vexW;
   return shape * 0x8000 + flags;
 }
 

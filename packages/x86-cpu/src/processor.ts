@@ -73,7 +73,6 @@ export class Processor {
   readonly #image: CoreImage;
   readonly #globals: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
-  readonly #i32: Int32Array;
   readonly #u32: Uint32Array;
   readonly #address: number;
   readonly #systems = SYSTEM_INSTRUCTIONS.map((name) => systemInstructions[name]);
@@ -85,7 +84,6 @@ export class Processor {
   constructor(config: ProcessorConfig) {
     this.#config = config;
     const { memory, alloc, mmu, model } = config;
-    this.#i32 = new Int32Array(memory.buffer);
     this.#u32 = new Uint32Array(memory.buffer);
     const address = alloc(CPU.size, 64);
     this.#address = address;
@@ -122,7 +120,9 @@ export class Processor {
     this.#table = instance.exports.table as WebAssembly.Table;
 
     this.context = new SystemContext(memory, address, jumpCache, mmu, this.#exports.translateAddress as never);
-    this.context.onIrregularStore((va, value, size) => void (this.#exports.storeSlow as (v: bigint, x: bigint, s: number) => number)(va, value, size));
+    this.context.onIrregularStore(
+      (va, value, size) => void (this.#exports.storeSlow as (v: bigint, x: bigint, s: number) => number)(va, value, size),
+    );
     this.context.cr4Bits = cr4Bits(model);
     this.context.eferBits = eferBits(model);
     this.context.physicalBits = model.physicalBits;
@@ -164,7 +164,14 @@ export class Processor {
   }
 
   stats(): Record<string, number> {
-    return { instructions: this.instructions, blocks: this.#translator.blocks, translated: this.#translator.instructions, flushes: this.#translator.flushes, tlbMisses: this.#u32[(this.#config.mmu.stateAddress + this.#config.mmu.offsets.misses) >> 2], ...this.#counts };
+    return {
+      instructions: this.instructions,
+      blocks: this.#translator.blocks,
+      translated: this.#translator.instructions,
+      flushes: this.#translator.flushes,
+      tlbMisses: this.#u32[(this.#config.mmu.stateAddress + this.#config.mmu.offsets.misses) >> 2],
+      ...this.#counts,
+    };
   }
 
   // --- running -----------------------------------------------------------------------------------------------------------------
@@ -324,7 +331,8 @@ export class Processor {
     const bytes = new Uint8Array(15);
     let length = 0;
     try {
-      for (; length < 15; length++) bytes[length] = Number(c.read(c.wrap(c.state.rip + c.state.segBase[Seg.CS] + BigInt(length)), 1));
+      for (; length < 15; length++)
+        bytes[length] = Number(c.read(c.wrap(c.state.rip + c.state.segBase[Seg.CS] + BigInt(length)), 1));
     } catch (e) {
       if (!(e instanceof GuestFault)) throw e;
     }
@@ -495,7 +503,10 @@ export class Processor {
 
   #core: WebAssembly.ModuleImports | undefined;
   #coreImports(): WebAssembly.ModuleImports {
-    this.#core ??= { ...(this.#exports as WebAssembly.ModuleImports), system: (id: number, record: number) => this.#system(id, record) };
+    this.#core ??= {
+      ...(this.#exports as WebAssembly.ModuleImports),
+      system: (id: number, record: number) => this.#system(id, record),
+    };
     return this.#core;
   }
 }

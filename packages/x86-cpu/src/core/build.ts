@@ -29,8 +29,19 @@ export type CoreImage = {
 };
 
 const HELPERS = [
-  'loadSlow', 'storeSlow', 'reference', 'commit', 'plainHost', 'segmentAddress', 'segmentOffset', 'raise', 'mulHighU', 'mulHighS',
-  'divide128', 'canonical', 'system',
+  'loadSlow',
+  'storeSlow',
+  'reference',
+  'commit',
+  'plainHost',
+  'segmentAddress',
+  'segmentOffset',
+  'raise',
+  'mulHighU',
+  'mulHighS',
+  'divide128',
+  'canonical',
+  'system',
 ] as const satisfies readonly (keyof Helpers)[];
 
 /** The core module, with `forms` as cases of the interpreter function. */
@@ -68,7 +79,11 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
 }
 
 /** A module of forms as functions, exported by their position. */
-export function buildForms(image: CoreImage, forms: readonly Form[], options: { checked?: boolean } = {}): Uint8Array<ArrayBuffer> {
+export function buildForms(
+  image: CoreImage,
+  forms: readonly Form[],
+  options: { checked?: boolean } = {},
+): Uint8Array<ArrayBuffer> {
   const module = new ModuleBuilder(options);
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');

@@ -1,5 +1,5 @@
 /** 128-bit products and quotients, which WebAssembly has no instructions for. */
-import type { FunctionBuilder, I32, I64, ModuleBuilder } from '@tsvisor/wasm-codegen';
+import type { FunctionBuilder, I64, ModuleBuilder } from '@tsvisor/wasm-codegen';
 
 /** High half of the unsigned product, by 32-bit halves. */
 export function addMulHighU(module: ModuleBuilder): FunctionBuilder {

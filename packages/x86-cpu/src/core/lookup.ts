@@ -28,7 +28,15 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
   f.set(key, f.i32.load(cpu(), CPU.offset.modeKey));
   const is64 = f.i32.eq(f.i32.and(f.get(key), f.i32.const(3)), f.i32.const(MODE_64));
   const withBase = (): I64 => f.i64.add(f.get(rip), f.i64.load(cpu(), CPU.offset.segBase + 8 * Seg.CS));
-  f.set(linear, f.ifOf('i64', is64, () => f.get(rip), () => f.i64.and(withBase(), f.i64.const(0xffff_ffff))));
+  f.set(
+    linear,
+    f.ifOf(
+      'i64',
+      is64,
+      () => f.get(rip),
+      () => f.i64.and(withBase(), f.i64.const(0xffff_ffff)),
+    ),
+  );
 
   // Fetch TLB
   const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(linear)), f.i32.const(8)), f.i32.const(0x7ff0));
@@ -53,7 +61,10 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
   f.set(
     entry,
     f.i32.and(
-      f.i32.shr_u(f.i32.mul(f.i32.xor(f.get(host), f.i32.shl(f.get(key), f.i32.const(20))), f.i32.const(HASH_MULTIPLIER)), f.i32.const(8)),
+      f.i32.shr_u(
+        f.i32.mul(f.i32.xor(f.get(host), f.i32.shl(f.get(key), f.i32.const(20))), f.i32.const(HASH_MULTIPLIER)),
+        f.i32.const(8),
+      ),
       f.i32.const(TABLE_MASK),
     ),
   );

@@ -4,7 +4,10 @@ import { ModeKey } from '../records/mode-key.ts';
 import { CPU, Exit, Record, Seg } from '../state.ts';
 import type { CoreImports } from './imports.ts';
 
-export const Vector = { DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, MC: 18, XM: 19 } as const;
+// biome-ignore format: table
+export const Vector = {
+  DE: 0, DB: 1, NMI: 2, BP: 3, OF: 4, BR: 5, UD: 6, NM: 7, DF: 8, TS: 10, NP: 11, SS: 12, GP: 13, PF: 14, MF: 16, AC: 17, MC: 18, XM: 19,
+} as const;
 
 /** `kind` of the MMU for a permitted access that is not plain memory. */
 const Kind = { unbacked: 1, readOnly: 2, code: 3, dirtyLog: 4 } as const;
@@ -105,18 +108,41 @@ class Builder {
 
   /** Pushes the value of `size` (1, 2, 4, 8) bytes at a host address. */
   loadSized(f: FunctionBuilder, host: Local<I32>, size: Local<I32>): I64 {
-    return f.ifOf('i64', f.i32.eq(f.get(size), f.i32.const(8)), () => f.i64.load(f.get(host)), () =>
-      f.ifOf('i64', f.i32.eq(f.get(size), f.i32.const(4)), () => f.i64.load32_u(f.get(host)), () =>
-        f.ifOf('i64', f.i32.eq(f.get(size), f.i32.const(2)), () => f.i64.load16_u(f.get(host)), () => f.i64.load8_u(f.get(host))),
-      ),
+    return f.ifOf(
+      'i64',
+      f.i32.eq(f.get(size), f.i32.const(8)),
+      () => f.i64.load(f.get(host)),
+      () =>
+        f.ifOf(
+          'i64',
+          f.i32.eq(f.get(size), f.i32.const(4)),
+          () => f.i64.load32_u(f.get(host)),
+          () =>
+            f.ifOf(
+              'i64',
+              f.i32.eq(f.get(size), f.i32.const(2)),
+              () => f.i64.load16_u(f.get(host)),
+              () => f.i64.load8_u(f.get(host)),
+            ),
+        ),
     );
   }
   storeSized(f: FunctionBuilder, host: Local<I32>, value: Local<I64>, size: Local<I32>): void {
     const is = (bytes: number): I32 => f.i32.eq(f.get(size), f.i32.const(bytes));
-    f.if(is(8), () => f.i64.store(f.get(host), f.get(value)), () =>
-      f.if(is(4), () => f.i64.store32(f.get(host), f.get(value)), () =>
-        f.if(is(2), () => f.i64.store16(f.get(host), f.get(value)), () => f.i64.store8(f.get(host), f.get(value))),
-      ),
+    f.if(
+      is(8),
+      () => f.i64.store(f.get(host), f.get(value)),
+      () =>
+        f.if(
+          is(4),
+          () => f.i64.store32(f.get(host), f.get(value)),
+          () =>
+            f.if(
+              is(2),
+              () => f.i64.store16(f.get(host), f.get(value)),
+              () => f.i64.store8(f.get(host), f.get(value)),
+            ),
+        ),
     );
   }
 
@@ -250,9 +276,8 @@ class Builder {
     f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
     f.set(second, this.linearAt(f, va, n));
     for (const address of [va, second])
-      f.if(
-        f.i32.eq(f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.i32.const(ACCESS_WRITE)), f.i32.const(-1)),
-        () => f.return(f.i32.const(1)),
+      f.if(f.i32.eq(f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.i32.const(ACCESS_WRITE)), f.i32.const(-1)), () =>
+        f.return(f.i32.const(1)),
       );
     this.forEachByte(f, n, size, () => {
       const at = this.linearAt(f, va, n);
@@ -332,9 +357,7 @@ class Builder {
     f.if(f.i64.le_u(f.i64.sub(f.get(va), f.i64.load(f.get(entry))), f.i64.const(PAGE - 1)), () =>
       f.return(f.i32.add(f.i32.wrap_i64(f.get(va)), f.i32.load(f.get(entry), 8))),
     );
-    f.if(this.mode64(f), () =>
-      f.if(f.i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(va))), () => f.return(f.i32.const(0))),
-    );
+    f.if(this.mode64(f), () => f.if(f.i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(va))), () => f.return(f.i32.const(0))));
     const host = f.local('i32');
     f.set(host, f.call(this.io.mmuFill, f.get(va), f.i32.or(f.get(write), this.get32(f, CPU.offset.mmuAccess))));
     f.select(f.i32.const(0), f.get(host), f.i32.eq(f.get(host), f.i32.const(-1)));
@@ -345,11 +368,17 @@ class Builder {
   segmentOffset(raise: FunctionBuilder): FunctionBuilder {
     const f = this.module.function('segmentOffset', ['i64', 'i32', 'i32'], ['i64']);
     const [offset, access, segment] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
-    const words = (field: number): I32 =>
-      f.i32.load(f.i32.add(this.cpu(f), f.i32.shl(f.get(segment), f.i32.const(2))), field);
+    const words = (field: number): I32 => f.i32.load(f.i32.add(this.cpu(f), f.i32.shl(f.get(segment), f.i32.const(2))), field);
     const base = (): I64 => f.i64.load(f.i32.add(this.cpu(f), f.i32.shl(f.get(segment), f.i32.const(3))), CPU.offset.segBase);
     f.if(this.mode64(f), () =>
-      f.return(f.ifOf('i64', f.i32.ge_u(f.get(segment), f.i32.const(Seg.FS)), () => f.i64.add(f.get(offset), base()), () => f.get(offset))),
+      f.return(
+        f.ifOf(
+          'i64',
+          f.i32.ge_u(f.get(segment), f.i32.const(Seg.FS)),
+          () => f.i64.add(f.get(offset), base()),
+          () => f.get(offset),
+        ),
+      ),
     );
     const type = f.local('i32');
     f.set(type, words(CPU.offset.segAttr));

@@ -1,4 +1,4 @@
-import type { F32, F64, FunctionBuilder, FuncRef, I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
+import type { F32, F64, FuncRef, FunctionBuilder, I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Form } from '../form.ts';
 import { CPU } from '../state.ts';
 import type { FlagLocals } from './flags.ts';
@@ -57,7 +57,13 @@ export abstract class Emitter {
   readonly f: FunctionBuilder;
   readonly helpers: Helpers;
   form!: Form;
-  readonly #pool = { i64: [] as Local<I64>[], i32: [] as Local<I32>[], v128: [] as Local<V128>[], f64: [] as Local<F64>[], f32: [] as Local<F32>[] };
+  readonly #pool = {
+    i64: [] as Local<I64>[],
+    i32: [] as Local<I32>[],
+    v128: [] as Local<V128>[],
+    f64: [] as Local<F64>[],
+    f32: [] as Local<F32>[],
+  };
   readonly #used = { i64: 0, i32: 0, v128: 0, f64: 0, f32: 0 };
 
   constructor(f: FunctionBuilder, helpers: Helpers) {
@@ -445,7 +451,11 @@ export abstract class Emitter {
     // The result 1 has odd parity, 0 even: the inversion bit makes up the difference to the wanted PF.
     const invert = this.let32(f.i32.xor(parity(), f.i64.eqz(f.get(r))));
     this.setFlags({
-      carry: () => f.i64.or(this.packCarry(carry, () => f.i32.const(0)), f.i64.shl(f.i64.extend_i32_u(f.get(invert)), f.i64.const(1))),
+      carry: () =>
+        f.i64.or(
+          this.packCarry(carry, () => f.i32.const(0)),
+          f.i64.shl(f.i64.extend_i32_u(f.get(invert)), f.i64.const(1)),
+        ),
       aux: () => f.get(r),
       result: () => f.get(r),
     });

@@ -96,8 +96,21 @@ function align(f: FunctionBuilder, size: number, carries: I64): I64 {
 }
 
 /** Sets all six flags from an RFLAGS image (TypeScript side of the same encoding): [resultLo, resultHi, carryLo, carryHi, auxLo]. */
-export function encodeStatus(flags: number): { resultLo: number; resultHi: number; carryLo: number; carryHi: number; auxLo: number } {
-  const [cf, pf, af, zf, sf, of] = [flags & 1, (flags >> 2) & 1, (flags >> 4) & 1, (flags >> 6) & 1, (flags >> 7) & 1, (flags >> 11) & 1];
+export function encodeStatus(flags: number): {
+  resultLo: number;
+  resultHi: number;
+  carryLo: number;
+  carryHi: number;
+  auxLo: number;
+} {
+  const [cf, pf, af, zf, sf, of] = [
+    flags & 1,
+    (flags >> 2) & 1,
+    (flags >> 4) & 1,
+    (flags >> 6) & 1,
+    (flags >> 7) & 1,
+    (flags >> 11) & 1,
+  ];
   // A non-zero result with the wanted sign and parity; zero has even parity and no sign, so ZF needs the inversions.
   const resultLo = zf ? 0 : pf ? 0x100 : 0x101;
   const resultHi = !zf && sf ? -0x8000_0000 : 0;
@@ -115,5 +128,5 @@ export function decodeStatus(resultLo: number, resultHi: number, carryLo: number
   const sf = ((resultHi >>> 31) ^ carryLo) & 1;
   const of = ((carryHi >>> 31) ^ (carryHi >>> 30)) & 1;
   const zf = resultLo === 0 && resultHi === 0 ? 1 : 0;
-  return cf | ((parity ^ (carryLo >> 1)) & 1) << 2 | ((auxLo ^ resultLo) & 0x10) | (zf << 6) | (sf << 7) | (of << 11);
+  return cf | (((parity ^ (carryLo >> 1)) & 1) << 2) | ((auxLo ^ resultLo) & 0x10) | (zf << 6) | (sf << 7) | (of << 11);
 }

@@ -140,10 +140,7 @@ abstract class RecordEmitter extends Emitter {
   nextRip(): I64 {
     const { i64 } = this.f;
     const place = i64.load16_u(this.record(), Record.place);
-    const end = i64.add(
-      i64.and(place, i64.const(0xfff)),
-      i64.shr_u(i64.load16_u(this.record(), Record.place), i64.const(12)),
-    );
+    const end = i64.add(i64.and(place, i64.const(0xfff)), i64.shr_u(i64.load16_u(this.record(), Record.place), i64.const(12)));
     return this.cutRip(i64.add(end, this.load64('pageRip')));
   }
   protected cutRip(rip: I64): I64 {
@@ -178,7 +175,12 @@ export class InlineEmitter extends RecordEmitter {
   /** The case has ended in a jump; nothing follows. */
   ended = false;
 
-  constructor(f: ConstructorParameters<typeof Emitter>[0], helpers: Emitter['helpers'], locals: InterpreterLocals, labels: InterpreterLabels) {
+  constructor(
+    f: ConstructorParameters<typeof Emitter>[0],
+    helpers: Emitter['helpers'],
+    locals: InterpreterLocals,
+    labels: InterpreterLabels,
+  ) {
     super(f, helpers);
     this.#locals = locals;
     this.#labels = labels;

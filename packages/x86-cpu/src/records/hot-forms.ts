@@ -9,9 +9,10 @@ import type { Form } from '../form.ts';
 import { AddressMode, formOf, StackMode } from '../form.ts';
 
 const HOT = new Set(
-  ('add sub adc sbb and or xor cmp test inc dec neg not mov movzx movsx movsxd lea cmovcc setcc shl shr sar rol ror imul2 imul3 mul ' +
-    'xchg push pop call ret jmp jcc jmp_ind call_ind leave cbw cwd bt nop bswap')
-    .split(' '),
+  (
+    'add sub adc sbb and or xor cmp test inc dec neg not mov movzx movsx movsxd lea cmovcc setcc shl shr sar rol ror imul2 imul3 mul ' +
+    'xchg push pop call ret jmp jcc jmp_ind call_ind leave cbw cwd bt nop bswap'
+  ).split(' '),
 );
 /** Only worth a case without a memory operand. */
 const REGISTER_ONLY = new Set('adc sbb neg not rol ror mul xchg bt cmovcc setcc imul3'.split(' '));

@@ -1,6 +1,7 @@
 /** From guest bytes to interpreter records: decodes blocks, lays their records into the record arena, finds and forgets them. */
-import { HASH_MULTIPLIER } from '../core/lookup.ts';
+
 import { Handler } from '../core/interpreter.ts';
+import { HASH_MULTIPLIER } from '../core/lookup.ts';
 import { Vector } from '../core/memory.ts';
 import { BASE_RIP, DecodeStatus, decode, Insn, OperandKind } from '../decode/insn.ts';
 import type { OpcodeRow } from '../decode/opcodes.ts';
@@ -212,7 +213,15 @@ export class Translator {
     this.blocks++;
     this.instructions += count;
     this.#insert(host, key, header);
-    this.#remember({ header, records: (at - header) / Record.size, key, host, end: Math.min(cursor, page + PAGE), secondPage, secondEnd });
+    this.#remember({
+      header,
+      records: (at - header) / Record.size,
+      key,
+      host,
+      end: Math.min(cursor, page + PAGE),
+      secondPage,
+      secondEnd,
+    });
     this.#redirect(host, key, header);
     return header;
   }
@@ -263,7 +272,14 @@ export class Translator {
   #closed(at: number, key: number): number {
     const { row } = this.#insn;
     if (this.#raised) return at;
-    const continues = row.flow === 'next' || row.flow === 'end' || row.flow === 'hlt' || row.flow === 'int' || row.flow === 'trans' || row.flow === 'iret' || row.flow === 'far';
+    const continues =
+      row.flow === 'next' ||
+      row.flow === 'end' ||
+      row.flow === 'hlt' ||
+      row.flow === 'int' ||
+      row.flow === 'trans' ||
+      row.flow === 'iret' ||
+      row.flow === 'far';
     if (!continues) return at;
     const place = this.#u16[(at - Record.size + Record.place) >> 1];
     return this.#fallThrough(at, (place & 0xfff) + (place >> 12), 0, key);
@@ -381,7 +397,8 @@ export class Translator {
     // SDM vol. 2A, CLAC, STAC: privilege is a question of existence here.
     if (/^(clac|stac)$/.test(row.sem) && !(key & ModeKey.CPL0)) return { vector: Vector.UD, error: NO_ERROR_CODE };
     if (row.cpl0 && !(key & ModeKey.CPL0)) return { vector: Vector.GP, error: 0 };
-    if (key & ModeKey.UMIP && !(key & ModeKey.CPL0) && /^(sgdt|sidt|sldt|str|smsw)$/.test(row.sem)) return { vector: Vector.GP, error: 0 };
+    if (key & ModeKey.UMIP && !(key & ModeKey.CPL0) && /^(sgdt|sidt|sldt|str|smsw)$/.test(row.sem))
+      return { vector: Vector.GP, error: 0 };
     return undefined;
   }
 
@@ -398,7 +415,8 @@ export class Translator {
     const segment = insn.seg;
     const special = segment === Seg.FS || segment === Seg.GS;
     const flatSegment = special ? key & (segment === Seg.FS ? ModeKey.FLAT_FS : ModeKey.FLAT_GS) : key & ModeKey.FLAT;
-    if (insn.row.sem === 'lea') return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 ? AddressMode.Base : AddressMode.Indexed;
+    if (insn.row.sem === 'lea')
+      return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 ? AddressMode.Base : AddressMode.Indexed;
     if (string) {
       if (!(key & ModeKey.FLAT) || !flatSegment) return AddressMode.Segmented;
       return special ? AddressMode.Indexed : AddressMode.Base;
@@ -413,7 +431,9 @@ export class Translator {
     if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
     if (insn.row.sem === 'xlat') return special ? AddressMode.Indexed : AddressMode.Base;
     const rebased = insn.base === BASE_RIP && insn.disp > 0x7fff_ffff - TWO_PAGES;
-    return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 && !special && !rebased ? AddressMode.Base : AddressMode.Indexed;
+    return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 && !special && !rebased
+      ? AddressMode.Base
+      : AddressMode.Indexed;
   }
 
   #bind(address: AddressMode, key: number): BoundForm {

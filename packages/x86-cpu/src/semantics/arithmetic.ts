@@ -87,8 +87,7 @@ const negate: Semantics = (e) =>
     return r;
   });
 
-const complement: Semantics = (e) =>
-  e.modify(0, (a) => e.let(e.truncate(e.f.i64.xor(e.f.get(a), e.f.i64.const(-1)), e.size(0))));
+const complement: Semantics = (e) => e.modify(0, (a) => e.let(e.truncate(e.f.i64.xor(e.f.get(a), e.f.i64.const(-1)), e.size(0))));
 
 const exchangeAdd: Semantics = (e) =>
   e.modify(0, (a) => {
@@ -140,9 +139,7 @@ const compareExchangePair: Semantics = (e) => {
   const host = e.reference(va, 2 * half, true);
   const low = e.let(e.loadHost(f.get(host), half));
   const high = e.let(e.loadHost(f.get(host), half, half));
-  const differs = e.let(
-    f.i64.or(f.i64.xor(f.get(low), e.gpr(0, half)), f.i64.xor(f.get(high), e.gpr(2, half))),
-  );
+  const differs = e.let(f.i64.or(f.i64.xor(f.get(low), e.gpr(0, half)), f.i64.xor(f.get(high), e.gpr(2, half))));
   f.if(
     f.i64.eqz(f.get(differs)),
     () => {

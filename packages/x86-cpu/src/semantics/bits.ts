@@ -104,7 +104,9 @@ const multiplyExtended: Semantics = (e) => {
   const source = e.let(e.read(2));
   const rdx = e.let(e.gpr(Reg.RDX, size));
   const low = e.let(f.i64.mul(f.get(rdx), f.get(source)));
-  const high = e.let(size === 8 ? f.call(e.helpers.mulHighU, f.get(rdx), f.get(source)) : f.i64.shr_u(f.get(low), f.i64.const(32)));
+  const high = e.let(
+    size === 8 ? f.call(e.helpers.mulHighU, f.get(rdx), f.get(source)) : f.i64.shr_u(f.get(low), f.i64.const(32)),
+  );
   e.write(1, e.let(e.truncate(f.get(low), size)));
   e.write(0, high);
 };

@@ -121,7 +121,8 @@ const storeFlags: Semantics = (e) => {
   e.setStatusFlags(e.let32(f.i32.or(overflow, f.i32.and(f.i32.wrap_i64(e.gprHigh(0)), f.i32.const(0xd5)))));
 };
 
-const setAlOnCarry: Semantics = (e) => e.setGpr(0, 1, e.let(e.truncate(e.f.i64.extend_i32_s(e.f.i32.sub(e.f.i32.const(0), e.carry())), 1)));
+const setAlOnCarry: Semantics = (e) =>
+  e.setGpr(0, 1, e.let(e.truncate(e.f.i64.extend_i32_s(e.f.i32.sub(e.f.i32.const(0), e.carry())), 1)));
 
 const nothing: Semantics = () => undefined;
 /** Caches are not modelled, but the address is checked as a byte load's is (SDM vol. 2A, CLFLUSH). */

@@ -39,9 +39,7 @@ const multiplyAccumulator =
       e.setGpr(0, size, cut);
       e.setGpr(2, size, e.let(e.truncate(f.i64.shr_u(f.get(low), f.i64.const(8 * size)), size)));
     }
-    productFlags(e, size, cut, () =>
-      f.i64.ne(f.get(low), signed ? e.signExtend(f.get(cut), size) : f.get(cut)),
-    );
+    productFlags(e, size, cut, () => f.i64.ne(f.get(low), signed ? e.signExtend(f.get(cut), size) : f.get(cut)));
   };
 
 /** IMUL with two or three operands: the product cut to the operand size. */
@@ -129,7 +127,9 @@ function divideSigned128(e: Emitter, divisor: Local<I64>, fail: () => void): voi
     const borrow = (): I64 => f.i64.extend_i32_u(f.i64.ne(f.get(low), f.i64.const(0)));
     f.set(high, f.i64.sub(f.i64.sub(f.i64.const(0), f.get(high)), borrow()));
   });
-  const magnitude = e.let(f.select(f.i64.sub(f.i64.const(0), f.get(divisor)), f.get(divisor), f.i64.lt_s(f.get(divisor), f.i64.const(0))));
+  const magnitude = e.let(
+    f.select(f.i64.sub(f.i64.const(0), f.get(divisor)), f.get(divisor), f.i64.lt_s(f.get(divisor), f.i64.const(0))),
+  );
   f.if(f.i64.ge_u(f.get(high), f.get(magnitude)), fail);
   const unsigned = e.let(f.call(e.helpers.divide128, f.get(high), f.get(low), f.get(magnitude)));
   const rest = e.let(f.i64.sub(f.get(low), f.i64.mul(f.get(unsigned), f.get(magnitude))));

@@ -130,9 +130,7 @@ const rotateThroughCarry =
         e.flagsCarryOverflow(
           () => f.i32.wrap_i64(f.get(carry)),
           () =>
-            left
-              ? f.i32.xor(bitAt(e, r, top), f.i32.wrap_i64(f.get(carry)))
-              : f.i32.xor(bitAt(e, r, top), bitAt(e, r, top - 1)),
+            left ? f.i32.xor(bitAt(e, r, top), f.i32.wrap_i64(f.get(carry))) : f.i32.xor(bitAt(e, r, top), bitAt(e, r, top - 1)),
         );
       },
     );
@@ -154,7 +152,9 @@ const doubleShift =
             ? f.i64.or(f.i64.shl(f.get(old), f.i64.const(32)), f.i64.or(f.i64.shl(f.get(source), f.i64.const(16)), f.get(old)))
             : f.i64.or(f.get(old), f.i64.or(f.i64.shl(f.get(source), f.i64.const(16)), f.i64.shl(f.get(old), f.i64.const(32))));
           const x = e.let(wide);
-          const shifted = left ? f.i64.shr_u(f.i64.shl(f.get(x), f.get(count)), f.i64.const(32)) : f.i64.shr_u(f.get(x), f.get(count));
+          const shifted = left
+            ? f.i64.shr_u(f.i64.shl(f.get(x), f.get(count)), f.i64.const(32))
+            : f.i64.shr_u(f.get(x), f.get(count));
           return e.let(e.truncate(shifted, 2));
         }
         const rest = e.let(f.i64.sub(f.i64.const(bits), f.get(count)));

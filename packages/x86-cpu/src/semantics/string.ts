@@ -137,7 +137,10 @@ const movs: Semantics = (e) => {
       const bytes = bytesOf(e, n, o.size);
       const length = e.let32(f.i32.wrap_i64(f.get(bytes)));
       // Ascending copies onto bytes still to be read repeat a pattern; memory.copy would not.
-      f.brIf(out, f.i32.lt_u(f.i32.sub(f.i32.sub(f.get(target), f.get(source)), f.i32.const(1)), f.i32.sub(f.get(length), f.i32.const(1))));
+      f.brIf(
+        out,
+        f.i32.lt_u(f.i32.sub(f.i32.sub(f.get(target), f.get(source)), f.i32.const(1)), f.i32.sub(f.get(length), f.i32.const(1))),
+      );
       f.memoryCopy(f.get(target), f.get(source), f.get(length));
       advance(e, RSI, bytes);
       advance(e, RDI, bytes);

@@ -9,6 +9,7 @@ import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 /** Instructions whose semantics are TypeScript helpers; the number handed to `system` is the position here. */
+// biome-ignore format: table
 export const SYSTEM_INSTRUCTIONS = [
   'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdtsc', 'rdtscp', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
   'mov_to_cr', 'mov_from_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
@@ -65,10 +66,15 @@ const PLAIN_FLAGS = Rflags.DF | Rflags.IF | Rflags.NT | Rflags.ID | Rflags.IOPL;
 const popFlags: Semantics = (e) => {
   const { f } = e;
   const size = e.form.opSize;
-  f.if(f.i32.or(e.load32('cpl'), f.i32.and(e.load32('rflags'), f.i32.const(Rflags.VM))), () => e.system(systemNumber('popf_slow')));
+  f.if(f.i32.or(e.load32('cpl'), f.i32.and(e.load32('rflags'), f.i32.const(Rflags.VM))), () =>
+    e.system(systemNumber('popf_slow')),
+  );
   const { value, after } = peek(e, size);
   const image = e.let32(f.i32.wrap_i64(f.get(value)));
-  const special = f.i32.and(f.i32.xor(f.get(image), e.load32('rflags')), f.i32.const(size === 2 ? Rflags.TF : Rflags.TF | Rflags.AC));
+  const special = f.i32.and(
+    f.i32.xor(f.get(image), e.load32('rflags')),
+    f.i32.const(size === 2 ? Rflags.TF : Rflags.TF | Rflags.AC),
+  );
   f.if(special, () => e.system(systemNumber('popf_slow')));
   setStackPointer(e, after);
   const changeable = size === 2 ? PLAIN_FLAGS & 0xffff : PLAIN_FLAGS;

@@ -2,8 +2,8 @@
 import { Vector } from '../core/memory.ts';
 import { decodeStatus, encodeStatus } from '../emit/flags.ts';
 import { StackMode } from '../form.ts';
-import { ModeKey } from '../records/mode-key.ts';
 import type { Mmu } from '../ports.ts';
+import { ModeKey } from '../records/mode-key.ts';
 import { CPU, JUMP_CACHE, Rflags, Seg } from '../state.ts';
 
 /** An architectural exception on its way to delivery. Thrown by helpers, never past the processor. Not an Error: a guest can make
@@ -23,10 +23,39 @@ export const fault = (vector: number, error = -1): never => {
 };
 export const generalProtection = (error = 0): never => fault(Vector.GP, error);
 
-export const Cr0 = { PE: 1, MP: 2, EM: 4, TS: 8, ET: 16, NE: 32, WP: 1 << 16, AM: 1 << 18, NW: 1 << 29, CD: 1 << 30, PG: 0x8000_0000 } as const;
+export const Cr0 = {
+  PE: 1,
+  MP: 2,
+  EM: 4,
+  TS: 8,
+  ET: 16,
+  NE: 32,
+  WP: 1 << 16,
+  AM: 1 << 18,
+  NW: 1 << 29,
+  CD: 1 << 30,
+  PG: 0x8000_0000,
+} as const;
 export const Cr4 = {
-  VME: 1, PVI: 2, TSD: 4, DE: 8, PSE: 16, PAE: 32, MCE: 64, PGE: 128, PCE: 256, OSFXSR: 512, OSXMMEXCPT: 1024, UMIP: 2048, LA57: 4096,
-  FSGSBASE: 1 << 16, PCIDE: 1 << 17, OSXSAVE: 1 << 18, SMEP: 1 << 20, SMAP: 1 << 21, PKE: 1 << 22,
+  VME: 1,
+  PVI: 2,
+  TSD: 4,
+  DE: 8,
+  PSE: 16,
+  PAE: 32,
+  MCE: 64,
+  PGE: 128,
+  PCE: 256,
+  OSFXSR: 512,
+  OSXMMEXCPT: 1024,
+  UMIP: 2048,
+  LA57: 4096,
+  FSGSBASE: 1 << 16,
+  PCIDE: 1 << 17,
+  OSXSAVE: 1 << 18,
+  SMEP: 1 << 20,
+  SMAP: 1 << 21,
+  PKE: 1 << 22,
 } as const;
 export const Efer = { SCE: 1, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;
 
@@ -40,7 +69,9 @@ const ACCESS_USER = 4;
 const ACCESS_SMAP = 8;
 
 type U64Field = { [K in keyof typeof CPU.schema]: (typeof CPU.schema)[K] extends 'u64' ? K : never }[keyof typeof CPU.schema];
-type U32Field = { [K in keyof typeof CPU.schema]: (typeof CPU.schema)[K] extends 'u32' | 'i32' ? K : never }[keyof typeof CPU.schema];
+type U32Field = {
+  [K in keyof typeof CPU.schema]: (typeof CPU.schema)[K] extends 'u32' | 'i32' ? K : never;
+}[keyof typeof CPU.schema];
 
 export class SystemContext {
   readonly state: ReturnType<typeof CPU.view>;
@@ -59,7 +90,13 @@ export class SystemContext {
   readonly #keys = new Map<number, number>();
   readonly #limits = new Map<number, number>();
 
-  constructor(memory: WebAssembly.Memory, address: number, jumpCache: number, mmu: Mmu, translate: (va: bigint, access: number) => number) {
+  constructor(
+    memory: WebAssembly.Memory,
+    address: number,
+    jumpCache: number,
+    mmu: Mmu,
+    translate: (va: bigint, access: number) => number,
+  ) {
     this.address = address;
     this.state = CPU.view(memory.buffer, address);
     this.#u8 = new Uint8Array(memory.buffer);
@@ -88,7 +125,13 @@ export class SystemContext {
   // --- RFLAGS ----------------------------------------------------------------------------------------------------------------
 
   get rflags(): number {
-    const status = decodeStatus(this.lo('flagResult'), this.hi('flagResult'), this.lo('flagCarry'), this.hi('flagCarry'), this.lo('flagAux'));
+    const status = decodeStatus(
+      this.lo('flagResult'),
+      this.hi('flagResult'),
+      this.lo('flagCarry'),
+      this.hi('flagCarry'),
+      this.lo('flagAux'),
+    );
     return (this.u32('rflags') | status | Rflags.FIXED) >>> 0;
   }
   set rflags(value: number) {
@@ -142,12 +185,14 @@ export class SystemContext {
 
   /** Reads 1, 2, 4 or 8 bytes at a linear address, as the current `mmuAccess` may. Devices read as all ones here. */
   read(va: bigint, size: number): bigint {
-    const inPage = (Number(va & 0xfffn) + size) <= 4096;
+    const inPage = Number(va & 0xfffn) + size <= 4096;
     if (inPage) {
       const host = this.#host(va, false);
       if (host === 0) return (1n << BigInt(8 * size)) - 1n;
       if (size === 8) return this.#data.getBigUint64(host, true);
-      return BigInt(size === 4 ? this.#data.getUint32(host, true) : size === 2 ? this.#data.getUint16(host, true) : this.#u8[host]);
+      return BigInt(
+        size === 4 ? this.#data.getUint32(host, true) : size === 2 ? this.#data.getUint16(host, true) : this.#u8[host],
+      );
     }
     // Both pages first, in order: a fault names the first byte that cannot be read.
     this.#host(va, false);
@@ -159,7 +204,7 @@ export class SystemContext {
 
   /** Writes; both pages of a crossing write are checked before a byte changes. `write` runs where the bytes are not plain memory. */
   write(va: bigint, size: number, value: bigint): void {
-    const inPage = (Number(va & 0xfffn) + size) <= 4096;
+    const inPage = Number(va & 0xfffn) + size <= 4096;
     if (!inPage) {
       this.#host(va, true);
       this.#host(this.wrap(va + BigInt(4096 - Number(va & 0xfffn))), true);
@@ -226,7 +271,9 @@ export class SystemContext {
   }
   #unlimited(seg: number): boolean {
     const attr = this.state.segAttr[seg];
-    return (attr & Attr.P) !== 0 && (attr & 0xa) === 2 && this.state.segLimit[seg] === 0xffff_ffff && this.state.segLow[seg] === 0;
+    return (
+      (attr & Attr.P) !== 0 && (attr & 0xa) === 2 && this.state.segLimit[seg] === 0xffff_ffff && this.state.segLow[seg] === 0
+    );
   }
 
   /** Recomputes everything that follows from control registers, CPL, segments and flags. Call after changing any of them. */
@@ -243,7 +290,8 @@ export class SystemContext {
     if (mode64) key |= ModeKey.FLAT | ModeKey.FLAT_FS | ModeKey.FLAT_GS;
     else {
       const flat = this.#flat(Seg.ES, true) && this.#flat(Seg.SS, true) && this.#flat(Seg.DS, true);
-      if (flat && state.segBase[Seg.CS] === 0n && state.segLimit[Seg.CS] === 0xffff_ffff && (cs & 0xa) === 0xa) key |= ModeKey.FLAT;
+      if (flat && state.segBase[Seg.CS] === 0n && state.segLimit[Seg.CS] === 0xffff_ffff && (cs & 0xa) === 0xa)
+        key |= ModeKey.FLAT;
       if (this.#unlimited(Seg.FS)) key |= ModeKey.FLAT_FS;
       if (this.#unlimited(Seg.GS)) key |= ModeKey.FLAT_GS;
       if (state.segLimit[Seg.CS] !== 0xffff_ffff) key |= this.#limitNumber(state.segLimit[Seg.CS]) << ModeKey.LIMIT_SHIFT;
@@ -266,7 +314,8 @@ export class SystemContext {
 
   /** Runs the next instruction alone (interrupt shadow), or ends that. */
   setStep(on: boolean): void {
-    this.state.modeKey = on || this.state.rflags & Rflags.TF ? this.state.modeKey | ModeKey.STEP : this.state.modeKey & ~ModeKey.STEP;
+    this.state.modeKey =
+      on || this.state.rflags & Rflags.TF ? this.state.modeKey | ModeKey.STEP : this.state.modeKey & ~ModeKey.STEP;
     this.#tag();
   }
 

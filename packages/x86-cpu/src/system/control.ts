@@ -93,6 +93,7 @@ export function writeDr(c: SystemContext, n: number, value: bigint): void {
 
 // --- MSRs ------------------------------------------------------------------------------------------------------------------------
 
+// biome-ignore format: table
 export const Msr = {
   TSC: 0x10, APIC_BASE: 0x1b, FEATURE_CONTROL: 0x3a, TSC_ADJUST: 0x3b, UCODE_REV: 0x8b, MTRRCAP: 0xfe, SYSENTER_CS: 0x174, SYSENTER_ESP: 0x175,
   SYSENTER_EIP: 0x176, MCG_CAP: 0x179, MCG_STATUS: 0x17a, MISC_ENABLE: 0x1a0, MTRR_PHYS: 0x200, MTRR_FIX64K: 0x250, MTRR_FIX16K: 0x258,
@@ -103,7 +104,18 @@ export const Msr = {
 const MTRR_FIXED = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];
 
 /** Reads as zero, writes are accepted: registers that Linux touches on an AMD processor without asking CPUID. */
-const IGNORED = new Set([Msr.UCODE_REV as number, 0xc001_0015, 0xc001_001f, 0xc001_0010, 0xc001_1020, 0xc001_1022, 0xc001_1023, 0xc001_1029, 0xc001_102a, 0xc001_0055]);
+const IGNORED = new Set([
+  Msr.UCODE_REV as number,
+  0xc001_0015,
+  0xc001_001f,
+  0xc001_0010,
+  0xc001_1020,
+  0xc001_1022,
+  0xc001_1023,
+  0xc001_1029,
+  0xc001_102a,
+  0xc001_0055,
+]);
 
 const halves = new Uint32Array(2);
 
@@ -112,24 +124,43 @@ export function readMsr(c: SystemContext, index: number, device: MsrDevice): big
   halves[0] = halves[1] = 0;
   if (device.read(index, halves)) return (BigInt(halves[1]) << 32n) | BigInt(halves[0]);
   switch (index) {
-    case Msr.SYSENTER_CS: return state.sysenterCs;
-    case Msr.SYSENTER_ESP: return state.sysenterEsp;
-    case Msr.SYSENTER_EIP: return state.sysenterEip;
-    case Msr.MISC_ENABLE: return state.miscEnable;
-    case Msr.PAT: return state.pat;
-    case Msr.MTRRCAP: return 0x508n; // 8 variable ranges, fixed ranges, WC
-    case Msr.MTRR_DEF_TYPE: return state.mtrrDefType;
-    case Msr.EFER: return state.efer;
-    case Msr.STAR: return state.star;
-    case Msr.LSTAR: return state.lstar;
-    case Msr.CSTAR: return state.cstar;
-    case Msr.SFMASK: return state.sfmask;
-    case Msr.FS_BASE: return state.segBase[Seg.FS];
-    case Msr.GS_BASE: return state.segBase[Seg.GS];
-    case Msr.KERNEL_GS_BASE: return state.kernelGsBase;
-    case Msr.TSC_AUX: return state.tscAux;
-    case Msr.MCG_CAP: case Msr.MCG_STATUS: return 0n;
-    default: break;
+    case Msr.SYSENTER_CS:
+      return state.sysenterCs;
+    case Msr.SYSENTER_ESP:
+      return state.sysenterEsp;
+    case Msr.SYSENTER_EIP:
+      return state.sysenterEip;
+    case Msr.MISC_ENABLE:
+      return state.miscEnable;
+    case Msr.PAT:
+      return state.pat;
+    case Msr.MTRRCAP:
+      return 0x508n; // 8 variable ranges, fixed ranges, WC
+    case Msr.MTRR_DEF_TYPE:
+      return state.mtrrDefType;
+    case Msr.EFER:
+      return state.efer;
+    case Msr.STAR:
+      return state.star;
+    case Msr.LSTAR:
+      return state.lstar;
+    case Msr.CSTAR:
+      return state.cstar;
+    case Msr.SFMASK:
+      return state.sfmask;
+    case Msr.FS_BASE:
+      return state.segBase[Seg.FS];
+    case Msr.GS_BASE:
+      return state.segBase[Seg.GS];
+    case Msr.KERNEL_GS_BASE:
+      return state.kernelGsBase;
+    case Msr.TSC_AUX:
+      return state.tscAux;
+    case Msr.MCG_CAP:
+    case Msr.MCG_STATUS:
+      return 0n;
+    default:
+      break;
   }
   if (index >= Msr.MTRR_PHYS && index < Msr.MTRR_PHYS + 16) return state.mtrrPhys[index - Msr.MTRR_PHYS];
   const fixed = MTRR_FIXED.indexOf(index);
@@ -147,23 +178,55 @@ export function writeMsr(c: SystemContext, index: number, value: bigint, device:
   if (device.write(index, lo, hi)) return;
   const canonical = (): bigint => (c.canonical(value) ? value : generalProtection());
   switch (index) {
-    case Msr.SYSENTER_CS: state.sysenterCs = BigInt(lo); return;
-    case Msr.SYSENTER_ESP: state.sysenterEsp = canonical(); return;
-    case Msr.SYSENTER_EIP: state.sysenterEip = canonical(); return;
-    case Msr.MISC_ENABLE: state.miscEnable = value; return;
-    case Msr.PAT: writePat(c, value); return;
-    case Msr.MTRR_DEF_TYPE: state.mtrrDefType = value & 0xcffn; return;
-    case Msr.EFER: writeEfer(c, value); return;
-    case Msr.STAR: state.star = value; return;
-    case Msr.LSTAR: state.lstar = canonical(); return;
-    case Msr.CSTAR: state.cstar = canonical(); return;
-    case Msr.SFMASK: state.sfmask = BigInt(lo); return;
-    case Msr.FS_BASE: state.segBase[Seg.FS] = canonical(); return;
-    case Msr.GS_BASE: state.segBase[Seg.GS] = canonical(); return;
-    case Msr.KERNEL_GS_BASE: state.kernelGsBase = canonical(); return;
-    case Msr.TSC_AUX: state.tscAux = BigInt(lo); return;
-    case Msr.MCG_STATUS: return;
-    default: break;
+    case Msr.SYSENTER_CS:
+      state.sysenterCs = BigInt(lo);
+      return;
+    case Msr.SYSENTER_ESP:
+      state.sysenterEsp = canonical();
+      return;
+    case Msr.SYSENTER_EIP:
+      state.sysenterEip = canonical();
+      return;
+    case Msr.MISC_ENABLE:
+      state.miscEnable = value;
+      return;
+    case Msr.PAT:
+      writePat(c, value);
+      return;
+    case Msr.MTRR_DEF_TYPE:
+      state.mtrrDefType = value & 0xcffn;
+      return;
+    case Msr.EFER:
+      writeEfer(c, value);
+      return;
+    case Msr.STAR:
+      state.star = value;
+      return;
+    case Msr.LSTAR:
+      state.lstar = canonical();
+      return;
+    case Msr.CSTAR:
+      state.cstar = canonical();
+      return;
+    case Msr.SFMASK:
+      state.sfmask = BigInt(lo);
+      return;
+    case Msr.FS_BASE:
+      state.segBase[Seg.FS] = canonical();
+      return;
+    case Msr.GS_BASE:
+      state.segBase[Seg.GS] = canonical();
+      return;
+    case Msr.KERNEL_GS_BASE:
+      state.kernelGsBase = canonical();
+      return;
+    case Msr.TSC_AUX:
+      state.tscAux = BigInt(lo);
+      return;
+    case Msr.MCG_STATUS:
+      return;
+    default:
+      break;
   }
   const fixed = MTRR_FIXED.indexOf(index);
   if (index >= Msr.MTRR_PHYS && index < Msr.MTRR_PHYS + 16) state.mtrrPhys[index - Msr.MTRR_PHYS] = value;

@@ -4,7 +4,19 @@ import { Rflags, Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, fault, GuestFault, generalProtection } from './context.ts';
 import type { Descriptor } from './segments.ts';
-import { dplOf, isCode, isConforming, isNull, loadStackSegment, parseDescriptor, readDescriptor, setCodeSegment, setNull, setSegment, SystemType } from './segments.ts';
+import {
+  dplOf,
+  isCode,
+  isConforming,
+  isNull,
+  loadStackSegment,
+  parseDescriptor,
+  readDescriptor,
+  SystemType,
+  setCodeSegment,
+  setNull,
+  setSegment,
+} from './segments.ts';
 
 /** Where an event comes from: it decides the EXT bit of error codes and the privilege check of the gate. */
 export type EventSource = 'hardware' | 'exception' | 'software';
@@ -57,7 +69,8 @@ function deliverReal(c: SystemContext, vector: number): void {
   if (vector * 4 + 3 > state.idtrLimit) generalProtection(vector * 8 + IDT);
   const entry = c.read(state.idtrBase + BigInt(vector * 4), 4);
   const sp = state.gpr[4];
-  const push = (n: number, value: bigint): void => c.write((state.segBase[Seg.SS] + ((sp - BigInt(2 * n)) & 0xffffn)) & 0xffff_ffffn, 2, value & 0xffffn);
+  const push = (n: number, value: bigint): void =>
+    c.write((state.segBase[Seg.SS] + ((sp - BigInt(2 * n)) & 0xffffn)) & 0xffff_ffffn, 2, value & 0xffffn);
   push(1, BigInt(c.rflags));
   push(2, BigInt(state.segSel[Seg.CS]));
   push(3, state.rip);
@@ -105,7 +118,8 @@ function handlerSegment(c: SystemContext, gate: Gate, ext: number): { code: Desc
 
 /** The image of RFLAGS an exception pushes has RF set for faults, so that the instruction is not stopped again by a breakpoint. */
 function pushedFlags(c: SystemContext, vector: number, source: EventSource): bigint {
-  const isFault = source === 'exception' && vector !== Vector.DB && vector !== Vector.BP && vector !== Vector.OF && vector !== Vector.DF;
+  const isFault =
+    source === 'exception' && vector !== Vector.DB && vector !== Vector.BP && vector !== Vector.OF && vector !== Vector.DF;
   return BigInt((c.rflags | (isFault ? Rflags.RF : 0)) >>> 0);
 }
 
@@ -128,7 +142,13 @@ function deliverLong(c: SystemContext, vector: number, gate: Gate, source: Event
   if (gate.ist !== 0) rsp = tssPointer(c, 0x1c + 8 * gate.ist, ext);
   else if (inner) rsp = tssPointer(c, 4 + 8 * cpl, ext);
   rsp &= ~15n;
-  const words = [BigInt(state.segSel[Seg.SS]), state.gpr[4], pushedFlags(c, vector, source), BigInt(state.segSel[Seg.CS]), state.rip];
+  const words = [
+    BigInt(state.segSel[Seg.SS]),
+    state.gpr[4],
+    pushedFlags(c, vector, source),
+    BigInt(state.segSel[Seg.CS]),
+    state.rip,
+  ];
   if (error >= 0) words.push(BigInt(error));
   if (!c.canonical(rsp - 1n) || !c.canonical(rsp - BigInt(8 * words.length))) fault(Vector.SS, ext);
   const oldCpl = state.cpl;
@@ -203,7 +223,12 @@ function checkStack(c: SystemContext, offset: bigint, size: number, error: numbe
 function saveStack(c: SystemContext): () => void {
   const { state } = c;
   const [sel, base, limit, low, attr, sp] = [
-    state.segSel[Seg.SS], state.segBase[Seg.SS], state.segLimit[Seg.SS], state.segLow[Seg.SS], state.segAttr[Seg.SS], state.gpr[4],
+    state.segSel[Seg.SS],
+    state.segBase[Seg.SS],
+    state.segLimit[Seg.SS],
+    state.segLow[Seg.SS],
+    state.segAttr[Seg.SS],
+    state.gpr[4],
   ];
   return () => {
     state.segSel[Seg.SS] = sel;

@@ -1,17 +1,28 @@
 /** System instructions by name: what `Emitter.system` runs. */
 import { Vector } from '../core/memory.ts';
 import { Status } from '../emit/interpreter.ts';
-import { Record, Rflags, Seg } from '../state.ts';
 import type { CpuidSource, InterruptController, IoLength, MsrDevice, PortBus, TimeStampCounter } from '../ports.ts';
+import { Record, Rflags, Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, Cr0, Cr4, fault, generalProtection } from './context.ts';
 import { debugRegister, readMsr, writeCr0, writeCr3, writeCr4, writeDr, writeMsr } from './control.ts';
 import { deliver, UnsupportedFeature } from './events.ts';
 import type { RecordOperands } from './operands.ts';
-import { segmentLinear, StackCursor } from './operands.ts';
+import { StackCursor, segmentLinear } from './operands.ts';
 import { loadDataSegment, SystemType } from './segments.ts';
 import {
-  farTransfer, inspectSelector, interruptReturn, loadLdt, loadTask, popFlags, returnFar, softwareInterrupt, syscall, sysenter, sysexit, sysret,
+  farTransfer,
+  inspectSelector,
+  interruptReturn,
+  loadLdt,
+  loadTask,
+  popFlags,
+  returnFar,
+  softwareInterrupt,
+  syscall,
+  sysenter,
+  sysexit,
+  sysret,
 } from './transfer.ts';
 
 export type SystemPorts = {
@@ -56,7 +67,8 @@ function checkPorts(c: SystemContext, port: number, size: number): void {
   if ((bits >> (port & 7)) & ((1 << size) - 1)) generalProtection();
 }
 
-const portOf = (o: RecordOperands, n: number): number => (o.form.classes[n] === 'i' ? o.immediate(n) & 0xff : Number(o.register(n, 2)));
+const portOf = (o: RecordOperands, n: number): number =>
+  o.form.classes[n] === 'i' ? o.immediate(n) & 0xff : Number(o.register(n, 2));
 
 const input: SystemInstruction = (c, o, { pio }) => {
   const size = o.form.sizes[0] as IoLength;
@@ -174,7 +186,16 @@ const zeroFlag = (c: SystemContext, on: boolean): void => {
   c.rflags = on ? c.rflags | Rflags.ZF : c.rflags & ~Rflags.ZF;
 };
 
-const LAR_TYPES = new Set<number>([SystemType.TSS16, SystemType.LDT, SystemType.BUSY16, SystemType.CALL16, SystemType.TASK, SystemType.TSS, SystemType.BUSY, SystemType.CALL]);
+const LAR_TYPES = new Set<number>([
+  SystemType.TSS16,
+  SystemType.LDT,
+  SystemType.BUSY16,
+  SystemType.CALL16,
+  SystemType.TASK,
+  SystemType.TSS,
+  SystemType.BUSY,
+  SystemType.CALL,
+]);
 const LAR_TYPES_LONG = new Set<number>([SystemType.LDT, SystemType.TSS, SystemType.BUSY, SystemType.CALL]);
 const LSL_TYPES = new Set<number>([SystemType.TSS16, SystemType.LDT, SystemType.BUSY16, SystemType.TSS, SystemType.BUSY]);
 const LSL_TYPES_LONG = new Set<number>([SystemType.LDT, SystemType.TSS, SystemType.BUSY]);
@@ -226,7 +247,6 @@ const popSegment: SystemInstruction = (c, o) => {
   c.updateMode();
   return resume(c, o);
 };
-
 
 // --- the table -------------------------------------------------------------------------------------------------------------------
 
@@ -313,7 +333,18 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   wbinvd: noOperation,
   mov_from_cr: (c, o, { interrupts }) => {
     const n = o.form.special;
-    const value = n === 0 ? c.state.cr0 : n === 2 ? c.state.cr2 : n === 3 ? c.state.cr3 : n === 4 ? c.state.cr4 : n === 8 ? BigInt(interrupts.readTpr()) : fault(Vector.UD);
+    const value =
+      n === 0
+        ? c.state.cr0
+        : n === 2
+          ? c.state.cr2
+          : n === 3
+            ? c.state.cr3
+            : n === 4
+              ? c.state.cr4
+              : n === 8
+                ? BigInt(interrupts.readTpr())
+                : fault(Vector.UD);
     o.setRegister(0, o.form.sizes[0], value);
     return Next;
   },

@@ -10,6 +10,7 @@ const EDX = 3;
 const at = (leaf: number, register: 0 | 1 | 2 | 3, bit: number): FeatureBit => ({ leaf, register, bit });
 
 /** CPUID position of each feature, by the opcode table's and Linux's names (SDM vol. 2A, CPUID; APM vol. 3 appendix E). */
+// biome-ignore format: table
 const FEATURES: Readonly<Record<string, FeatureBit>> = {
   fpu: at(1, EDX, 0), vme: at(1, EDX, 1), de: at(1, EDX, 2), pse: at(1, EDX, 3), tsc: at(1, EDX, 4), msr: at(1, EDX, 5), pae: at(1, EDX, 6),
   mce: at(1, EDX, 7), cx8: at(1, EDX, 8), apic: at(1, EDX, 9), sep: at(1, EDX, 11), mtrr: at(1, EDX, 12), pge: at(1, EDX, 13),
@@ -71,7 +72,8 @@ export function cpuModel(specification: string): CpuModel {
   const features = new Set(words(model.features));
   for (const change of changes) {
     const feature = change.slice(1);
-    if (!/^[+-]/.test(change) || !(feature in FEATURES)) throw new CpuModelError(`no CPU feature '${change}' (write +name or -name)`);
+    if (!/^[+-]/.test(change) || !(feature in FEATURES))
+      throw new CpuModelError(`no CPU feature '${change}' (write +name or -name)`);
     if (change.startsWith('-')) features.delete(feature);
     else if (!features.has(feature)) throw new CpuModelError(`the engine does not have CPU feature '${feature}'`);
   }
@@ -84,14 +86,30 @@ export const hasFeature = (model: CpuModel, feature: string): boolean => IMPLIED
 export function cr4Bits(model: CpuModel): number {
   const of = (feature: string, bits: number): number => (model.features.has(feature) ? bits : 0);
   return (
-    of('vme', Cr4.VME | Cr4.PVI) | of('tsc', Cr4.TSD) | of('de', Cr4.DE) | of('pse', Cr4.PSE) | of('pae', Cr4.PAE) | of('mce', Cr4.MCE) |
-    of('pge', Cr4.PGE) | Cr4.PCE | of('fxsr', Cr4.OSFXSR) | of('sse', Cr4.OSXMMEXCPT) | of('umip', Cr4.UMIP) | of('la57', Cr4.LA57) |
-    of('fsgsbase', Cr4.FSGSBASE) | of('pcid', Cr4.PCIDE) | of('xsave', Cr4.OSXSAVE) | of('smep', Cr4.SMEP) | of('smap', Cr4.SMAP)
+    of('vme', Cr4.VME | Cr4.PVI) |
+    of('tsc', Cr4.TSD) |
+    of('de', Cr4.DE) |
+    of('pse', Cr4.PSE) |
+    of('pae', Cr4.PAE) |
+    of('mce', Cr4.MCE) |
+    of('pge', Cr4.PGE) |
+    Cr4.PCE |
+    of('fxsr', Cr4.OSFXSR) |
+    of('sse', Cr4.OSXMMEXCPT) |
+    of('umip', Cr4.UMIP) |
+    of('la57', Cr4.LA57) |
+    of('fsgsbase', Cr4.FSGSBASE) |
+    of('pcid', Cr4.PCIDE) |
+    of('xsave', Cr4.OSXSAVE) |
+    of('smep', Cr4.SMEP) |
+    of('smap', Cr4.SMAP)
   );
 }
 
 export const eferBits = (model: CpuModel): number =>
-  (model.features.has('syscall') ? Efer.SCE : 0) | (model.features.has('x64') ? Efer.LME : 0) | (model.features.has('nx') ? Efer.NXE : 0);
+  (model.features.has('syscall') ? Efer.SCE : 0) |
+  (model.features.has('x64') ? Efer.LME : 0) |
+  (model.features.has('nx') ? Efer.NXE : 0);
 
 /** Family 15, model 107 (qemu64's), stepping 1. */
 const SIGNATURE = 0x60fb1;
@@ -107,7 +125,8 @@ export function queryCpuid(model: CpuModel, leaf: number, subleaf: number, apicI
   out.fill(0);
   for (const feature of model.features) {
     const position = FEATURES[feature];
-    if (position.leaf === leaf && (leaf !== 7 || subleaf === 0)) out[position.register] = (out[position.register] | (1 << position.bit)) >>> 0;
+    if (position.leaf === leaf && (leaf !== 7 || subleaf === 0))
+      out[position.register] = (out[position.register] | (1 << position.bit)) >>> 0;
   }
   switch (leaf) {
     case 0:

@@ -1,11 +1,12 @@
 /** Operands of system instructions, read from their interpreter records. */
+
+import { Vector } from '../core/memory.ts';
 import { operandSlot } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import { AddressMode } from '../form.ts';
 import { Record, Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { fault } from './context.ts';
-import { Vector } from '../core/memory.ts';
 
 export class RecordOperands {
   readonly #c: SystemContext;
@@ -70,10 +71,13 @@ export class RecordOperands {
     const slot = (offset: number): bigint => this.#data.getBigUint64(this.u32(offset), true);
     const disp = BigInt(this.i32(Record.disp) + displacement);
     if (this.form.address === AddressMode.Base) return BigInt.asUintN(64, slot(Record.base) + disp);
-    if (this.form.address === AddressMode.Absolute) return BigInt.asUintN(64, this.#data.getBigUint64(this.record + Record.imm, true) + slot(Record.index));
+    if (this.form.address === AddressMode.Absolute)
+      return BigInt.asUintN(64, this.#data.getBigUint64(this.record + Record.imm, true) + slot(Record.index));
     const sum = slot(Record.base) + (slot(Record.index) << BigInt(this.u8(Record.scale))) + disp;
     const offset = BigInt.asUintN(64 - this.u8(Record.shift), sum);
-    return this.form.address === AddressMode.Indexed ? offset : segmentLinear(this.#c, this.u8(Record.segment), offset, bytes, write);
+    return this.form.address === AddressMode.Indexed
+      ? offset
+      : segmentLinear(this.#c, this.u8(Record.segment), offset, bytes, write);
   }
 
   /** Operand `n`, register or memory. */
@@ -137,4 +141,3 @@ export class StackCursor {
     this.#c.state.gpr[4] = BigInt.asUintN(64, this.pointer);
   }
 }
-

@@ -26,7 +26,20 @@ const isReadableCode = (attr: number): boolean => (attr & 2) !== 0;
 const isWritableData = (attr: number): boolean => (attr & (Attr.S | 8 | 2)) === (Attr.S | 2);
 
 /** System descriptor types in `attr & 0x1f` (SDM vol. 3 table 3-2). */
-export const SystemType = { TSS16: 1, LDT: 2, BUSY16: 3, CALL16: 4, TASK: 5, INT16: 6, TRAP16: 7, TSS: 9, BUSY: 11, CALL: 12, INT: 14, TRAP: 15 } as const;
+export const SystemType = {
+  TSS16: 1,
+  LDT: 2,
+  BUSY16: 3,
+  CALL16: 4,
+  TASK: 5,
+  INT16: 6,
+  TRAP16: 7,
+  TSS: 9,
+  BUSY: 11,
+  CALL: 12,
+  INT: 14,
+  TRAP: 15,
+} as const;
 
 /** Reads the descriptor a selector names. @throws GuestFault `vector`(selector) when it is outside its table. */
 export function readDescriptor(c: SystemContext, selector: number, vector: number = Vector.GP): Descriptor {
@@ -122,7 +135,7 @@ export function loadStackSegment(c: SystemContext, selector: number, cpl: number
   if (isNull(selector)) {
     // 64-bit mode runs with a null SS at CPL 0–2 (SDM vol. 3 §5.8.5).
     if (!allowNull || cpl === 3 || (selector & 3) !== cpl) fault(vector, error);
-    setSegment(c, Seg.SS, selector, 0n, 0xffff_ffff, (cpl << Attr.DPL_SHIFT));
+    setSegment(c, Seg.SS, selector, 0n, 0xffff_ffff, cpl << Attr.DPL_SHIFT);
     return;
   }
   const d = readDescriptor(c, selector, vector);

@@ -7,15 +7,26 @@ import { deliver, innerStack, UnsupportedFeature } from './events.ts';
 import type { RecordOperands } from './operands.ts';
 import { StackCursor } from './operands.ts';
 import {
-  checkCodeSegment, dplOf, dropInnerSegments, isConforming, isNull, loadStackSegment, longBase, readDescriptor,
-  setCodeSegment, setNull, setSegment, SystemType,
+  checkCodeSegment,
+  dplOf,
+  dropInnerSegments,
+  isConforming,
+  isNull,
+  loadStackSegment,
+  longBase,
+  readDescriptor,
+  SystemType,
+  setCodeSegment,
+  setNull,
+  setSegment,
 } from './segments.ts';
 
 const CODE = Attr.P | Attr.S | 0xb;
 const DATA = Attr.P | Attr.S | 3;
 const dpl = (n: number): number => n << Attr.DPL_SHIFT;
 const mode64 = (c: SystemContext): boolean => (c.state.modeKey & 3) === 2;
-const cutRip = (c: SystemContext, rip: bigint, size: number): bigint => (mode64(c) && size === 8 ? rip : BigInt.asUintN(8 * size, rip));
+const cutRip = (c: SystemContext, rip: bigint, size: number): bigint =>
+  mode64(c) && size === 8 ? rip : BigInt.asUintN(8 * size, rip);
 
 function checkTarget(c: SystemContext, rip: bigint, attr: number, limit: number): void {
   const to64 = c.longMode && (attr & Attr.L) !== 0;
@@ -23,7 +34,14 @@ function checkTarget(c: SystemContext, rip: bigint, attr: number, limit: number)
 }
 
 /** JMP and CALL far, with a code segment or a gate as target. */
-export function farTransfer(c: SystemContext, o: RecordOperands, selector: number, offset: bigint, size: number, isCall: boolean): void {
+export function farTransfer(
+  c: SystemContext,
+  o: RecordOperands,
+  selector: number,
+  offset: bigint,
+  size: number,
+  isCall: boolean,
+): void {
   const { state } = c;
   const returnTo = o.nextRip;
   if (!c.protectedMode || c.virtual8086) {
@@ -50,11 +68,13 @@ export function farTransfer(c: SystemContext, o: RecordOperands, selector: numbe
   }
   const type = d.attr & 0xf;
   if (type === SystemType.CALL || (type === SystemType.CALL16 && !c.longMode)) throughCallGate(c, d, type, isCall, returnTo);
-  else if (!c.longMode && (type === SystemType.TASK || type === SystemType.TSS || type === SystemType.TSS16)) throw new UnsupportedFeature('hardware task switch');
+  else if (!c.longMode && (type === SystemType.TASK || type === SystemType.TSS || type === SystemType.TSS16))
+    throw new UnsupportedFeature('hardware task switch');
   else generalProtection(selector & 0xfffc);
 }
 
-const cutTo = (c: SystemContext, rip: bigint): bigint => (c.longMode && c.state.segAttr[Seg.CS] & Attr.L ? rip : rip & 0xffff_ffffn);
+const cutTo = (c: SystemContext, rip: bigint): bigint =>
+  c.longMode && c.state.segAttr[Seg.CS] & Attr.L ? rip : rip & 0xffff_ffffn;
 
 function pushReturn(c: SystemContext, size: number, returnTo: bigint): void {
   const stack = new StackCursor(c, size);
@@ -64,7 +84,13 @@ function pushReturn(c: SystemContext, size: number, returnTo: bigint): void {
 }
 
 /** A call gate; inner privilege switches the stack and copies parameters (SDM vol. 3 §5.8.3–5.8.5). */
-function throughCallGate(c: SystemContext, gate: ReturnType<typeof readDescriptor>, type: number, isCall: boolean, returnTo: bigint): void {
+function throughCallGate(
+  c: SystemContext,
+  gate: ReturnType<typeof readDescriptor>,
+  type: number,
+  isCall: boolean,
+  returnTo: bigint,
+): void {
   const { state } = c;
   const error = gate.selector & 0xfffc;
   if (dplOf(gate.attr) < state.cpl || dplOf(gate.attr) < (gate.selector & 3)) generalProtection(error);
@@ -94,7 +120,14 @@ function throughCallGate(c: SystemContext, gate: ReturnType<typeof readDescripto
   c.updateMode();
 }
 
-function callInner(c: SystemContext, code: ReturnType<typeof readDescriptor>, cpl: number, size: number, count: number, returnTo: bigint): void {
+function callInner(
+  c: SystemContext,
+  code: ReturnType<typeof readDescriptor>,
+  cpl: number,
+  size: number,
+  count: number,
+  returnTo: bigint,
+): void {
   const { state } = c;
   const oldSs = BigInt(state.segSel[Seg.SS]);
   const oldSp = state.gpr[4];
@@ -145,7 +178,14 @@ export function returnFar(c: SystemContext, size: number, release: number): void
 }
 
 /** The common part of far returns and IRET in protected and long mode: CS, and SS:rSP when the privilege changes. */
-function returnProtected(c: SystemContext, stack: StackCursor, selector: number, rip: bigint, release: number, alwaysStack = false): void {
+function returnProtected(
+  c: SystemContext,
+  stack: StackCursor,
+  selector: number,
+  rip: bigint,
+  release: number,
+  alwaysStack = false,
+): void {
   const { state } = c;
   if (isNull(selector)) generalProtection(0);
   const rpl = selector & 3;
@@ -166,7 +206,7 @@ function returnProtected(c: SystemContext, stack: StackCursor, selector: number,
   loadStackSegment(c, ss, rpl, Vector.GP, to64);
   setCodeSegment(c, d, rpl);
   const wide = to64 ? 0xffff_ffff_ffff_ffffn : state.segAttr[Seg.SS] & Attr.DB ? 0xffff_ffffn : 0xffffn;
-  state.gpr[4] = to64 ? sp : ((state.gpr[4] & ~wide & 0xffff_ffffn) | (sp & wide));
+  state.gpr[4] = to64 ? sp : (state.gpr[4] & ~wide & 0xffff_ffffn) | (sp & wide);
   if (release) state.gpr[4] = BigInt.asUintN(64, (state.gpr[4] & ~wide) | ((state.gpr[4] + BigInt(release)) & wide));
   if (outer) dropInnerSegments(c);
 }
@@ -206,7 +246,8 @@ export function interruptReturn(c: SystemContext, size: number): void {
 
 /** RFLAGS from an image, by what the privilege at the time of the instruction may change. */
 function setFlagsAt(c: SystemContext, image: number, size: number, cpl: number, iopl: number): void {
-  let changeable: number = Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.TF | Rflags.DF | Rflags.OF | Rflags.NT;
+  let changeable: number =
+    Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.TF | Rflags.DF | Rflags.OF | Rflags.NT;
   if (size > 2) changeable |= Rflags.RF | Rflags.AC | Rflags.ID;
   if (cpl <= iopl) changeable |= Rflags.IF;
   if (cpl === 0) changeable |= Rflags.IOPL | (size > 2 ? Rflags.VIF | Rflags.VIP : 0);
@@ -226,7 +267,14 @@ function toVirtual8086(c: SystemContext, stack: StackCursor, rip: bigint, cs: nu
   c.rflags = flags;
   state.cpl = 3;
   const real = Attr.P | Attr.S | 3 | dpl(3);
-  const values: [number, number][] = [[Seg.CS, cs], [Seg.SS, ss], [Seg.ES, es], [Seg.DS, ds], [Seg.FS, fs], [Seg.GS, gs]];
+  const values: [number, number][] = [
+    [Seg.CS, cs],
+    [Seg.SS, ss],
+    [Seg.ES, es],
+    [Seg.DS, ds],
+    [Seg.FS, fs],
+    [Seg.GS, gs],
+  ];
   for (const [seg, selector] of values) setSegment(c, seg, selector, BigInt(selector << 4), 0xffff, real);
   state.gpr[4] = sp;
   state.rip = rip & 0xffffn;
