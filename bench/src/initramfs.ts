@@ -4,12 +4,12 @@ export type InitramfsParts = {
   /** The script guest/init. */
   readonly init: Uint8Array;
   readonly busybox: Uint8Array;
-  /** The workloads' program; without it only boots can be measured. */
-  readonly bench?: Uint8Array;
+  /** The workloads' programs; without them only boots can be measured. */
+  readonly programs?: { readonly bench: Uint8Array; readonly bench387: Uint8Array };
 };
 
 /** The initramfs of all measurements: an init that says when it runs, then runs the workloads that the command line names. */
-export function benchInitramfs({ init, busybox, bench }: InitramfsParts): Uint8Array {
+export function benchInitramfs({ init, busybox, programs }: InitramfsParts): Uint8Array {
   const dirs = ['bin', 'proc', 'sys', 'dev', 'tmp'].map((path): CpioEntry => ({ type: 'dir', path }));
   return writeCpio([
     ...dirs,
@@ -19,6 +19,6 @@ export function benchInitramfs({ init, busybox, bench }: InitramfsParts): Uint8A
     { type: 'file', path: 'init', data: init, mode: 0o755 },
     { type: 'file', path: 'bin/busybox', data: busybox, mode: 0o755 },
     { type: 'symlink', path: 'bin/sh', target: 'busybox' },
-    ...(bench === undefined ? [] : [{ type: 'file', path: 'bench', data: bench, mode: 0o755 } as const]),
+    ...Object.entries(programs ?? {}).map(([path, data]): CpioEntry => ({ type: 'file', path, data, mode: 0o755 })),
   ]);
 }

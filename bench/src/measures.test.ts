@@ -7,7 +7,7 @@ import { medianBoot } from './commands/boot.ts';
 import { chooseWorkloads } from './commands/suite.ts';
 import { cpuBetween, hasCpuTimes, parseSchedstat, readCpuTimes } from './cpu-time.ts';
 import { newestCache } from './guest-kernel.ts';
-import { guestFolder } from './guest-program.ts';
+import { guestFolder, reportedNames } from './guest-program.ts';
 import { benchInitramfs } from './initramfs.ts';
 import { LineSplitter } from './lines.ts';
 import { numberOption } from './options.ts';
@@ -104,11 +104,19 @@ describe('workloads', () => {
   });
 });
 
+describe('workloads with arithmetic of the x87', () => {
+  it('run after the others, under names of their own', () => {
+    expect(reportedNames(['sieve', 'matmul'])).toEqual(['sieve', 'matmul', 'matmul_x87']);
+  });
+});
+
 describe('the initramfs', () => {
   it('holds what init needs before it can mount anything', () => {
     const bytes = new TextEncoder().encode('#!');
-    const paths = readCpio(benchInitramfs({ init: bytes, busybox: bytes, bench: bytes })).map(({ path }) => path);
-    for (const path of ['init', 'bench', 'bin/busybox', 'bin/sh', 'dev/console', 'dev/null', 'proc', 'sys', 'tmp'])
+    const paths = readCpio(benchInitramfs({ init: bytes, busybox: bytes, programs: { bench: bytes, bench387: bytes } })).map(
+      ({ path }) => path,
+    );
+    for (const path of ['init', 'bench', 'bench387', 'bin/busybox', 'bin/sh', 'dev/console', 'dev/null', 'proc', 'sys', 'tmp'])
       expect(paths).toContain(path);
     expect(readCpio(benchInitramfs({ init: bytes, busybox: bytes })).map(({ path }) => path)).not.toContain('bench');
   });

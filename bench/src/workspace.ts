@@ -35,15 +35,20 @@ export async function openWorkspace(wanted: 'boot' | 'workloads', progress: (tex
   };
   const busybox = readBusybox(guest);
   const withWorkloads = wanted === 'workloads' && hasCompiler();
-  const bench = join(folder, 'bench');
+  const [bench, bench387] = [join(folder, 'bench'), join(folder, 'bench387')];
   if (withWorkloads) {
     progress('building the workloads');
-    buildWorkloads(bench);
+    buildWorkloads(bench, 'sse');
+    buildWorkloads(bench387, 'x87');
   }
   const hostBusybox = put('busybox', busybox);
   chmodSync(hostBusybox, 0o755);
   const init = readFileSync(join(guestFolder, 'init'));
-  const initramfs = benchInitramfs({ init, busybox, ...(withWorkloads ? { bench: readFileSync(bench) } : {}) });
+  const initramfs = benchInitramfs({
+    init,
+    busybox,
+    ...(withWorkloads ? { programs: { bench: readFileSync(bench), bench387: readFileSync(bench387) } } : {}),
+  });
   return {
     job: {
       kernel: guest.kernel,
@@ -52,7 +57,7 @@ export async function openWorkspace(wanted: 'boot' | 'workloads', progress: (tex
       memoryMiB: MEMORY_MIB,
       workloads: [],
       scale: 1,
-      ...(withWorkloads ? { host: { bench, busybox: hostBusybox } } : {}),
+      ...(withWorkloads ? { host: { bench, bench387, busybox: hostBusybox } } : {}),
     },
     kernelVersion: guest.version,
     folder,

@@ -76,8 +76,8 @@ export async function interp({ scale }: InterpOptions, { progress }: CommandCont
   for (const contender of [native, qemu]) {
     if (contender.missing() !== undefined) continue;
     progress(contender.name);
-    const { results, failure } = await runSuite(contender, job, () => undefined);
-    if (failure !== undefined) progress(failure.message);
+    const { results, failures } = await runSuite(contender, job, () => undefined);
+    for (const failure of failures) progress(failure);
     others.set(contender.name, results.get(WORKLOAD));
   }
   progress(tsvisor.name);

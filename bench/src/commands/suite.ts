@@ -6,7 +6,7 @@ import { native } from '../contenders/native.ts';
 import { qemu } from '../contenders/qemu.ts';
 import { tsvisor } from '../contenders/tsvisor.ts';
 import { BenchError } from '../errors.ts';
-import { guestFolder } from '../guest-program.ts';
+import { guestFolder, reportedNames } from '../guest-program.ts';
 import { type SuiteReport, suiteReport } from '../suite-report.ts';
 import { bestOf, runSuite, type SuiteRun } from '../suite-run.ts';
 import { seconds } from '../table.ts';
@@ -45,7 +45,7 @@ export async function suite(options: SuiteOptions, { progress }: CommandContext)
       const run = await runSuite(contender, job, (name, { busiest, all, guestCpu }) =>
         progress(`  ${name}: ${contender === native ? seconds(guestCpu) : `${seconds(busiest)} / ${seconds(all)}`}`),
       );
-      if (run.failure !== undefined) progress(`  ${run.failure.message}`);
+      for (const failure of run.failures) progress(`  ${failure}`);
       runs.get(contender)?.push(run);
     }
   }
@@ -53,7 +53,7 @@ export async function suite(options: SuiteOptions, { progress }: CommandContext)
 
   const of = (contender: Contender): SuiteRun[] => runs.get(contender) ?? [];
   const report: SuiteReport = {
-    names,
+    names: reportedNames(names),
     scale: options.scale,
     rounds: options.rounds,
     kernel: workspace.kernelVersion,
@@ -62,7 +62,7 @@ export async function suite(options: SuiteOptions, { progress }: CommandContext)
     ours: bestOf(of(tsvisor)),
     theirs: bestOf(of(qemu)),
     peer: runs.has(qemu),
-    failures: present.flatMap((contender) => of(contender).flatMap(({ failure }) => (failure ? [failure.message] : []))),
+    failures: present.flatMap((contender) => of(contender).flatMap(({ failures }) => failures)),
   };
   return suiteReport(report);
 }

@@ -13,8 +13,8 @@ export type Job = {
   readonly workloads: readonly string[];
   /** Share of a workload's full work, which is 1. */
   readonly scale: number;
-  /** For a contender without a guest: the workloads' program, and the busybox that one of them runs. Absent when not built. */
-  readonly host?: { readonly bench: string; readonly busybox: string };
+  /** For a contender without a guest: the workloads' programs, and the busybox that one of them runs. Absent when not built. */
+  readonly host?: { readonly bench: string; readonly bench387: string; readonly busybox: string };
 };
 
 /** Something that runs the workloads and can be measured from outside. */

@@ -1,5 +1,5 @@
 import { BenchError } from '../errors.ts';
-import { hasCompiler } from '../guest-program.ts';
+import { hasCompiler, X87_WORKLOADS } from '../guest-program.ts';
 import type { Contender } from './contender.ts';
 
 /** The workloads on the bare processor: the reference for checksums, and the limit of what is possible. */
@@ -14,6 +14,15 @@ export const native: Contender = {
         : 'gcc is not installed, so the workloads cannot be built',
   command: ({ host, workloads, scale }) => {
     if (host === undefined) throw new BenchError('BENCH_HOST', 'the workloads have not been built');
-    return { file: host.bench, args: workloads, env: { BENCH_SCALE: String(scale), BENCH_BUSYBOX: host.busybox } };
+    // As the guest's init runs them: one program after the other.
+    const programs = [
+      [host.bench, ...workloads],
+      [host.bench387, ...workloads.filter((name) => X87_WORKLOADS.includes(name))],
+    ].filter((words) => words.length > 1);
+    return {
+      file: '/bin/sh',
+      args: ['-ec', programs.map((words) => words.map((word) => `'${word}'`).join(' ')).join('\n')],
+      env: { BENCH_SCALE: String(scale), BENCH_BUSYBOX: host.busybox },
+    };
   },
 };
