@@ -3,7 +3,7 @@ import { DESCRIPTORS, Layout, type OracleCase, type OracleResult } from './host-
 import { differences } from './host-oracle/compare.ts';
 import { disassemble } from './host-oracle/disassemble.ts';
 import { buildHarness, hostOracleUnavailable, runOnHost } from './host-oracle/host.ts';
-import { failureText, integerRows, type OracleMode, runOracle } from './host-oracle/run.ts';
+import { failureText, integerRows, type OracleMode, runOracle, runSequences } from './host-oracle/run.ts';
 import { createTestMachine, engineHas } from './host-oracle/test-machine.ts';
 
 const reason = hostOracleUnavailable();
@@ -148,4 +148,20 @@ describe.skipIf(reason !== undefined)(`every integer instruction ${title}`, () =
     },
     120_000,
   );
+});
+
+describe.skipIf(reason !== undefined)(`sequences of instructions ${title}`, () => {
+  it('hand flags, registers and memory on as the host does, in blocks that branch: 64- and 32-bit mode, 60000 sequences', () => {
+    const seed = 0x5e9;
+    const summary = runSequences({
+      seed,
+      cases: 60_000,
+      rows: integerRows(),
+      modes: ['64', '32'],
+      engine: createTestMachine(),
+      disassemble,
+    });
+    expect(failureText(summary), `seed ${seed}`).toBe('');
+    expect(summary.cases).toBeGreaterThanOrEqual(60_000);
+  }, 120_000);
 });

@@ -68,7 +68,7 @@ export type Patch = { readonly offset: number; readonly bytes: Uint8Array };
 
 export type OracleCase = {
   readonly mode: 16 | 32 | 64;
-  /** Exactly one instruction, unless it is meant to be cut off by the end of the code area. */
+  /** Exactly one instruction, unless it is meant to be cut off by the end of the code area, or a sequence of up to 256 bytes. */
   readonly bytes: Uint8Array;
   /** Of the instruction in the code area. Elsewhere the area is full of INT3. */
   readonly codeOffset: number;
@@ -81,6 +81,8 @@ export type OracleCase = {
   readonly fp?: FpState;
   /** Without it the segments are flat, and bases 0. With it RIP counts from the code area's start. */
   readonly segments?: Segments;
+  /** Instructions that run to the end, all at once; AF at the end is undefined. Branches in it stay in it. */
+  readonly sequence?: boolean;
   /** The instruction is a branch: its end is seen by single-stepping. */
   readonly branch: boolean;
 };

@@ -7,6 +7,7 @@ import { definedAfterFault, memoryDefinedAfterFault, undefinedFlags, undefinedRe
 
 /** Status flags, DF, NT, AC, ID. RF differs by nature: the host shows what a fault would push. */
 const COMPARED_FLAGS = 0x24_4cd5;
+const AUXILIARY = 0x10;
 const PAGE_FAULT = 14;
 /** End of a Linux process's addresses. */
 const PROCESS_END = 0x7fff_ffff_f000n;
@@ -86,7 +87,7 @@ export function differences(
     out.push(text);
   };
   if (got.fault && bothFault(one, expected.fault, got.fault)) return undefined;
-  const complete = decode(one.bytes, 0, one.bytes.length, one.mode, insn) === DecodeStatus.Ok;
+  const complete = !one.sequence && decode(one.bytes, 0, one.bytes.length, one.mode, insn) === DecodeStatus.Ok;
   const ran = complete && expected.fault === undefined;
   const anyResult = ran && undefinedResult(insn, one);
   if (!sameFault(expected.fault, got.fault)) say(`expected ${faultText(expected.fault)}, got ${faultText(got.fault)}`);
@@ -105,7 +106,7 @@ export function differences(
     if (memory && !sameChanges(expected.changes, got.changes))
       say(`expected ${changesText(expected.changes)}; got ${changesText(got.changes)}`);
   }
-  const masked = COMPARED_FLAGS & ~(ran ? undefinedFlags(insn, one) : 0);
+  const masked = COMPARED_FLAGS & ~(ran ? undefinedFlags(insn, one) : one.sequence ? AUXILIARY : 0);
   const flags = (expected.rflags ^ got.rflags) & masked;
   if (flags !== 0) {
     say(`flags ${flagNames(flags)}: expected ${flagNames(expected.rflags & masked)}, got ${flagNames(got.rflags & masked)}`);
@@ -144,10 +145,23 @@ export function compareFp(_one: OracleCase, expected: Uint8Array, got: Uint8Arra
 /** Disassembles for the report; a test gives iced-x86. */
 export type Disassembler = (bytes: Uint8Array, mode: 16 | 32 | 64, rip: bigint) => string;
 
+/** One line, or one for each instruction of a sequence. */
+function disassembleAll(one: OracleCase, rip: bigint, disassemble: Disassembler | undefined): string {
+  if (!disassemble) return '';
+  if (!one.sequence) return disassemble(one.bytes, one.mode, rip);
+  const lines: string[] = [];
+  for (let at = 0; at < one.bytes.length; ) {
+    const known = decode(one.bytes, at, one.bytes.length, one.mode, insn) === DecodeStatus.Ok;
+    lines.push(`\n    ${hex(rip + BigInt(at))} ${disassemble(one.bytes.subarray(at), one.mode, rip + BigInt(at))}`);
+    at += known ? insn.length : 1;
+  }
+  return `${lines.join('')}\n `;
+}
+
 /** A report to read: the instruction, the state before it, and what differs. */
 export function report(one: OracleCase, lines: readonly string[], disassemble?: Disassembler): string {
   const rip = BigInt((one.segments ? 0 : Layout.code) + one.codeOffset);
-  const text = disassemble?.(one.bytes, one.mode, rip) ?? '';
+  const text = disassembleAll(one, rip, disassemble);
   const complete = decode(one.bytes, 0, one.bytes.length, one.mode, insn) === DecodeStatus.Ok;
   const registers = one.mode === 64 ? 16 : 8;
   const state = Array.from({ length: registers }, (_, i) => `${NAMES64[i]}=${hex(one.gpr[i])}`).join(' ');

@@ -42,7 +42,8 @@ typedef uint64_t u64;
 #define GS_BASE DATA_ADDRESS
 #define MAGIC 0x4c43524fU /* "ORCL" */
 
-enum { CASE_32 = 1, CASE_FP = 2, CASE_AVX = 4, CASE_STEP = 8, CASE_16 = 16 };
+enum { CASE_32 = 1, CASE_FP = 2, CASE_AVX = 4, CASE_STEP = 8, CASE_16 = 16, CASE_LONG = 32 };
+#define MAX_CODE 256
 #define NO_TRAP 0xffffffffU
 
 struct case_in {
@@ -50,7 +51,7 @@ struct case_in {
   u64 gpr[16];
   u64 rflags;
   u32 code_offset, code_length;
-  u8 code[16];
+  u8 code[16]; /* or, with CASE_LONG, behind everything else that is fixed in size */
   u32 patches;
   u8 segments[4]; /* entries of the batch's descriptors for CS, SS, DS, ES; 0 the flat segments of Linux */
 };
@@ -266,9 +267,9 @@ static unsigned put_tail(u8 *at, u64 address, u32 flags) {
   return 5;
 }
 
-static void run_case(const struct case_in *in) {
-  u8 text[32];
-  memcpy(text, in->code, in->code_length);
+static void run_case(const struct case_in *in, const u8 *code) {
+  u8 text[MAX_CODE + 16];
+  memcpy(text, code, in->code_length);
   unsigned length = in->code_length;
   if (!(in->flags & CASE_STEP)) length += put_tail(text + length, CODE_ADDRESS + in->code_offset + length, in->flags);
   unsigned room = AREA_BYTES - in->code_offset;
@@ -363,7 +364,7 @@ int main(void) {
   u8 *state = (u8 *)CTX->state;
   for (u32 n = 0; n < count; n++) {
     const struct case_in *in = (const struct case_in *)(input + at);
-    if (at + sizeof *in > input_bytes || at + in->size > input_bytes || in->code_length > 16 || in->code_offset >= AREA_BYTES) {
+    if (at + sizeof *in > input_bytes || at + in->size > input_bytes || in->code_length > (in->flags & CASE_LONG ? MAX_CODE : 16) || in->code_offset >= AREA_BYTES) {
       fprintf(stderr, "host oracle: bad case %u\n", n);
       return 2;
     }
@@ -379,6 +380,11 @@ int main(void) {
         rest += 256;
       }
     }
+    const u8 *code = in->code;
+    if (in->flags & CASE_LONG) {
+      code = rest;
+      rest += (in->code_length + 7) & ~7U;
+    }
     const u8 *patches = rest;
     for (u32 i = 0; i < in->patches; i++) {
       const struct run *run = (const struct run *)rest;
@@ -387,7 +393,7 @@ int main(void) {
       rest += sizeof *run + ((run->length + 7) & ~7U);
     }
 
-    run_case(in);
+    run_case(in, code);
 
     struct case_out *out = (struct case_out *)reserve(sizeof *out + 768 + AREA_BYTES * 2);
     out->trap = CTX->trap;

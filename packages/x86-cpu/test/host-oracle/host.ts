@@ -12,8 +12,10 @@ const CACHE = join(dirname(SOURCE), '../../.cache/host-oracle');
 const OPTIONS = ['-O2', '-Wall', '-Wextra', '-Werror', '-fno-stack-protector', '-fPIE', '-pie', '-mgeneral-regs-only'];
 
 const MAGIC = 0x4c43524f;
-const CaseFlag = { Narrow: 1, Fp: 2, Avx: 4, Step: 8, Narrowest: 16 } as const;
+const CaseFlag = { Narrow: 1, Fp: 2, Avx: 4, Step: 8, Narrowest: 16, Long: 32 } as const;
 const IN_BYTES = 176;
+/** Longer code follows the case's fixed part. */
+const CODE_BYTES = 16;
 const DESCRIPTOR_BYTES = 12;
 const TABLE_BYTES = 16 * DESCRIPTOR_BYTES;
 const HEAD_BYTES = 8 + TABLE_BYTES + Layout.bytes;
@@ -56,7 +58,8 @@ const padded = (bytes: number): number => (bytes + 7) & ~7;
 
 function sizeOf(one: OracleCase): number {
   const fp = one.fp === undefined ? 0 : one.fp.ymmHigh ? 768 : 512;
-  return one.patches.reduce((sum, patch) => sum + 8 + padded(patch.bytes.length), IN_BYTES + fp);
+  const code = one.bytes.length > CODE_BYTES ? padded(one.bytes.length) : 0;
+  return one.patches.reduce((sum, patch) => sum + 8 + padded(patch.bytes.length), IN_BYTES + fp + code);
 }
 
 const modeFlag = (mode: 16 | 32 | 64): number => (mode === 32 ? CaseFlag.Narrow : mode === 16 ? CaseFlag.Narrowest : 0);
@@ -81,12 +84,17 @@ function encode(image: Uint8Array, cases: readonly OracleCase[]): Buffer {
   for (const one of cases) {
     const fp = one.fp === undefined ? 0 : CaseFlag.Fp | (one.fp.ymmHigh ? CaseFlag.Avx : 0);
     view.setUint32(at, sizeOf(one), true);
-    view.setUint32(at + 4, modeFlag(one.mode) | fp | (one.branch ? CaseFlag.Step : 0), true);
+    view.setUint32(
+      at + 4,
+      modeFlag(one.mode) | fp | (one.branch ? CaseFlag.Step : 0) | (one.bytes.length > CODE_BYTES ? CaseFlag.Long : 0),
+      true,
+    );
     for (let i = 0; i < 16; i++) view.setBigUint64(at + 8 + 8 * i, one.gpr[i], true);
     view.setUint32(at + 136, one.rflags, true);
     view.setUint32(at + 144, one.codeOffset, true);
     view.setUint32(at + 148, one.bytes.length, true);
-    buffer.set(one.bytes, at + 152);
+    const long = one.bytes.length > CODE_BYTES;
+    if (!long) buffer.set(one.bytes, at + 152);
     view.setUint32(at + 168, one.patches.length, true);
     if (one.segments) buffer.set([one.segments.cs, one.segments.ss, one.segments.ds, one.segments.es], at + 172);
     at += IN_BYTES;
@@ -97,6 +105,10 @@ function encode(image: Uint8Array, cases: readonly OracleCase[]): Buffer {
         buffer.set(one.fp.ymmHigh, at);
         at += 256;
       }
+    }
+    if (long) {
+      buffer.set(one.bytes, at);
+      at += padded(one.bytes.length);
     }
     for (const patch of one.patches) {
       view.setUint32(at, patch.offset, true);

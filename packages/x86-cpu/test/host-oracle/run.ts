@@ -6,6 +6,7 @@ import { type Disassembler, differences, type FpComparer, report } from './compa
 import { exclusionOf, hostHas, isInteger } from './excluded.ts';
 import { CaseGenerator, type GeneratorOptions } from './generator.ts';
 import { hostFeatures, runOnHost } from './host.ts';
+import { SequencePool } from './sequences.ts';
 
 /** Modes that cases run in: 64-bit, 32-bit flat, and 32- and 16-bit with segments that are not. */
 export type OracleMode = '64' | '32' | '32s' | '16s';
@@ -36,58 +37,102 @@ export function integerRows(): OpcodeRow[] {
   return rows.filter((row) => isInteger(row) && exclusionOf(row) === undefined && hostHas(row, features));
 }
 
+/** The rows of x87, MMX and vector instructions that the host can judge. */
+export function vectorRows(): OpcodeRow[] {
+  const features = hostFeatures();
+  return rows.filter((row) => !isInteger(row) && exclusionOf(row) === undefined && hostHas(row, features));
+}
+
 const REPORTS = 2;
+
+/** Collects cases into batches, runs both sides and keeps the differences. */
+class Comparison {
+  readonly #options: OracleOptions;
+  readonly #generator: CaseGenerator;
+  readonly #failures = new Map<string, OracleFailure>();
+  #pending: { one: OracleCase; sem: string; mode: OracleMode }[] = [];
+  #image: Uint8Array;
+  done = 0;
+  #failed = 0;
+
+  constructor(options: OracleOptions, generator: CaseGenerator) {
+    this.#options = options;
+    this.#generator = generator;
+    this.#image = generator.image();
+  }
+
+  get taken(): number {
+    return this.done + this.#pending.length;
+  }
+
+  take(one: OracleCase, sem: string, mode: OracleMode): void {
+    this.#pending.push({ one, sem, mode });
+    if (this.#pending.length === (this.#options.batch ?? BATCH)) this.flush();
+  }
+
+  flush(): void {
+    if (this.#pending.length === 0) return;
+    const { engine, fp, disassemble, progress } = this.#options;
+    const cases = this.#pending.map(({ one }) => one);
+    const expected = runOnHost(this.#image, cases);
+    const got = engine.run(this.#image, cases);
+    this.#pending.forEach(({ one, sem, mode }, i) => {
+      const lines = differences(one, expected[i], got[i], fp);
+      if (!lines) return;
+      this.#failed++;
+      const key = `${sem} ${mode}`;
+      const failure = this.#failures.get(key) ?? { sem, mode, count: 0, reports: [] };
+      this.#failures.set(key, failure);
+      if (failure.count++ < REPORTS) failure.reports.push(report(one, lines, disassemble));
+    });
+    this.done += this.#pending.length;
+    this.#pending = [];
+    this.#image = this.#generator.image();
+    progress?.(this.done, this.#failed);
+  }
+
+  get failures(): OracleFailure[] {
+    return [...this.#failures.values()];
+  }
+}
+
+const BATCH = 8192;
 
 /**
  * Runs rounds of one case per encoding of every row until `cases` are done; the last round is finished, so that every encoding gets as
  * many as any other.
  */
 export function runOracle(options: OracleOptions): OracleSummary {
-  const { engine, modes, batch = 8192 } = options;
   const generator = new CaseGenerator(options.seed, options.generator);
-  const failures = new Map<string, OracleFailure>();
-  let done = 0;
-  let failed = 0;
-  let image = generator.image();
-  let pending: { one: OracleCase; row: OpcodeRow; mode: OracleMode }[] = [];
-
-  const flush = (): void => {
-    const cases = pending.map(({ one }) => one);
-    const expected = runOnHost(image, cases);
-    const got = engine.run(image, cases);
-    pending.forEach(({ one, row, mode }, i) => {
-      const lines = differences(one, expected[i], got[i], options.fp);
-      if (!lines) return;
-      failed++;
-      const key = `${row.sem} ${mode}`;
-      let failure = failures.get(key);
-      if (!failure) {
-        failure = { sem: row.sem, mode, count: 0, reports: [] };
-        failures.set(key, failure);
-      }
-      if (failure.count++ < REPORTS) failure.reports.push(report(one, lines, options.disassemble));
-    });
-    done += pending.length;
-    pending = [];
-    image = generator.image();
-    options.progress?.(done, failed);
-  };
-
+  const comparison = new Comparison(options, generator);
   let rounds = 0;
-  while (done + pending.length < options.cases) {
-    for (const mode of modes) {
-      for (const row of options.rows) {
-        for (const one of generator.casesOf(row, Number.parseInt(mode, 10) as 16 | 32 | 64, mode.endsWith('s'))) {
-          pending.push({ one, row, mode });
-          if (pending.length === batch) flush();
-        }
-      }
-    }
+  while (comparison.taken < options.cases) {
+    for (const mode of options.modes)
+      for (const row of options.rows)
+        for (const one of generator.casesOf(row, Number.parseInt(mode, 10) as 16 | 32 | 64, mode.endsWith('s')))
+          comparison.take(one, row.sem, mode);
     rounds++;
   }
-  if (pending.length > 0) flush();
-  return { cases: done, rounds, failures: [...failures.values()] };
+  comparison.flush();
+  return { cases: comparison.done, rounds, failures: comparison.failures };
 }
+
+/** Runs sequences of up to `LONGEST` instructions made from the rows; modes 64 and 32 only. */
+export function runSequences(options: OracleOptions): OracleSummary {
+  const generator = new CaseGenerator(options.seed);
+  const comparison = new Comparison(options, generator);
+  const pools = options.modes.map((mode) => ({
+    mode,
+    pool: new SequencePool(mode === '64' ? 64 : 32, generator.random, options.rows),
+  }));
+  while (comparison.taken < options.cases)
+    for (const { mode, pool } of pools) comparison.take(pool.make(2 + generator.random.below(LONGEST - 1)), 'sequence', mode);
+  comparison.flush();
+  return { cases: comparison.done, rounds: 1, failures: comparison.failures };
+}
+
+/** Instructions; with a branch before each they fit the harness. */
+const LONGEST = 14;
 
 /** All failures as text. */
 export const failureText = (summary: OracleSummary): string =>

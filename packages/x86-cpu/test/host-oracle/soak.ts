@@ -1,11 +1,13 @@
 /**
- * The long form of the oracle test: `pnpm soak:oracle --cases 20000000 [--seed N] [--mode 64,32,32s,16s] [--sem add,adc]`.
+ * The long form of the oracle test: `pnpm soak:oracle --cases 20000000 [--seed N] [--mode 64,32,32s,16s] [--sem add,adc] [--sequences]
+ * [--vectors] [--feature sse,sse2]`.
  * Prints progress, and at the end, or at the first failing batch with `--stop`, the failures and the seed that made them.
  */
 import { parseArgs } from 'node:util';
 import { disassemble } from './disassemble.ts';
+import { randomFpState } from './fp-state.ts';
 import { hostOracleUnavailable } from './host.ts';
-import { failureText, integerRows, type OracleMode, runOracle } from './run.ts';
+import { failureText, integerRows, type OracleMode, runOracle, runSequences, vectorRows } from './run.ts';
 import { createTestMachine, engineHas } from './test-machine.ts';
 
 const { values } = parseArgs({
@@ -14,6 +16,9 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     mode: { type: 'string', default: '64,32,32s,16s' },
     sem: { type: 'string' },
+    vectors: { type: 'boolean', default: false },
+    feature: { type: 'string' },
+    sequences: { type: 'boolean', default: false },
     stop: { type: 'boolean', default: false },
   },
 });
@@ -24,6 +29,8 @@ if (reason !== undefined) {
 }
 const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 32) : Number(values.seed);
 const sems = values.sem?.split(',');
+const features = values.feature?.split(',');
+const candidates = values.vectors ? vectorRows() : integerRows();
 const started = performance.now();
 const total = Number(values.cases);
 
@@ -32,10 +39,13 @@ class Stop extends Error {}
 let shown = 0;
 const summary = (() => {
   try {
-    return runOracle({
+    return (values.sequences ? runSequences : runOracle)({
       seed,
       cases: total,
-      rows: integerRows().filter((row) => engineHas(row) && (!sems || sems.includes(row.sem))),
+      rows: candidates.filter(
+        (row) => engineHas(row) && (!sems || sems.includes(row.sem)) && (!features || features.includes(row.feature)),
+      ),
+      ...(values.vectors && { generator: { fp: randomFpState } }),
       modes: values.mode.split(',') as OracleMode[],
       engine: createTestMachine(),
       disassemble,

@@ -28,6 +28,8 @@ const PAGE = 0x1000;
 const PHYSICAL_BITS = 40;
 const INT3 = 0xcc;
 const PAGE_FAULT = 14;
+const GENERAL_PROTECTION = 13;
+const SEQUENCE_BUDGET = 100_000;
 const FETCH = 0x10;
 const USER_DATA = Attr.P | Attr.S | 3 | (3 << Attr.DPL_SHIFT);
 const USER_CODE = Attr.P | Attr.S | 0xb | (3 << Attr.DPL_SHIFT);
@@ -189,6 +191,7 @@ class TestMachine implements Engine {
     state.cr0 = BigInt(Cr0.PG + (Cr0.PE | Cr0.MP | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.AM));
     state.cr4 = BigInt(Cr4.PAE | Cr4.PGE | Cr4.OSFXSR | Cr4.OSXMMEXCPT | Cr4.OSXSAVE);
     state.efer = BigInt(Efer.LME | Efer.LMA | Efer.NXE | Efer.SCE);
+    state.idtrLimit = 0;
     state.xcr0 = 7n;
     state.cr3 = BigInt(Ram.pml4);
     state.cpl = 3;
@@ -267,7 +270,7 @@ class TestMachine implements Engine {
     let fault: OracleFault | undefined;
     let failure: string | undefined;
     try {
-      fault = this.#step(one, start);
+      fault = one.sequence ? this.#runSequence(one, start) : this.#step(one, start);
     } catch (error) {
       failure = error instanceof Error ? `${error.name}: ${error.message}` : String(error);
     }
@@ -301,6 +304,23 @@ class TestMachine implements Engine {
       if (state.rip !== start || one.branch || !this.#isRepeated(one)) return undefined;
     }
     throw new Error('a string instruction does not end');
+  }
+
+  /**
+   * Many instructions as in normal operation. Going back to the harness ends it: there is no page at the stub, no descriptor for the far
+   * jump of 32-bit code, and no IDT.
+   */
+  #runSequence(one: OracleCase, start: bigint): OracleFault | undefined {
+    const { state } = this.#processor.context;
+    const exit = this.#processor.run(SEQUENCE_BUDGET);
+    if (exit.reason !== 'shutdown') throw new Error(`a sequence ended with ${exit.reason}`);
+    const end = start + BigInt(one.bytes.length);
+    if (state.rip === end || state.rip === BigInt(Stub.address)) {
+      state.rip = end;
+      return undefined;
+    }
+    const vector = state.faultVector > 255 ? GENERAL_PROTECTION : state.faultVector;
+    return { vector, error: state.faultHasError ? state.faultError : 0, cr2: state.cr2 };
   }
 
   #isRepeated(one: OracleCase): boolean {

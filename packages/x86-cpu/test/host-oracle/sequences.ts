@@ -1,0 +1,120 @@
+/**
+ * Random sequences of instructions that neither fault nor leave flags undefined: what single instructions cannot show is how one hands
+ * flags, registers and memory to the next, and how blocks are linked.
+ */
+import { decode } from '../../src/decode/decoder.ts';
+import { encodingsOf } from '../../src/decode/encodings.ts';
+import { BASE_RIP, DecodeStatus, Insn, OperandKind } from '../../src/decode/instruction.ts';
+import type { OpcodeRow } from '../../src/decode/opcodes.ts';
+import type { OracleCase } from './case.ts';
+import { Layout, STATUS_FLAGS } from './case.ts';
+import type { Random } from './random.ts';
+
+/** Instructions whose flags are all defined, but for AF, which none of them reads. */
+const SEMS = new Set(
+  (
+    'add or adc sbb and sub xor cmp test inc dec neg not mov movzx movsx movsxd lea cmovcc setcc cbw cwd xchg xadd cmpxchg bswap ' +
+    'stc clc cmc sahf popcnt adcx adox shlx sarx shrx rorx mulx pext pdep crc32 movbe push pop nop'
+  ).split(' '),
+);
+/** By one only: OF is defined. */
+const SHIFTS = new Set('shl shr sar rol ror rcl rcr'.split(' '));
+/** RSP, RBP and R13 point into the data area and stay there. */
+const POINTERS = [4, 5, 13];
+const ROUNDS = 6;
+
+/** Encodings to make sequences of, for one mode. */
+export class SequencePool {
+  readonly #mode: 32 | 64;
+  readonly #random: Random;
+  readonly #encodings: Uint8Array[] = [];
+  readonly #insn = new Insn();
+
+  constructor(mode: 32 | 64, random: Random, rows: readonly OpcodeRow[]) {
+    this.#mode = mode;
+    this.#random = random;
+    for (let i = 0; i < ROUNDS; i++)
+      for (const row of rows) {
+        if (!SEMS.has(row.sem) && !(SHIFTS.has(row.sem) && row.operands[1] === '1')) continue;
+        for (const bytes of encodingsOf(row, mode, random.u32)) if (this.#suits(bytes)) this.#encodings.push(bytes);
+      }
+  }
+
+  /** Whether an instruction leaves the pointers alone and finds its memory through them, or at an address of its own. */
+  #suits(bytes: Uint8Array): boolean {
+    const insn = this.#insn;
+    if (decode(bytes, 0, bytes.length, this.#mode, insn) !== DecodeStatus.Ok) return false;
+    if (insn.row.sem === 'bswap' && insn.opSize === 2) return false;
+    if ((insn.row.sem === 'movsxd' && insn.opSize === 2) || (insn.map === 1 && insn.op === 0x0d)) return false;
+    for (let n = 0; n < insn.operandCount; n++) {
+      const kind = insn.kind[n];
+      if (kind === OperandKind.Gpr && POINTERS.includes(insn.reg[n])) return false;
+      if (kind === OperandKind.Moffs) return false;
+      if (kind !== OperandKind.Mem || insn.row.sem === 'lea' || insn.row.sem === 'nop') continue;
+      if (insn.index >= 0 || insn.addrSize * 8 !== this.#mode) return false;
+      if (insn.base >= 0 && insn.base !== BASE_RIP && !POINTERS.includes(insn.base)) return false;
+    }
+    return true;
+  }
+
+  /** A sequence of `count` instructions, with forward branches between them, placed anywhere in the code area. */
+  make(count: number): OracleCase {
+    const random = this.#random;
+    const mode = this.#mode;
+    const gpr = new BigUint64Array(16);
+    for (let i = 0; i < 16; i++) gpr[i] = mode === 64 ? random.value() : BigInt.asUintN(32, random.value());
+    for (const reg of POINTERS) gpr[reg] = BigInt(Layout.data + 0x800 + random.below(0x1000));
+    const codeOffset = random.chance(20) ? 0x1000 - random.below(60) : random.below(Layout.bytes - 256);
+    const bytes: number[] = [];
+    for (let i = 0; i < count; i++) {
+      const one = this.#aimed(random.pick(this.#encodings), Layout.code + codeOffset + bytes.length + 2);
+      // Now and then a branch over the next instruction.
+      const skip = random.chance(25) ? [random.chance(85) ? 0x70 | random.below(16) : 0xeb, one.length] : [0x66, 0x90];
+      if (skip[0] !== 0x66 || random.chance(10)) bytes.push(...skip);
+      else this.#retarget(one, 2);
+      bytes.push(...one);
+    }
+    const rflags = random.u32() & STATUS_FLAGS;
+    return { mode, bytes: Uint8Array.from(bytes), codeOffset, gpr, rflags, patches: [], branch: false, sequence: true };
+  }
+
+  /** A copy, for execution at `address`, with its memory operand in the data area. */
+  #aimed(encoding: Uint8Array, address: number): Uint8Array {
+    const insn = this.#insn;
+    const bytes = encoding.slice();
+    decode(bytes, 0, bytes.length, this.#mode, insn);
+    this.#displacement = -1;
+    const memory = insn.modrm >= 0 && insn.modrm < 0xc0 && insn.row.sem !== 'lea' && insn.row.sem !== 'nop';
+    if (!memory) return bytes;
+    const wide = insn.base < 0 || insn.base === BASE_RIP || insn.modrm >> 6 === 2;
+    if (!wide) return bytes;
+    const at = displacementIndex(insn, bytes);
+    const target = Layout.data + 0x400 + this.#random.below(0x1800);
+    const value =
+      insn.base < 0 ? target : insn.base === BASE_RIP ? target - (address + bytes.length) : this.#random.below(0x600) - 0x300;
+    new DataView(bytes.buffer).setInt32(at, value, true);
+    if (insn.base === BASE_RIP) this.#displacement = at;
+    return bytes;
+  }
+  /** Where the last aimed instruction has a displacement that depends on its address, or -1. */
+  #displacement = -1;
+
+  /** The instruction moves `by` bytes down after all. */
+  #retarget(bytes: Uint8Array, by: number): void {
+    if (this.#displacement < 0) return;
+    const view = new DataView(bytes.buffer);
+    view.setInt32(this.#displacement, view.getInt32(this.#displacement, true) + by, true);
+  }
+}
+
+/** Index of the displacement: behind prefixes, opcode, ModRM and SIB. */
+function displacementIndex(insn: Insn, bytes: Uint8Array): number {
+  let at = 0;
+  while ([0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(bytes[at])) at++;
+  if (insn.vex) at += bytes[at] === 0xc5 ? 3 : 4;
+  else {
+    if (insn.mode === 64 && (bytes[at] & 0xf0) === 0x40) at++;
+    at += [1, 2, 3, 3][insn.map];
+  }
+  return at + 1 + ((insn.modrm & 7) === 4 ? 1 : 0);
+}
