@@ -34,7 +34,7 @@ export const mayImport: Readonly<Record<string, readonly string[] | 'all'>> = {
     'vmm-core',
   ],
   'packages/conformance': 'all',
-  'apps/runner': ['machines', 'vmm-core', 'gdbstub', 'net-user'],
+  'apps/runner': ['machines', 'vmm-core', 'boot', 'gdbstub', 'net-user'],
   'apps/playground': ['machines', 'vmm-core'],
   bench: 'all',
   scripts: [],
