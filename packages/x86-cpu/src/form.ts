@@ -93,21 +93,24 @@ export type AddressContext = {
 
 /** A number that is equal for two instructions only if their forms are equal: the translator's fast path to a handler. */
 export function formNumber(insn: Insn, address: AddressMode, stack: StackMode): number {
-  let shape = insn.row.id;
-  // Always four places, whatever the operand count: numbers of different rows must not meet.
-  for (let n = 0; n < 4; n++) {
-    const kind = n < insn.operandCount ? insn.kind[n] : OperandKind.None;
-    const special = kind === OperandKind.Seg || kind === OperandKind.Cr || kind === OperandKind.Dr ? insn.reg[n] : 0;
-    shape = shape * 2 + (kind === OperandKind.Mem || kind === OperandKind.Moffs ? 1 : 0);
-    if (special) shape += 1 << 22;
-    if (special) shape += special << 23;
+  let special = 0;
+  for (let n = 0; n < insn.operandCount; n++) {
+    const kind = insn.kind[n];
+    if (kind === OperandKind.Seg || kind === OperandKind.Cr || kind === OperandKind.Dr) special = insn.reg[n];
   }
-  const sizes = (insn.opSize >> 2) * 3 + (insn.addrSize >> 2);
-  const mode = insn.mode >> 5;
+  const memory = insn.modrm >= 0 && insn.modrm < 0xc0 ? 1 : 0;
+  const sizes = (insn.opSize >> 2) | ((insn.addrSize >> 2) << 2);
   const rep = insn.rep === 0 ? 0 : insn.rep - 0xf1;
-  const flags =
-    (((((sizes * 3 + mode) * 4 + address) * 3 + stack) * 3 + rep) * 2 + (insn.lock ? 1 : 0)) * 4 + insn.vexL * 2 + insn.vexW;
-  return shape * 0x8000 + flags;
+  let number = insn.row.id;
+  number = (number << 1) | memory;
+  number = (number << 4) | sizes;
+  number = (number << 2) | (insn.mode >> 5);
+  number = (number << 2) | address;
+  number = (number << 2) | stack;
+  number = (number << 2) | rep;
+  number = (number << 1) | (insn.lock ? 1 : 0);
+  // Rows with a special register and VEX rows are different rows, so these bits may serve both.
+  return (number << 4) | (insn.vex ? insn.vexL * 2 + insn.vexW : special);
 }
 
 /** The form of a decoded instruction; `sem` where the processor model gives the encoding another meaning than the table. */

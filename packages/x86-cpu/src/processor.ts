@@ -12,7 +12,7 @@ import { Translator } from './records/translator.ts';
 import { resetState } from './reset.ts';
 import { semantics } from './semantics/index.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
-import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, Reg, Rflags, Seg } from './state.ts';
+import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, Record, Reg, Rflags, Seg } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
 import { deliver, deliverException, TripleFault, UnsupportedFeature } from './system/events.ts';
 import { systemInstructions } from './system/instructions.ts';
@@ -73,6 +73,7 @@ export class Processor {
   readonly #image: CoreImage;
   readonly #globals: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
+  readonly #u16: Uint16Array;
   readonly #u32: Uint32Array;
   readonly #address: number;
   readonly #systems = SYSTEM_INSTRUCTIONS.map((name) => systemInstructions[name]);
@@ -84,6 +85,7 @@ export class Processor {
   constructor(config: ProcessorConfig) {
     this.#config = config;
     const { memory, alloc, mmu, model } = config;
+    this.#u16 = new Uint16Array(memory.buffer);
     this.#u32 = new Uint32Array(memory.buffer);
     const address = alloc(CPU.size, 64);
     this.#address = address;
@@ -309,7 +311,7 @@ export class Processor {
 
   #ripFrom(record: number): void {
     const c = this.context;
-    const place = new DataView(this.#config.memory.buffer).getUint16(record + 2, true);
+    const place = this.#u16[(record + Record.place) >> 1];
     c.state.rip = c.wrap(c.state.pageRip + BigInt(place & 0xfff));
   }
 
@@ -470,7 +472,7 @@ export class Processor {
   #verifyCrossing(record: number): number {
     const { state } = this.context;
     const expected = this.#u32[(record + 4) >> 2];
-    const place = new DataView(this.#config.memory.buffer).getUint16(record + 2, true);
+    const place = this.#u16[(record + Record.place) >> 1];
     const rip = this.context.wrap(state.pageRip + BigInt(place & 0xfff));
     const [lo, hi] = this.#linear(rip);
     const page = (lo & ~0xfff) >>> 0;

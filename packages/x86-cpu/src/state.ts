@@ -156,7 +156,7 @@ export const CPU = defineLayout('x86-cpu', {
 /** Jump cache: direct-mapped by linear address; entries of 16 bytes {i64 linear address, u32 record, u32 tag}. */
 export const JUMP_CACHE = { entries: 4096, entryBytes: 16 } as const;
 /** Block table: open addressing by host address and mode; entries of 16 bytes {u32 host address, u32 mode key, u32 record, u32 0}. */
-export const BLOCK_TABLE = { entries: 1 << 16, entryBytes: 16 } as const;
+export const BLOCK_TABLE = { entries: 1 << 18, entryBytes: 16 } as const;
 
 /** An interpreter record: 32 bytes. Offsets of its fields; `emit/interpreter.ts` says which form uses which. */
 export const Record = {

@@ -63,7 +63,7 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
     f.i32.and(
       f.i32.shr_u(
         f.i32.mul(f.i32.xor(f.get(host), f.i32.shl(f.get(key), f.i32.const(20))), f.i32.const(HASH_MULTIPLIER)),
-        f.i32.const(8),
+        f.i32.const(6),
       ),
       f.i32.const(TABLE_MASK),
     ),

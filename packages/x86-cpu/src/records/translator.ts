@@ -4,16 +4,18 @@ import { Handler } from '../core/interpreter.ts';
 import { HASH_MULTIPLIER } from '../core/lookup.ts';
 import { Vector } from '../core/memory.ts';
 import { BASE_RIP, DecodeStatus, decode, Insn, OperandKind } from '../decode/insn.ts';
-import type { OpcodeRow } from '../decode/opcodes.ts';
 import { operandSlot } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import { AddressMode, formNumber, formOf } from '../form.ts';
 import { BLOCK_TABLE, CPU, Record, Seg } from '../state.ts';
 import { codeSize, ModeKey, stackMode } from './mode-key.ts';
+import type { RowFacts } from './row-facts.ts';
+import { isRefused, knownException, PROTECTION, rowFacts, UNDEFINED_OPCODE } from './row-facts.ts';
 
 const MAX_INSTRUCTIONS = 48;
 const PAGE = 4096;
-const NO_ERROR_CODE = -1;
+/** ModRM bytes from here on name a register; without a ModRM byte the decoder says -1, which includes moffs. */
+const MODRM_REGISTER = 0xc0;
 /** Length nibble of a header's `place`: no instruction has length 0, so a header can be found backwards from any record. */
 const HEADER_LENGTH = 0;
 
@@ -54,9 +56,6 @@ export type TranslatorMemory = {
   readonly codeMap: number;
 };
 
-/** Came with SSE or SSE2 but use no vector state, so CR0.EM, CR0.TS and CR4.OSFXSR do not concern them (SDM vol. 3 table 14-1). */
-const NOT_VECTOR = new Set('nop pause movnti lfence mfence sfence clflush crc32 popcnt'.split(' '));
-const SSE_FEATURES = new Set(['sse', 'sse2', 'sse3', 'ssse3', 'sse4_1', 'sse4_2', 'aes', 'pclmulqdq', 'sha', 'fxsr_sse']);
 
 export class Translator {
   readonly #m: TranslatorMemory;
@@ -70,7 +69,7 @@ export class Translator {
   readonly #byHandler: BoundForm[] = [];
   readonly #pages = new Map<number, Block[]>();
   /** Headers of blocks that were invalidated, by (host, key): redirected when the block is translated again. */
-  readonly #stale = new Map<string, number>();
+  readonly #stale = new Map<number, Map<number, number>>();
   #next: number;
   blocks = 0;
   instructions = 0;
@@ -227,10 +226,9 @@ export class Translator {
   }
 
   #redirect(host: number, key: number, header: number): void {
-    const name = `${host}:${key}`;
-    const old = this.#stale.get(name);
+    const old = this.#stale.get(host)?.get(key);
     if (old === undefined) return;
-    this.#stale.delete(name);
+    this.#stale.get(host)?.delete(key);
     this.#u16[(old + Record.handler) >> 1] = Handler.Goto;
     this.#i32[(old + Record.imm) >> 2] = header;
   }
@@ -355,7 +353,9 @@ export class Translator {
     this.#clear(at);
     this.#raised = false;
     this.#u16[(at + Record.place) >> 1] = offset | (Math.max(1, Math.min(15, insn.length)) << 12);
-    const exception = this.#exception(status, key);
+    const facts = this.#facts();
+    const exception =
+      status === DecodeStatus.Ok ? knownException(facts.needs, key) : status === DecodeStatus.TooLong ? PROTECTION : UNDEFINED_OPCODE;
     if (exception) {
       this.#raised = true;
       this.#u16[(at + Record.handler) >> 1] = Handler.Raise;
@@ -363,68 +363,39 @@ export class Translator {
       this.#i32[(at + Record.b) >> 2] = exception.error;
       return at + Record.size;
     }
-    if (!this.#host.hasSemantics(this.#sem())) {
+    if (isRefused(facts.needs)) {
       this.#raised = true;
       this.#u16[(at + Record.handler) >> 1] = Handler.Refuse;
       return at + Record.size;
     }
-    const address = this.#addressMode(key);
-    const bound = this.#bind(address, key);
+    const address = insn.modrm < MODRM_REGISTER || facts.string ? this.#addressMode(key, facts) : AddressMode.Base;
+    const bound = this.#bind(address, key, facts);
     this.#u16[(at + Record.handler) >> 1] = bound.handler;
     this.#operands(at, offset, bound, key, crossing);
     return at + Record.size;
   }
 
-  /** What the encoding means here: without TZCNT's feature bit it is BSF, and the like. '' is #UD. */
-  #sem(): string {
+  readonly #rowFacts: RowFacts[] = [];
+  #facts(): RowFacts {
     const { row } = this.#insn;
-    return this.#host.hasFeature(row.feature) ? row.sem : row.fallback;
+    return (this.#rowFacts[row.id] ??= rowFacts(row, this.#host.hasFeature, this.#host.hasSemantics));
   }
 
-  /** What translation already knows to fault. The order is that of SDM vol. 3 table 6-2: fetch, #UD, #NM, then #GP of privilege. */
-  #exception(status: DecodeStatus, key: number): { vector: number; error: number } | undefined {
-    if (status === DecodeStatus.TooLong) return { vector: Vector.GP, error: 0 };
-    if (status !== DecodeStatus.Ok) return { vector: Vector.UD, error: NO_ERROR_CODE };
-    const { row } = this.#insn;
-    if (row.flow === 'ud' || !this.#available(row, key)) return { vector: Vector.UD, error: NO_ERROR_CODE };
-    const fpu = row.feature === 'x87' || row.feature === 'mmx';
-    const sse = SSE_FEATURES.has(row.feature) && !NOT_VECTOR.has(row.sem);
-    const fxsave = row.sem === 'fxsave' || row.sem === 'fxrstor';
-    const wait = row.sem === 'fwait';
-    if (fpu && !wait && key & ModeKey.FPU_EMULATED) return { vector: Vector.NM, error: NO_ERROR_CODE };
-    if (sse && key & ModeKey.NO_SSE) return { vector: Vector.UD, error: NO_ERROR_CODE };
-    if ((fpu || sse || fxsave) && key & ModeKey.NO_FPU) return { vector: Vector.NM, error: NO_ERROR_CODE };
-    // SDM vol. 2A, CLAC, STAC: privilege is a question of existence here.
-    if (/^(clac|stac)$/.test(row.sem) && !(key & ModeKey.CPL0)) return { vector: Vector.UD, error: NO_ERROR_CODE };
-    if (row.cpl0 && !(key & ModeKey.CPL0)) return { vector: Vector.GP, error: 0 };
-    if (key & ModeKey.UMIP && !(key & ModeKey.CPL0) && /^(sgdt|sidt|sldt|str|smsw)$/.test(row.sem))
-      return { vector: Vector.GP, error: 0 };
-    return undefined;
-  }
-
-  /** Whether the instruction exists here: by the processor model, and by mode (some only in protected mode). */
-  #available(row: OpcodeRow, key: number): boolean {
-    if (this.#sem() === '') return false;
-    const protectedOnly = /^(sldt|str|lldt|ltr|verr|verw|lar|lsl|arpl)$/.test(row.sem);
-    return !(protectedOnly && (!(key & ModeKey.PROTECTED) || key & ModeKey.VIRTUAL_8086));
-  }
-
-  #addressMode(key: number): AddressMode {
+  #addressMode(key: number, facts: RowFacts): AddressMode {
     const insn = this.#insn;
-    const string = insn.row.rep !== 'no';
     const segment = insn.seg;
     const special = segment === Seg.FS || segment === Seg.GS;
     const flatSegment = special ? key & (segment === Seg.FS ? ModeKey.FLAT_FS : ModeKey.FLAT_GS) : key & ModeKey.FLAT;
     if (insn.row.sem === 'lea')
       return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 ? AddressMode.Base : AddressMode.Indexed;
-    if (string) {
+    if (facts.string) {
       if (!(key & ModeKey.FLAT) || !flatSegment) return AddressMode.Segmented;
       return special ? AddressMode.Indexed : AddressMode.Base;
     }
     if (!flatSegment) return AddressMode.Segmented;
     // Code segments are not writable, flat or not: leave the check to the segmented forms.
     if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
-    if (insn.kind.subarray(0, insn.operandCount).includes(OperandKind.Moffs))
+    if (facts.moffs)
       return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
     if (special && insn.index >= 0) return AddressMode.Segmented;
     // With FS or GS the segment base takes the index's place; a 32- or 16-bit offset must be cut before the base is added.
@@ -436,13 +407,13 @@ export class Translator {
       : AddressMode.Indexed;
   }
 
-  #bind(address: AddressMode, key: number): BoundForm {
+  #bind(address: AddressMode, key: number, facts: RowFacts): BoundForm {
     const insn = this.#insn;
     const stack = stackMode(key);
     const number = formNumber(insn, address, stack);
     const known = this.#bound.get(number);
     if (known) return known;
-    const form = formOf(insn, address, stack, this.#sem());
+    const form = formOf(insn, address, stack, facts.sem);
     const handler = this.#host.bind(form);
     const bound = { handler, form, slots: form.classes.map((_, n) => operandSlot(form, n)), shift: 64 - 8 * insn.addrSize };
     this.#bound.set(number, bound);
@@ -621,7 +592,9 @@ export class Translator {
     this.blocks--;
     this.#remove(block.host, block.key);
     for (let n = 0; n < block.records; n++) this.#u16[(block.header + n * Record.size + Record.handler) >> 1] = Handler.Stale;
-    this.#stale.set(`${block.host}:${block.key}`, block.header);
+    let stale = this.#stale.get(block.host);
+    if (!stale) this.#stale.set(block.host, (stale = new Map()));
+    stale.set(block.key, block.header);
     if (!block.secondPage) return;
     const other = page === block.secondPage ? pageOf(block.host) : block.secondPage;
     const rest = this.#pages.get(other)?.filter((b) => b !== block);
@@ -633,10 +606,10 @@ const TOMBSTONE = 1;
 /** What `CPU.twoPages` holds. */
 const TWO_PAGES = 8192;
 /** Page of a host address; these reach beyond 2 GiB, so no signed mask. */
-const pageOf = (host: number): number => host - (host % PAGE);
+const pageOf = (host: number): number => host - (host & (PAGE - 1));
 
 function hashOf(host: number, key: number): number {
-  return (Math.imul(host ^ (key << 20), HASH_MULTIPLIER) >>> 12) & (BLOCK_TABLE.entries - 1);
+  return (Math.imul(host ^ (key << 20), HASH_MULTIPLIER) >>> 10) & (BLOCK_TABLE.entries - 1);
 }
 
 function covers(block: Block, page: number, host: number, length: number): boolean {
