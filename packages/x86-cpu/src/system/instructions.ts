@@ -464,6 +464,8 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   wrgsbase: baseRegister(Seg.GS, true),
   ud0: undefinedInstruction,
   ud1: undefinedInstruction,
+  // Outside system-management mode, which this processor has not (SDM vol. 2B, RSM).
+  rsm: undefinedInstruction,
   ud2: undefinedInstruction,
   popf_slow: (c, o) => {
     popFlags(c, o.form.opSize);
