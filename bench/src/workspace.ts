@@ -57,7 +57,7 @@ export async function openWorkspace(wanted: 'boot' | 'workloads', progress: (tex
       memoryMiB: MEMORY_MIB,
       workloads: [],
       scale: 1,
-      ...(withWorkloads ? { host: { bench, bench387, busybox: hostBusybox } } : {}),
+      ...(withWorkloads ? { host: { bench, bench387, busybox: hostBusybox, files: join(folder, 'files') } } : {}),
     },
     kernelVersion: guest.version,
     folder,

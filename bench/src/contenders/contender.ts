@@ -13,8 +13,8 @@ export type Job = {
   readonly workloads: readonly string[];
   /** Share of a workload's full work, which is 1. */
   readonly scale: number;
-  /** For a contender without a guest: the workloads' programs, and the busybox that one of them runs. Absent when not built. */
-  readonly host?: { readonly bench: string; readonly bench387: string; readonly busybox: string };
+  /** For a contender without a guest: the workloads' programs, the busybox that one runs, a folder for their files. Absent if not built. */
+  readonly host?: { readonly bench: string; readonly bench387: string; readonly busybox: string; readonly files: string };
 };
 
 /** Something that runs the workloads and can be measured from outside. */

@@ -22,7 +22,7 @@ export const native: Contender = {
     return {
       file: '/bin/sh',
       args: ['-ec', programs.map((words) => words.map((word) => `'${word}'`).join(' ')).join('\n')],
-      env: { BENCH_SCALE: String(scale), BENCH_BUSYBOX: host.busybox },
+      env: { BENCH_SCALE: String(scale), BENCH_BUSYBOX: host.busybox, BENCH_TMP: host.files },
     };
   },
 };
