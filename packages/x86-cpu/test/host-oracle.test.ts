@@ -2,8 +2,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { DESCRIPTORS, Layout, type OracleCase, type OracleResult } from './host-oracle/case.ts';
 import { differences } from './host-oracle/compare.ts';
 import { disassemble } from './host-oracle/disassemble.ts';
+import { randomFpState } from './host-oracle/fp-state.ts';
 import { buildHarness, hostOracleUnavailable, runOnHost } from './host-oracle/host.ts';
-import { failureText, integerRows, type OracleMode, runOracle, runSequences } from './host-oracle/run.ts';
+import { failureText, integerRows, type OracleMode, runOracle, runSequences, vectorRows } from './host-oracle/run.ts';
 import { createTestMachine, engineHas } from './host-oracle/test-machine.ts';
 
 const reason = hostOracleUnavailable();
@@ -163,5 +164,22 @@ describe.skipIf(reason !== undefined)(`sequences of instructions ${title}`, () =
     });
     expect(failureText(summary), `seed ${seed}`).toBe('');
     expect(summary.cases).toBeGreaterThanOrEqual(60_000);
+  }, 120_000);
+});
+
+describe.skipIf(reason !== undefined)(`every x87, MMX and SSE instruction ${title}`, () => {
+  it('leaves registers, MXCSR, status word and memory as the host does, in all modes, 100000 cases', () => {
+    const seed = 0xf0a7;
+    const summary = runOracle({
+      seed,
+      cases: 100_000,
+      rows: vectorRows().filter(engineHas),
+      modes: ['64', '32', '32s', '16s'],
+      engine: createTestMachine(),
+      generator: { fp: randomFpState },
+      disassemble,
+    });
+    expect(failureText(summary), `seed ${seed}`).toBe('');
+    expect(summary.cases).toBeGreaterThanOrEqual(100_000);
   }, 120_000);
 });

@@ -28,6 +28,8 @@ export type RowFacts = {
   readonly needs: number;
   readonly string: boolean;
   readonly moffs: boolean;
+  /** A memory operand although ModRM names registers only: MASKMOVQ, MASKMOVDQU at rDI. */
+  readonly masked: boolean;
 };
 
 /** An exception that translation already knows of. */
@@ -62,7 +64,8 @@ export function rowFacts(row: OpcodeRow, hasFeature: (feature: string) => boolea
     when(UMIP.has(sem), Need.UMIP) |
     when(PROTECTED.has(sem), Need.PROTECTED) |
     when(!hasSemantics(sem), Need.SEMANTICS);
-  return { sem, needs, string: row.rep !== 'no', moffs: row.operands.some((operand) => operand.startsWith('O')) };
+  const has = (prefix: string): boolean => row.operands.some((operand) => operand.startsWith(prefix));
+  return { sem, needs, string: row.rep !== 'no', moffs: has('O'), masked: has('BD') };
 }
 
 /** The order is that of SDM vol. 3 table 6-2: #UD before #NM, before #GP of privilege. */

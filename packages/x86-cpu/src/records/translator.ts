@@ -368,7 +368,7 @@ export class Translator {
       this.#u16[(at + Record.handler) >> 1] = Handler.Refuse;
       return at + Record.size;
     }
-    const address = insn.modrm < MODRM_REGISTER || facts.string ? this.#addressMode(key, facts) : AddressMode.Base;
+    const address = insn.modrm < MODRM_REGISTER || facts.string || facts.masked ? this.#addressMode(key, facts) : AddressMode.Base;
     const bound = this.#bind(address, key, facts);
     this.#u16[(at + Record.handler) >> 1] = bound.handler;
     this.#operands(at, offset, bound, key, crossing);

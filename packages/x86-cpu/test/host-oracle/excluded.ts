@@ -20,6 +20,14 @@ const groups: readonly (readonly [reason: string, sems: string])[] = [
 ];
 const REASONS = new Map(groups.flatMap(([reason, sems]) => sems.split(' ').map((sem) => [sem, reason] as const)));
 
+/** Results that manuals bound and do not fix: RCPPS and relatives (SDM vol. 1 §10.4.1), x87 transcendentals (vol. 1 §8.3.10). */
+const APPROXIMATE = new Set(
+  'rcpps rcpss rsqrtps rsqrtss vrcpps vrcpss vrsqrtps vrsqrtss fsin fcos fsincos fptan fpatan f2xm1 fyl2x fyl2xp1'.split(' '),
+);
+/** FXSAVE stores the processor's MXCSR_MASK, and leaves reserved bytes as it likes (SDM vol. 1 §10.5.1). */
+export const storesModel = (row: OpcodeRow): boolean => row.sem === 'fxsave';
+export const isApproximate = (row: OpcodeRow): boolean => APPROXIMATE.has(row.sem);
+
 /** Why a row is left out, or undefined. */
 export const exclusionOf = (row: OpcodeRow): string | undefined => REASONS.get(row.sem);
 

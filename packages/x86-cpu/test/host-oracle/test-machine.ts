@@ -97,6 +97,11 @@ function loadFp(processor: Processor, fp: FpState): void {
   state.fsw = status & ~0x3800;
   state.ftop = (status >> 11) & 7;
   state.fempty = ~fp.image[Image.ftw] & 0xff;
+  state.fop = image.getUint16(Image.fop, true) & 0x7ff;
+  state.fip = image.getBigUint64(Image.fip, true);
+  state.fdp = image.getBigUint64(Image.fdp, true);
+  state.fcs = 0;
+  state.fds = 0;
   state.mxcsr = image.getUint32(Image.mxcsr, true);
   for (let i = 0; i < 8; i++) {
     const physical = (state.ftop + i) & 7;
