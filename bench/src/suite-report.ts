@@ -10,7 +10,7 @@ export type SuiteReport = {
   readonly scale: number;
   readonly rounds: number;
   readonly kernel: string;
-  /** A line about each contender, also those that could not take part. */
+  /** A line about each contender, also those that could not take part, and about the host. */
   readonly contenders: readonly string[];
   readonly native: Results;
   readonly ours: Results;

@@ -5,6 +5,7 @@ import { qemu } from '../contenders/qemu.ts';
 import { tsvisor } from '../contenders/tsvisor.ts';
 import { type CpuUse, cpuBetween } from '../cpu-time.ts';
 import { BenchError } from '../errors.ts';
+import { describeHost } from '../host.ts';
 import { median } from '../statistics.ts';
 import { seconds, table, times } from '../table.ts';
 import { openWorkspace } from '../workspace.ts';
@@ -76,12 +77,14 @@ function bootReport(
   const lines = [
     `Boot to init: ${kernel}, ${memoryMiB} MiB, one processor, median of ${runs.get(tsvisor)?.length ?? 0}`,
     ...all.map((contender) => contender.missing() ?? contender.describe()).map((text) => `  ${text}`),
+    `  ${describeHost()}`,
     table(['', 'emulating thread, CPU s', 'all threads, CPU s', 'wall s'], rows),
     ...(ratio === undefined ? [] : [`CPU seconds of all threads, ${times(ratio.all)} QEMU's; ${verdict(times(LIMIT), held)}`]),
   ];
   const data = {
     kernel,
     memoryMiB,
+    host: describeHost(),
     contenders: [...runs].map(([contender, results]) => ({
       name: contender.name,
       version: contender.describe(),

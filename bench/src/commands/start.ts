@@ -5,6 +5,7 @@ import type { Job } from '../contenders/contender.ts';
 import { tsvisor } from '../contenders/tsvisor.ts';
 import { type CpuUse, cpuBetween } from '../cpu-time.ts';
 import { BenchError } from '../errors.ts';
+import { describeHost } from '../host.ts';
 import { MARKER, markedKernel } from '../marker-kernel.ts';
 import { median } from '../statistics.ts';
 import { seconds } from '../table.ts';
@@ -61,8 +62,13 @@ export async function start({ runs }: StartOptions, { progress }: CommandContext
   const text = [
     `Process start to first guest instruction, seen on the serial port: median of ${runs}`,
     `  ${tsvisor.describe()}`,
+    `  ${describeHost()}`,
     `${seconds(wall)} s (${seconds(Math.min(...walls))} to ${seconds(Math.max(...walls))}), ${seconds(cpu)} s of CPU`,
     verdict(`${seconds(LIMIT)} s`, held),
   ].join('\n');
-  return { text, data: { version: tsvisor.describe(), first, median: { wall, cpu }, runs: results }, ok: held };
+  return {
+    text,
+    data: { version: tsvisor.describe(), host: describeHost(), first, median: { wall, cpu }, runs: results },
+    ok: held,
+  };
 }

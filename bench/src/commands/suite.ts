@@ -7,6 +7,7 @@ import { qemu } from '../contenders/qemu.ts';
 import { tsvisor } from '../contenders/tsvisor.ts';
 import { BenchError } from '../errors.ts';
 import { guestFolder, reportedNames } from '../guest-program.ts';
+import { describeHost } from '../host.ts';
 import { type SuiteReport, suiteReport } from '../suite-report.ts';
 import { bestOf, runSuite, type SuiteRun } from '../suite-run.ts';
 import { seconds } from '../table.ts';
@@ -57,7 +58,7 @@ export async function suite(options: SuiteOptions, { progress }: CommandContext)
     scale: options.scale,
     rounds: options.rounds,
     kernel: workspace.kernelVersion,
-    contenders: contenders.map((contender) => contender.missing() ?? contender.describe()),
+    contenders: [...contenders.map((contender) => contender.missing() ?? contender.describe()), describeHost()],
     native: bestOf(of(native)),
     ours: bestOf(of(tsvisor)),
     theirs: bestOf(of(qemu)),
