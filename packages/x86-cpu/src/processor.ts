@@ -7,7 +7,7 @@ import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
 import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
 import { hotForms } from './records/hot-forms.ts';
-import { codeSize, ModeKey } from './records/mode-key.ts';
+import { codeSize } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
 import { resetState } from './reset.ts';
 import { semantics } from './semantics/index.ts';
@@ -187,12 +187,14 @@ export class Processor {
         const shadow = this.#takeEvents();
         if (state.halted) return { reason: 'halt' };
         if (left <= 0) return { reason: 'budget' };
+        const traced = (state.rflags & Rflags.TF) !== 0;
         if (shadow) this.context.setStep(true);
-        const retired = this.#interpret(shadow ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
+        const retired = this.#interpret(shadow || traced ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
         if (shadow) this.context.setStep(false);
         left -= retired;
         if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
-        if (state.modeKey & ModeKey.STEP && retired > 0 && state.rflags & Rflags.TF) this.#singleStep();
+        // TF counts as it was before the instruction; INT n and SYSCALL clear it and are not trapped.
+        if (traced && retired > 0 && state.rflags & Rflags.TF) this.#singleStep();
       }
     } catch (e) {
       if (e instanceof TripleFault) return { reason: 'shutdown' };

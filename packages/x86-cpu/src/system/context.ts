@@ -303,7 +303,11 @@ export class SystemContext {
     if (cr0 & Cr0.TS) key |= ModeKey.NO_FPU;
     if (cr0 & (Cr0.EM | Cr0.TS)) key |= ModeKey.FPU_EMULATED;
     if (cr0 & Cr0.EM || !(cr4 & Cr4.OSFXSR)) key |= ModeKey.NO_SSE;
-    if (state.rflags & Rflags.TF) key |= ModeKey.STEP;
+    if (state.rflags & Rflags.TF) {
+      key |= ModeKey.STEP;
+      // The run loop traps after each instruction, so it must have control from the next one on.
+      state.exitRequest = -1;
+    }
     if (virtual) key |= ModeKey.VIRTUAL_8086;
     if (cr4 & Cr4.UMIP) key |= ModeKey.UMIP;
     if (cr0 & Cr0.PE) key |= ModeKey.PROTECTED;
