@@ -74,6 +74,18 @@ export function addInterpreter(
     f.br(exit);
   };
 
+  /** Takes a block's instructions off the budget; leaves before the block when that is used up or an event waits. */
+  const countBlock = (exit: Label): void => {
+    f.set(budget, f.i32.sub(f.get(budget), f.i32.load(f.get(record), R.b)));
+    const events = f.i32.or(f.get(budget), f.i32.load(f.get(cpu), CPU.offset.exitRequest));
+    f.if(f.i32.lt_s(events, f.i32.const(0)), () => {
+      f.set(budget, f.i32.add(f.get(budget), f.i32.load(f.get(record), R.b)));
+      f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
+      f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
+      leave(Exit.Budget, exit);
+    });
+  };
+
   f.set(cpu, f.globalGet(io.cpu));
   loadFlags();
   f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
@@ -99,28 +111,37 @@ export function addInterpreter(
             f.brIf(exit, f.i32.eqz(f.get(record)));
           },
         );
+        // Jumps come here rather than to the dispatch: nearly every target is a header, and testing for it costs less than
+        // dispatching it.
+        const jump = f.openLoop();
+        f.if(f.i32.eq(f.i32.load16_u(f.get(record), R.handler), f.i32.const(Handler.Header)), () => {
+          countBlock(exit);
+          f.set(record, f.i32.add(f.get(record), f.i32.const(R.size)));
+        });
         f.loop((dispatch) => {
-          const emitter = new InlineEmitter(f, helpers, { cpu, record, result, carry, target }, { dispatch, enter, fault });
+          const emitter = new InlineEmitter(f, helpers, { cpu, record, result, carry, target }, { dispatch, jump, enter, fault });
           const next = (): void => {
             f.set(record, f.i32.add(f.get(record), f.i32.const(R.size)));
             f.br(dispatch);
           };
           const special: Record<number, () => void> = {
             [Handler.Invalid]: () => f.unreachable(),
-            [Handler.Header]: () => header(next),
+            // A block that falls into the next one reaches its header here.
+            [Handler.Header]: () => f.br(jump),
             [Handler.CrossingHeader]: () => {
               f.if(f.i32.eqz(f.call(io.verifyCrossing, f.get(record))), () => {
                 f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
                 f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
                 f.br(exit);
               });
-              header(next);
+              countBlock(exit);
+              next();
             },
             [Handler.Link]: () => {
               f.set(entry, f.call(io.link, f.get(record)));
               f.brIf(exit, f.i32.eqz(f.get(entry)));
               f.set(record, f.get(entry));
-              f.br(dispatch);
+              f.br(jump);
             },
             [Handler.Cross]: () => {
               const sum = f.i64.add(f.i64.load(f.get(record), R.imm), f.i64.load(f.get(cpu), CPU.offset.pageRip));
@@ -138,25 +159,13 @@ export function addInterpreter(
             },
             [Handler.Goto]: () => {
               f.set(record, f.i32.load(f.get(record), R.imm));
-              f.br(dispatch);
+              f.br(jump);
             },
             [Handler.Refuse]: () => {
               f.i32.store(f.get(cpu), f.get(record), CPU.offset.exitRecord);
               leave(Exit.Refused, exit);
             },
           };
-          const header = (go: () => void): void => {
-            f.set(budget, f.i32.sub(f.get(budget), f.i32.load(f.get(record), R.b)));
-            const events = f.i32.or(f.get(budget), f.i32.load(f.get(cpu), CPU.offset.exitRequest));
-            f.if(f.i32.lt_s(events, f.i32.const(0)), () => {
-              f.set(budget, f.i32.add(f.get(budget), f.i32.load(f.get(record), R.b)));
-              f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
-              f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
-              leave(Exit.Budget, exit);
-            });
-            go();
-          };
-
           const cases = FIRST_CASE + forms.length;
           const blocks: Label[] = [];
           for (let n = 0; n <= cases; n++) blocks.push(f.openBlock());
@@ -175,8 +184,9 @@ export function addInterpreter(
             if (!emitter.ended) emitter.next();
           }
           f.closeBlock();
-          callHandler(dispatch, enter, fault, next);
+          callHandler(jump, enter, fault, next);
         });
+        f.closeBlock();
       });
       f.unreachable();
     });
@@ -186,14 +196,14 @@ export function addInterpreter(
   f.i32.store(f.get(cpu), f.get(budget), CPU.offset.budget);
 
   /** The default case: a form that is a function of its own. Its flags are in the state. */
-  function callHandler(dispatch: Label, enter: Label, fault: Label, next: () => void): void {
+  function callHandler(jump: Label, enter: Label, fault: Label, next: () => void): void {
     storeFlags();
     f.set(status, f.callIndirect(HANDLER_TYPE, [f.get(record)], f.i32.load16_u(f.get(record), R.handler)));
     loadFlags();
     f.if(f.i32.eqz(f.get(status)), next);
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.Record)), () => {
       f.set(record, f.i32.load(f.get(cpu), CPU.offset.exitRecord));
-      f.br(dispatch);
+      f.br(jump);
     });
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.Jump)), () => {
       f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));

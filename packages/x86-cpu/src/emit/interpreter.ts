@@ -161,6 +161,8 @@ export type InterpreterLocals = {
 export type InterpreterLabels = {
   /** Dispatches `record`. */
   readonly dispatch: Label;
+  /** Goes on at `record`, the first of a block: a header, or what stands for one. */
+  readonly jump: Label;
   /** Looks up `target` and dispatches it. */
   readonly enter: Label;
   /** Leaves after a fault; `record` is the faulting instruction's. */
@@ -227,7 +229,7 @@ export class InlineEmitter extends RecordEmitter {
 
   #goto(record: () => I32): void {
     this.f.set(this.#locals.record, record());
-    this.f.br(this.#labels.dispatch);
+    this.f.br(this.#labels.jump);
     this.ended = true;
   }
   jumpDirect(): void {
