@@ -48,18 +48,18 @@ function sameFault(a: OracleFault | undefined, b: OracleFault | undefined): bool
 }
 
 /**
- * Two reasons to fault, of which the manuals do not say which comes first, and nothing has changed in either case. A near CALL to where it
- * may not go that cannot push either: AMD reports the stack, the engine the target. A misaligned vector beyond the stack segment: AMD
- * reports the alignment. An x87 environment that lacks both pages and room in its segment: AMD goes through it word by word.
+ * Two reasons to fault, of which the manuals do not say which comes first, and nothing has changed in either case: a near CALL to where it
+ * may not go that cannot push either; a misaligned vector beyond its segment; several words of which some lack a page and others room in
+ * the segment.
  */
 function bothFault(one: OracleCase, expected: OracleFault | undefined, got: OracleFault): boolean {
-  if (!expected || decode(one.bytes, 0, one.bytes.length, one.mode, insn) !== DecodeStatus.Ok) return false;
-  const call = insn.row.sem.startsWith('call') && got.vector === 13 && (expected.vector === 12 || expected.vector === PAGE_FAULT);
-  const misaligned = insn.size.includes(16) && got.vector === 12 && expected.vector === 13;
-  const block =
-    /^(fnstenv|fldenv|fnsave|frstor)$/.test(insn.row.sem) && got.vector !== PAGE_FAULT && expected.vector === PAGE_FAULT;
-  return call || misaligned || block;
+  if (!expected || expected.vector === got.vector) return false;
+  if (!ADDRESS_FAULTS.has(expected.vector) || !ADDRESS_FAULTS.has(got.vector)) return false;
+  if (decode(one.bytes, 0, one.bytes.length, one.mode, insn) !== DecodeStatus.Ok) return false;
+  return insn.size.includes(16) || /^(call|call_ind|bound|fnstenv|fldenv|fnsave|frstor)$/.test(insn.row.sem);
 }
+/** #SS, #GP, #PF. */
+const ADDRESS_FAULTS = new Set([12, 13, 14]);
 
 const sameBytes = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 

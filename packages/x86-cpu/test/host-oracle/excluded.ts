@@ -28,8 +28,17 @@ const APPROXIMATE = new Set(
 export const storesModel = (row: OpcodeRow): boolean => row.sem === 'fxsave';
 export const isApproximate = (row: OpcodeRow): boolean => APPROXIMATE.has(row.sem);
 
+/**
+ * Where vendors differ the engine does as AMD's processors do, so only those can judge: when x87 instruction and data pointers are kept
+ * (APM vol. 2 §11.5.2), masked stores to pages that cannot be written (APM vol. 3, MASKMOVDQU), the upper bytes of a pushed selector
+ * (SDM vol. 2B, PUSH).
+ */
+const AMD_ONLY = new Set('fnstenv fnsave fxsave maskmovq maskmovdqu push_sreg'.split(' '));
+
 /** Why a row is left out, or undefined. */
-export const exclusionOf = (row: OpcodeRow): string | undefined => REASONS.get(row.sem);
+export function exclusionOf(row: OpcodeRow, amd: boolean): string | undefined {
+  return REASONS.get(row.sem) ?? (!amd && AMD_ONLY.has(row.sem) ? 'the host is not AMD’s' : undefined);
+}
 
 /** /proc/cpuinfo's names of features where they are not ours. */
 const HOST_NAMES: Readonly<Record<string, string>> = {

@@ -31,9 +31,37 @@ export function hostOracleUnavailable(): string | undefined {
   return undefined;
 }
 
+const cpuinfo = (): string => readFileSync('/proc/cpuinfo', 'utf8');
+
+/** Whether the host's processor is AMD's, whose way the engine goes where vendors differ. */
+export const hostIsAmd = (): boolean => /^vendor_id\s*:\s*(AuthenticAMD|HygonGenuine)/m.test(cpuinfo());
+
+/**
+ * Why cases of a kind cannot run here, or undefined: kernels are built and booted without 32-bit code, or without modify_ldt. Tries
+ * one NOP.
+ */
+export function modeUnavailable(mode: 16 | 32 | 64, segmented: boolean): string | undefined {
+  const nop: OracleCase = {
+    mode,
+    bytes: Uint8Array.of(0x90),
+    codeOffset: 0,
+    gpr: new BigUint64Array(16),
+    rflags: 0,
+    patches: [],
+    branch: false,
+    ...(segmented && { segments: { cs: mode === 16 ? 1 : 2, ss: 4, ds: 4, es: 4 } }),
+  };
+  try {
+    const [{ fault }] = runOnHost(new Uint8Array(Layout.bytes), [nop]);
+    return fault && `this kernel does not run ${mode}-bit code`;
+  } catch {
+    return 'this kernel has no modify_ldt';
+  }
+}
+
 /** Features of the host processor by their names in /proc/cpuinfo. */
 export function hostFeatures(): ReadonlySet<string> {
-  return new Set(/^flags\s*:(.*)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1].trim().split(/\s+/));
+  return new Set(/^flags\s*:(.*)$/m.exec(cpuinfo())?.[1].trim().split(/\s+/));
 }
 
 /** Compiles the harness unless this very source has been compiled before; its path. */

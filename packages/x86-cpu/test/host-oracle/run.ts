@@ -5,7 +5,7 @@ import type { Engine, OracleCase } from './case.ts';
 import { type Disassembler, differences, type FpComparer, report } from './compare.ts';
 import { exclusionOf, hostHas, isApproximate, isInteger, storesModel } from './excluded.ts';
 import { CaseGenerator, type GeneratorOptions } from './generator.ts';
-import { hostFeatures, runOnHost } from './host.ts';
+import { hostFeatures, hostIsAmd, runOnHost } from './host.ts';
 import { SequencePool } from './sequences.ts';
 
 /** Modes that cases run in: 64-bit, 32-bit flat, and 32- and 16-bit with segments that are not. */
@@ -34,15 +34,21 @@ export type OracleSummary = { readonly cases: number; readonly rounds: number; r
 /** The rows of general-register instructions that the host can judge. */
 export function integerRows(): OpcodeRow[] {
   const features = hostFeatures();
-  return rows.filter((row) => isInteger(row) && exclusionOf(row) === undefined && hostHas(row, features));
+  const amd = hostIsAmd();
+  return rows.filter((row) => isInteger(row) && exclusionOf(row, amd) === undefined && hostHas(row, features));
 }
 
 /** The rows of x87, MMX and vector instructions that the host can judge. */
 export function vectorRows(): OpcodeRow[] {
   const features = hostFeatures();
+  const amd = hostIsAmd();
   return rows.filter(
     (row) =>
-      !isInteger(row) && !isApproximate(row) && !storesModel(row) && exclusionOf(row) === undefined && hostHas(row, features),
+      !isInteger(row) &&
+      !isApproximate(row) &&
+      !storesModel(row) &&
+      exclusionOf(row, amd) === undefined &&
+      hostHas(row, features),
   );
 }
 

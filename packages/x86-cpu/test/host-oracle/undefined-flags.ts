@@ -119,5 +119,5 @@ export function undefinedResult(insn: Insn, one: OracleCase): boolean {
  */
 export const definedAfterFault = (insn: Insn): number => (insn.row.sem === 'popa' ? 1 << 4 : 0xffff);
 
-/** Likewise, PUSHA may have stored some of its registers below the stack before it faults. */
-export const memoryDefinedAfterFault = (insn: Insn): boolean => insn.row.sem !== 'pusha';
+/** Likewise, PUSHA and ENTER may have stored some of what they store below the stack before they fault. */
+export const memoryDefinedAfterFault = (insn: Insn): boolean => insn.row.sem !== 'pusha' && insn.row.sem !== 'enter';
