@@ -67,12 +67,12 @@ export class CpuModelError extends Error {
  */
 export function cpuModel(specification: string): CpuModel {
   const [name, ...changes] = specification.split(',');
-  const model = MODELS[name];
+  const model = Object.hasOwn(MODELS, name) ? MODELS[name] : undefined;
   if (!model) throw new CpuModelError(`no CPU model '${name}' (there are ${CPU_MODELS.join(', ')})`);
   const features = new Set(words(model.features));
   for (const change of changes) {
     const feature = change.slice(1);
-    if (!/^[+-]/.test(change) || !(feature in FEATURES))
+    if (!/^[+-]/.test(change) || !Object.hasOwn(FEATURES, feature))
       throw new CpuModelError(`no CPU feature '${change}' (write +name or -name)`);
     if (change.startsWith('-')) features.delete(feature);
     else if (!features.has(feature)) throw new CpuModelError(`the engine does not have CPU feature '${feature}'`);

@@ -1,0 +1,113 @@
+import { describe, expect, it } from 'vitest';
+import { Cr4, Efer } from './context.ts';
+import { CPU_MODELS, CpuModelError, cpuModel, cr4Bits, eferBits, hasFeature, queryCpuid } from './model.ts';
+
+type Leaf = { readonly eax: number; readonly ebx: number; readonly ecx: number; readonly edx: number };
+
+function cpuid(specification: string, leaf: number, subleaf = 0, apicId = 0): Leaf {
+  const out = new Uint32Array(4);
+  queryCpuid(cpuModel(specification), leaf, subleaf, apicId, out);
+  return { eax: out[0], ebx: out[1], ecx: out[2], edx: out[3] };
+}
+
+const letters = (...words: number[]): string => Buffer.from(Uint32Array.from(words).buffer).toString('latin1');
+const bit = (word: number, n: number): number => (word >>> n) & 1;
+
+describe('CPU models', () => {
+  it('each name is a model', () => {
+    for (const name of CPU_MODELS) expect(cpuModel(name)).toMatchObject({ name });
+  });
+
+  it('an unknown name is refused with the names there are', () => {
+    expect(() => cpuModel('pentium')).toThrow(CpuModelError);
+    expect(() => cpuModel('pentium')).toThrow(/no CPU model 'pentium' \(there are .*max.*\)/);
+    expect(() => cpuModel('')).toThrow(CpuModelError);
+    expect(() => cpuModel('toString')).toThrow(CpuModelError);
+  });
+
+  it('features are removed with - and stated with +; anything else is refused by name', () => {
+    expect(cpuModel('max,-sse2,-sse').features.has('sse2')).toBe(false);
+    expect(cpuModel('max,+sse2').features.has('sse2')).toBe(true);
+    expect(() => cpuModel('max,-sse9')).toThrow(/no CPU feature '-sse9'/);
+    expect(() => cpuModel('max,sse2')).toThrow(/no CPU feature 'sse2'/);
+    expect(() => cpuModel('max,')).toThrow(CpuModelError);
+    expect(() => cpuModel('max,-toString')).toThrow(CpuModelError);
+    expect(new CpuModelError('x').code).toBe('X86_CPU_MODEL');
+  });
+
+  it('a feature the engine lacks cannot be added', () => {
+    expect(() => cpuModel('max,+avx')).toThrow(/the engine does not have CPU feature 'avx'/);
+  });
+
+  it('what every x86-64 processor has needs no feature bit', () => {
+    const model = cpuModel('max,-sse2');
+    expect(hasFeature(model, 'base')).toBe(true);
+    expect(hasFeature(model, 'x87')).toBe(true);
+    expect(hasFeature(model, 'sse2')).toBe(false);
+  });
+});
+
+describe('CPUID (SDM vol. 2A, CPUID; APM vol. 3 appendix E)', () => {
+  it('leaf 0 and 80000000h: the highest leaves and the vendor', () => {
+    const basic = cpuid('max', 0);
+    expect(basic.eax).toBeGreaterThanOrEqual(7);
+    expect(letters(basic.ebx, basic.edx, basic.ecx)).toBe('AuthenticAMD');
+    const extended = cpuid('max', 0x8000_0000);
+    expect(extended.eax).toBeGreaterThanOrEqual(0x8000_0008);
+    expect(letters(extended.ebx, extended.edx, extended.ecx)).toBe('AuthenticAMD');
+  });
+
+  it('leaf 1: feature bits at their places, and the initial APIC id', () => {
+    const { ebx, ecx, edx } = cpuid('max', 1, 0, 3);
+    for (const n of [0, 3, 4, 5, 6, 8, 9, 13, 15, 16, 23, 24, 25, 26]) expect(bit(edx, n), `EDX bit ${n}`).toBe(1);
+    expect(bit(ecx, 13), 'CMPXCHG16B').toBe(1);
+    expect(bit(ecx, 31), 'hypervisor').toBe(1);
+    expect(bit(ecx, 28), 'AVX').toBe(0);
+    expect(ebx >>> 24).toBe(3);
+    expect(((ebx >>> 8) & 0xff) * 8).toBe(64);
+  });
+
+  it('removing a feature clears its bit and no other', () => {
+    const before = cpuid('max', 1);
+    const after = cpuid('max,-sse2', 1);
+    expect(before.edx ^ after.edx).toBe(1 << 26);
+    expect(after.ecx).toBe(before.ecx);
+  });
+
+  it('80000001h: long mode, NX, SYSCALL, and the copies of leaf 1 that AMD keeps', () => {
+    const { ecx, edx } = cpuid('max', 0x8000_0001);
+    for (const n of [11, 20, 29]) expect(bit(edx, n), `EDX bit ${n}`).toBe(1);
+    expect(edx & 0x0183_f3ff).toBe(cpuid('max', 1).edx & 0x0183_f3ff);
+    expect(bit(ecx, 0), 'LAHF in 64-bit mode').toBe(1);
+    expect(bit(cpuid('max,-nx', 0x8000_0001).edx, 20)).toBe(0);
+  });
+
+  it('leaf 7 has features in subleaf 0 only', () => {
+    expect(bit(cpuid('max', 7).ebx, 0), 'FSGSBASE').toBe(+cpuModel('max').features.has('fsgsbase'));
+    expect(cpuid('max', 7, 1)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
+  });
+
+  it('80000002h to 80000004h: the brand, ended by zeros; 80000008h: address widths', () => {
+    const words = [2, 3, 4].flatMap((n) => Object.values(cpuid('max', 0x8000_0000 + n)) as number[]);
+    expect(letters(...words).replace(/\0+$/, '')).toBe(cpuModel('max').brand);
+    expect(cpuid('max', 0x8000_0008).eax & 0xffff).toBe(40 | (48 << 8));
+  });
+
+  it('leaves beyond the last are zeros', () => {
+    for (const leaf of [0x20, 0x4000_1000, 0x8000_0100, 0xc000_0000, 0xffff_ffff])
+      expect(cpuid('max', leaf)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
+  });
+});
+
+describe('control registers follow the model', () => {
+  it('CR4 bits exist with their feature', () => {
+    expect(cr4Bits(cpuModel('max')) & (Cr4.PAE | Cr4.OSFXSR | Cr4.PGE)).toBe(Cr4.PAE | Cr4.OSFXSR | Cr4.PGE);
+    expect(cr4Bits(cpuModel('max,-pge')) & Cr4.PGE).toBe(0);
+    expect(cr4Bits(cpuModel('max')) & Cr4.OSXSAVE).toBe(0);
+  });
+
+  it('EFER bits too', () => {
+    expect(eferBits(cpuModel('max'))).toBe(Efer.SCE | Efer.LME | Efer.NXE);
+    expect(eferBits(cpuModel('max,-nx')) & Efer.NXE).toBe(0);
+  });
+});
