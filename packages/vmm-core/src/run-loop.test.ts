@@ -143,6 +143,33 @@ describe('the run loop, everything on one thread', () => {
     expect(t.host.sleeps).toEqual([]);
   });
 
+  it('goes on when an interrupt comes just after a stay that found the guest halted still', async () => {
+    const t = setup([
+      () => {
+        // A deadline passes while the processor looks and finds nothing.
+        t.host.now += 10;
+        return { reason: 'hlt' };
+      },
+      () => END,
+    ]);
+    Object.assign(t.host, { setTimeout: () => () => undefined });
+    t.vm.clock.setTimer(5, () => {
+      t.state.runnable = true;
+    });
+    await t.loop.run();
+  });
+
+  it('goes on when the answer to its last output comes at once', async () => {
+    const t = setup([() => ({ reason: 'hlt' }), () => END]);
+    Object.assign(t.host, { setTimeout: () => () => undefined });
+    const push = t.log.push.bind(t.log);
+    t.log.push = (...items) => {
+      t.state.runnable = true;
+      return push(...items);
+    };
+    await t.loop.run();
+  });
+
   it('sleeps when a guest halted with interrupts off, whatever waits', async () => {
     const t = setup([() => ({ reason: 'hlt' })]);
     t.state.runnable = true;

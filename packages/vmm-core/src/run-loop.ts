@@ -103,17 +103,19 @@ export class RunLoop {
     const { clock } = this.#vm;
     const counters = this.#counters;
     let yieldAt = clock.monotonicNs() + YIELD_NS;
-    let stuckInHalt = false;
     while (!this.#stopped) {
       counters.timers += clock.runDue();
       const before = this.#vcpu.processor.instructions;
+      const waited = this.#vcpu.runnable;
       const exit = this.#slice();
       if (exit.reason === 'hlt') {
         counters.halts++;
+        // Output goes first: whoever gets it may answer with input, which is something to run for.
+        this.#flush();
         counters.timers += clock.runDue();
-        // What waits cannot be taken (RFLAGS.IF is clear) when the processor just halted again without a step.
-        stuckInHalt = this.#vcpu.processor.instructions === before;
-        if (!this.#vcpu.runnable || stuckInHalt) {
+        // What waited already cannot be taken (RFLAGS.IF is clear) when the processor halted again without a step.
+        const stuck = waited && this.#vcpu.processor.instructions === before;
+        if (stuck || !this.#vcpu.runnable) {
           await this.#idle();
           yieldAt = clock.monotonicNs() + YIELD_NS;
         }
@@ -154,7 +156,6 @@ export class RunLoop {
   /** Waits for the first deadline or an event. */
   async #idle(): Promise<void> {
     const { clock } = this.#vm;
-    this.#flush();
     const start = clock.monotonicNs();
     const wait = clock.nextDeadlineNs() - start;
     if (wait >= MS) await this.#sleep(Math.min(Math.floor(wait / MS), IDLE_MAX_MS));
