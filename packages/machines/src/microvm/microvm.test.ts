@@ -1,7 +1,8 @@
 import type { ProcessorConfig, ProcessorExit } from '@tsvisor/vmm-core';
 import { describe, expect, it } from 'vitest';
 import type { MachineConfig } from '../machine.ts';
-import { createFakeEngine, fakeKernel } from '../testing/fake-engine.ts';
+import { createFakeEngine } from '../testing/fake-engine.ts';
+import { makeKernel } from '../testing/kernels.ts';
 import { createMicrovmFactory } from './microvm.ts';
 
 type Step = (cpu: ProcessorConfig) => ProcessorExit | undefined;
@@ -23,7 +24,7 @@ async function setup(steps: readonly Step[] = [], change: Partial<MachineConfig>
   const machine = await createMicrovmFactory(engine).create({
     memoryBytes: 32 << 20,
     cpuModel: 'fake',
-    kernel: fakeKernel(),
+    kernel: makeKernel(),
     cmdline: 'console=ttyS0',
     serial: [sink(0), sink(1)],
     ...change,
@@ -194,7 +195,7 @@ describe('input that makes no machine is refused with a code and one line', () =
 
   it('a 64-bit kernel for a processor without long mode', async () => {
     const engine = createFakeEngine(() => ({ reason: 'halt' }), 0);
-    const config = { memoryBytes: 32 << 20, cpuModel: 'fake', cmdline: '', kernel: fakeKernel() };
+    const config = { memoryBytes: 32 << 20, cpuModel: 'fake', cmdline: '', kernel: makeKernel() };
     const made = createMicrovmFactory(engine).create({ ...config, serial: [{ write: () => undefined }] });
     await expect(made).rejects.toMatchObject({
       code: 'MACHINES_CPU_FEATURE',

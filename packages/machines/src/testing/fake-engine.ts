@@ -78,28 +78,3 @@ export function createFakeEngine(onRun: (config: ProcessorConfig) => ProcessorEx
   };
   return engine;
 }
-
-/** A 64-bit ELF kernel of one page at 1 MiB that is entered at its start. */
-export function fakeKernel(machine = 62): Uint8Array {
-  const bytes = new Uint8Array(0x2000);
-  const view = new DataView(bytes.buffer);
-  bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
-  view.setUint16(16, 2, true);
-  view.setUint16(18, machine, true);
-  view.setUint32(20, 1, true);
-  view.setBigUint64(24, 0x10_0000n, true);
-  view.setBigUint64(32, 64n, true);
-  view.setUint16(52, 64, true);
-  view.setUint16(54, 56, true);
-  view.setUint16(56, 1, true);
-  view.setUint32(64, 1, true);
-  view.setUint32(68, 7, true);
-  view.setBigUint64(72, 0x1000n, true);
-  view.setBigUint64(80, 0x10_0000n, true);
-  view.setBigUint64(88, 0x10_0000n, true);
-  view.setBigUint64(96, 0x1000n, true);
-  view.setBigUint64(104, 0x1000n, true);
-  view.setBigUint64(112, 0x1000n, true);
-  bytes[0x1000] = 0xf4;
-  return bytes;
-}

@@ -1,0 +1,138 @@
+/** The microvm with the real engine: guests of a few instructions that need most of the machine to work. */
+import { Kvm } from '@tsvisor/vmm-core';
+import { describe, expect, it } from 'vitest';
+import { microvm, x86Engine } from '../index.ts';
+import { KERNEL_GPA, loadEax, makeKernel, POWER_OFF, print, store, storeAtRax } from '../testing/kernels.ts';
+
+async function boot(parts: Readonly<Record<number, readonly number[]>>) {
+  let output = '';
+  const machine = await microvm.create({
+    memoryBytes: 32 << 20,
+    cpuModel: 'max',
+    kernel: makeKernel(parts),
+    cmdline: '',
+    serial: [
+      {
+        write: (bytes) => {
+          output += Buffer.from(bytes).toString('latin1');
+        },
+      },
+    ],
+  });
+  return { machine, output: () => output };
+}
+
+describe('a guest in a microvm', () => {
+  it('prints through COM1 and powers off through ACPI', async () => {
+    const { machine, output } = await boot({ 0: [...print('Hi'), ...POWER_OFF] });
+    expect(await machine.start()).toEqual({ reason: 'poweroff' });
+    expect(output()).toBe('Hi');
+    expect(machine.stats()['guest.instructions']).toBeGreaterThan(8);
+    machine.dispose();
+  });
+
+  it('is woken from HLT by its local APIC timer, through its IDT, when the time has come', async () => {
+    const idt = 0x8_0000;
+    const handler = KERNEL_GPA + 0x200;
+    const { machine, output } = await boot({
+      0: [
+        ...[0xbc, 0, 0, 9, 0], // mov esp, 0x90000
+        // Gate of vector 0x40: code segment 0x10, present, interrupt gate.
+        ...store(idt + 0x400, (0x10 << 16) | (handler & 0xffff)),
+        ...store(idt + 0x404, (handler & 0xffff_0000) | 0x8e00),
+        ...[0x0f, 0x01, 0x1c, 0x25, 0x00, 0x01, 0x10, 0x00], // lidt [KERNEL_GPA + 0x100]
+        ...loadEax(0xfee0_0000),
+        ...storeAtRax(0xf0, 0x1ff), // SVR: enabled
+        ...storeAtRax(0x3e0, 0xb), // divide by 1
+        ...storeAtRax(0x320, 0x40), // LVT timer: one-shot, vector 0x40
+        ...storeAtRax(0x380, 20_000_000), // 20 ms
+        ...[0xfb, 0xf4], // sti; hlt
+        ...print('woken'),
+        ...POWER_OFF,
+      ],
+      256: [0xff, 0x0f, 0, 0, 8, 0, 0, 0, 0, 0], // limit 0xfff, base 0x80000
+      512: [...loadEax(0xfee0_0000), ...storeAtRax(0xb0, 0), 0x48, 0xcf], // EOI; iretq
+    });
+    const before = performance.now();
+    expect(await machine.start()).toEqual({ reason: 'poweroff' });
+    const took = performance.now() - before;
+    expect(output()).toBe('woken');
+    expect(took).toBeGreaterThanOrEqual(19);
+    expect(took).toBeLessThan(2000);
+    expect(machine.stats()['guest.idle ms']).toBeGreaterThan(10);
+    machine.dispose();
+  });
+
+  it('dies of a triple fault when it has no IDT', async () => {
+    // lidt of zeros, int3
+    const { machine } = await boot({ 0: [0x0f, 0x01, 0x1c, 0x25, 0x00, 0x01, 0x10, 0x00, 0xcc] });
+    expect(await machine.start()).toEqual({ reason: 'triple-fault' });
+    machine.dispose();
+  });
+
+  it('reads what is typed, in a loop that never halts', async () => {
+    const { machine, output } = await boot({
+      0: [
+        ...[0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7], // mov dx, 0x3fd; in al, dx; test al, 1; jz to the mov
+        ...[0x66, 0xba, 0xf8, 0x03, 0xec, 0xee], // mov dx, 0x3f8; in al, dx; out dx, al
+        ...[0x3c, 0x71, 0x75, 0xed], // cmp al, 'q'; jne to the start
+        ...POWER_OFF,
+      ],
+    });
+    setTimeout(() => machine.sendSerial(0, Buffer.from('a longer text than the FIFO holds, q')), 5);
+    expect(await machine.start()).toEqual({ reason: 'poweroff' });
+    expect(output()).toBe('a longer text than the FIFO holds, q');
+    machine.dispose();
+  });
+
+  it('is stopped in the middle of an endless loop', async () => {
+    const { machine } = await boot({ 0: [0xeb, 0xfe] });
+    setTimeout(machine.stop, 10);
+    expect(await machine.start()).toEqual({ reason: 'stopped' });
+    machine.dispose();
+  });
+
+  it('sees a HLT with interrupts off as the end of its activity, and costs nothing then', async () => {
+    const { machine } = await boot({ 0: [0xf4, 0xeb, 0xfd] });
+    setTimeout(machine.stop, 100);
+    const before = process.cpuUsage();
+    expect(await machine.start()).toEqual({ reason: 'stopped' });
+    expect(process.cpuUsage(before).user / 1000).toBeLessThan(80);
+    machine.dispose();
+  });
+});
+
+describe('the KVM-shaped API with the real engine', () => {
+  it('runs the real-mode program every tutorial of KVM begins with', () => {
+    const model = x86Engine.model('max');
+    const seen: number[] = [];
+    const vm = new Kvm({ createProcessor: model.createProcessor }).createVm({ memoryBytes: 0x1000 });
+    vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0x1000, memorySize: 0x1000 });
+    // mov dx, 0x3f8; add al, bl; add al, '0'; out dx, al; mov al, '\n'; out dx, al; hlt
+    vm.memory.write(0x1000, Uint8Array.of(0xba, 0xf8, 0x03, 0x00, 0xd8, 0x04, 0x30, 0xee, 0xb0, 0x0a, 0xee, 0xf4));
+    const com1 = { read: () => 0, write: (_offset: number, _len: number, value: number) => void seen.push(value) };
+    vm.pio.register({ base: 0x3f8, size: 1, name: 'com1' }, com1);
+    const vcpu = vm.createVcpu(0, model);
+    const sregs = vcpu.getSregs();
+    vcpu.setSregs({ ...sregs, cs: { ...sregs.cs, base: 0n, selector: 0 } });
+    vcpu.setRegs({ ...vcpu.getRegs(), rip: 0x1000n, rax: 2n, rbx: 2n, rflags: 2n });
+    expect(vcpu.run(1000)).toEqual({ reason: 'hlt' });
+    expect(String.fromCharCode(...seen)).toBe('4\n');
+    expect(vcpu.getRegs().rip).toBe(0x100cn);
+  });
+
+  it('round-trips registers exactly', () => {
+    const model = x86Engine.model('max');
+    const vm = new Kvm({ createProcessor: model.createProcessor }).createVm({ memoryBytes: 0x1000 });
+    const vcpu = vm.createVcpu(0, model);
+    const regs = Object.fromEntries(Object.keys(vcpu.getRegs()).map((name, n) => [name, 0x8123_4567_89ab_cd00n + BigInt(n)]));
+    const wanted = { ...regs, rflags: 0x246n } as ReturnType<typeof vcpu.getRegs>;
+    vcpu.setRegs(wanted);
+    expect(vcpu.getRegs()).toEqual(wanted);
+    const sregs = vcpu.getSregs();
+    // Expand-down data, limit 0xfff.
+    const ds = { ...sregs.ds, type: 7, db: 1, limit: 0xfff, base: 0x1000n, selector: 8 };
+    vcpu.setSregs({ ...sregs, ds, gdt: { base: 0x5000n, limit: 0x2f } });
+    expect(vcpu.getSregs()).toEqual({ ...sregs, ds, gdt: { base: 0x5000n, limit: 0x2f } });
+  });
+});
