@@ -73,7 +73,7 @@ export type Form = {
 
 /** Semantics that depend on the operand size though no operand shows it. */
 const OPERAND_SIZED = new Set(
-  'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl load_far sldt str smsw fxsave fxrstor pcmpestri pcmpestrm'.split(
+  'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl lds les lss lfs lgs sldt str smsw fxsave fxrstor pcmpestri pcmpestrm'.split(
     ' ',
   ),
 );
@@ -82,7 +82,9 @@ const ADDRESS_SIZED = new Set(
 );
 const STACK = new Set('push pop push_sreg pop_sreg pusha popa pushf popf enter leave call call_ind ret'.split(' '));
 const MODE_DEPENDENT = new Set(
-  'fxsave fxrstor pushf popf sgdt sidt lgdt lidt load_far mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr'.split(' '),
+  'fxsave fxrstor pushf popf sgdt sidt lgdt lidt lds les lss lfs lgs mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr'.split(
+    ' ',
+  ),
 );
 
 /** Decides the parts of a form that depend on the execution mode, given the segment in use. */

@@ -93,22 +93,22 @@ const INTEGER = `
   80+cc jcc Jz f64 jcc
   90+cc setcc Eb modrm
   a0 push=push_sreg FS d64
-  a1 pop=pop_sreg FS d64
+  a1 pop=pop_sreg FS d64 end
   a3 bt Ev,Gv
   a4 shld Ev,Gv,Iub
   a5 shld Ev,Gv,CL
   a8 push=push_sreg GS d64
-  a9 pop=pop_sreg GS d64
+  a9 pop=pop_sreg GS d64 end
   ab bts Ev,Gv lock
   ac shrd Ev,Gv,Iub
   ad shrd Ev,Gv,CL
   af imul=imul2 Gv,Ev
   b0 cmpxchg Eb,Gb lock @i486
   b1 cmpxchg Ev,Gv lock @i486
-  b2m lss=load_far Gv,Mp end
+  b2m lss Gv,Mp end
   b3 btr Ev,Gv lock
-  b4m lfs=load_far Gv,Mp
-  b5m lgs=load_far Gv,Mp
+  b4m lfs Gv,Mp end
+  b5m lgs Gv,Mp end
   b6 movzx Gv,Eb
   b7 movzx Gv,Ew
   f3.b8 popcnt Gv,Ev @popcnt

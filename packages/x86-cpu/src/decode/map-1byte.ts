@@ -40,12 +40,12 @@ function shifts(): string {
 
 const REST = `
   06 push=push_sreg ES i64 d64
-  07 pop=pop_sreg ES i64 d64
+  07 pop=pop_sreg ES i64 d64 end
   0e push=push_sreg CS i64 d64
   16 push=push_sreg SS i64 d64
   17 pop=pop_sreg SS i64 d64 end
   1e push=push_sreg DS i64 d64
-  1f pop=pop_sreg DS i64 d64
+  1f pop=pop_sreg DS i64 d64 end
   27 daa - i64
   2f das - i64
   37 aaa - i64
@@ -117,8 +117,8 @@ const REST = `
   b8+r mov Zv,Iv
   c2 ret Iw f64 ret
   c3 ret - f64 ret
-  c4m les=load_far Gv,Mp i64
-  c5m lds=load_far Gv,Mp i64
+  c4m les Gv,Mp i64 end
+  c5m lds Gv,Mp i64 end
   c6/0 mov Eb,Ib
   c7/0 mov Ev,Iz
   c8 enter Iw,Iub d64

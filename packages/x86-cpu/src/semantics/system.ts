@@ -13,7 +13,7 @@ import type { Semantics, SemanticsTable } from './types.ts';
 export const SYSTEM_INSTRUCTIONS = [
   'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdtsc', 'rdtscp', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
   'mov_to_cr', 'mov_from_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
-  'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'mov_to_sreg', 'pop_sreg', 'load_far', 'call_far', 'jmp_far', 'call_far_ind',
+  'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'mov_to_sreg', 'pop_sreg', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far', 'call_far_ind',
   'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret', 'sysenter', 'sysexit', 'swapgs',
   'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'rsm', 'rdrand', 'rdseed',
   'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',

@@ -6,7 +6,7 @@ import { Record, Rflags, Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, Cr0, Cr4, fault, generalProtection } from './context.ts';
 import { debugRegister, readMsr, writeCr0, writeCr3, writeCr4, writeDr, writeMsr } from './control.ts';
-import { deliver, UnsupportedFeature } from './events.ts';
+import { deliver } from './events.ts';
 import type { RecordOperands } from './operands.ts';
 import { StackCursor, segmentLinear } from './operands.ts';
 import { loadDataSegment, SystemType } from './segments.ts';
@@ -248,13 +248,22 @@ const popSegment: SystemInstruction = (c, o) => {
   return resume(c, o);
 };
 
+/** Offset first, selector behind it; the general register changes only if the segment register could be loaded (SDM vol. 2A, LDS). */
+const loadFar =
+  (seg: number): SystemInstruction =>
+  (c, o) => {
+    const size = o.form.opSize;
+    const offset = c.read(o.address(size + 2, false), size);
+    const selector = Number(c.read(o.address(2, false, size), 2));
+    loadDataSegment(c, seg, selector);
+    o.setRegister(0, size, offset);
+    if (seg === Seg.SS) shadowAfter(c, o);
+    c.updateMode();
+    return resume(c, o);
+  };
+
 // --- the table -------------------------------------------------------------------------------------------------------------------
 
-const unsupported =
-  (name: string): SystemInstruction =>
-  () => {
-    throw new UnsupportedFeature(name);
-  };
 const undefinedInstruction: SystemInstruction = () => fault(Vector.UD);
 const noOperation: SystemInstruction = () => Next;
 
@@ -408,7 +417,11 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   },
   mov_to_sreg: moveToSegment,
   pop_sreg: popSegment,
-  load_far: unsupported('load of a far pointer'),
+  lds: loadFar(Seg.DS),
+  les: loadFar(Seg.ES),
+  lss: loadFar(Seg.SS),
+  lfs: loadFar(Seg.FS),
+  lgs: loadFar(Seg.GS),
   call_far: farDirect(true),
   jmp_far: farDirect(false),
   call_far_ind: farIndirect(true),
@@ -441,7 +454,7 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   syscall: jumped(syscall),
   sysret: jumped((c, o) => sysret(c, o.form.opSize)),
   sysenter: jumped((c) => sysenter(c)),
-  sysexit: jumped((c, o) => sysexit(c, o.form.opSize)),
+  sysexit: jumped((c) => sysexit(c)),
   swapgs: (c) => {
     const base = c.state.segBase[Seg.GS];
     c.state.segBase[Seg.GS] = c.state.kernelGsBase;

@@ -304,17 +304,26 @@ export function softwareInterrupt(c: SystemContext, o: RecordOperands, vector: n
 
 // --- fast system calls -----------------------------------------------------------------------------------------------------------
 
-/** SYSCALL (SDM vol. 2B; APM vol. 3 for the legacy-mode form, which Intel does not have). */
+/**
+ * SYSCALL (SDM vol. 2B). As on AMD's processors, compatibility mode enters at CSTAR and legacy mode at STAR's EIP (APM vol. 3, SYSCALL);
+ * on Intel's both are #UD. Linux calls itself so from 32-bit programs wherever CPUID's vendor is AMD.
+ */
 export function syscall(c: SystemContext, o: RecordOperands): void {
   const { state } = c;
-  if (!(c.lo('efer') & Efer.SCE) || !mode64(c)) fault(Vector.UD);
+  if (!(c.lo('efer') & Efer.SCE)) fault(Vector.UD);
   const flags = c.rflags;
+  const long = c.longMode;
   state.gpr[1] = o.nextRip;
-  state.gpr[11] = BigInt(flags & ~Rflags.RF) & 0xffff_ffffn;
-  state.rip = state.lstar;
-  c.rflags = (flags & ~c.lo('sfmask') & ~Rflags.RF) | Rflags.FIXED;
+  if (long) {
+    state.gpr[11] = BigInt(flags & ~Rflags.RF) & 0xffff_ffffn;
+    state.rip = mode64(c) ? state.lstar : state.cstar;
+    c.rflags = (flags & ~c.lo('sfmask') & ~Rflags.RF) | Rflags.FIXED;
+  } else {
+    state.rip = state.star & 0xffff_ffffn;
+    c.rflags = flags & ~(Rflags.VM | Rflags.IF | Rflags.RF);
+  }
   const cs = Number((state.star >> 32n) & 0xfffcn);
-  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | Attr.L | Attr.G);
+  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | Attr.G | (long ? Attr.L : Attr.DB));
   setSegment(c, Seg.SS, cs + 8, 0n, 0xffff_ffff, DATA | Attr.DB | Attr.G);
   state.cpl = 0;
   c.updateMode();
@@ -322,13 +331,14 @@ export function syscall(c: SystemContext, o: RecordOperands): void {
 
 export function sysret(c: SystemContext, size: number): void {
   const { state } = c;
-  if (!(c.lo('efer') & Efer.SCE) || !mode64(c)) fault(Vector.UD);
+  if (!(c.lo('efer') & Efer.SCE)) fault(Vector.UD);
   const to64 = size === 8;
   // Intel checks the return address here, at CPL 0 (SDM vol. 2B, SYSRET).
   if (to64 && !c.canonical(state.gpr[1])) generalProtection(0);
   const base = Number((state.star >> 48n) & 0xffffn);
   const cs = (base + (to64 ? 16 : 0)) | 3;
-  c.rflags = (Number(state.gpr[11] & 0x3c_7fd7n) | Rflags.FIXED) >>> 0;
+  // Outside 64-bit mode no flags were saved (APM vol. 3, SYSRET).
+  c.rflags = mode64(c) ? (Number(state.gpr[11] & 0x3c_7fd7n) | Rflags.FIXED) >>> 0 : c.rflags | Rflags.IF;
   setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | dpl(3) | Attr.G | (to64 ? Attr.L : Attr.DB));
   setSegment(c, Seg.SS, (base + 8) | 3, 0n, 0xffff_ffff, DATA | dpl(3) | Attr.DB | Attr.G);
   state.cpl = 3;
@@ -336,30 +346,30 @@ export function sysret(c: SystemContext, size: number): void {
   c.updateMode();
 }
 
+/** SYSENTER and SYSEXIT are #UD in long mode on AMD's processors, whose SYSCALL works there in every sub-mode (APM vol. 3). */
 export function sysenter(c: SystemContext): void {
   const { state } = c;
+  if (c.longMode) fault(Vector.UD);
   if (!c.protectedMode || (state.sysenterCs & 0xfffcn) === 0n) generalProtection(0);
   const cs = Number(state.sysenterCs & 0xfffcn);
   state.rflags &= ~(Rflags.VM | Rflags.IF);
-  const long = c.longMode;
-  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | Attr.G | (long ? Attr.L : Attr.DB));
+  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | Attr.G | Attr.DB);
   setSegment(c, Seg.SS, cs + 8, 0n, 0xffff_ffff, DATA | Attr.DB | Attr.G);
-  state.gpr[4] = long ? state.sysenterEsp : state.sysenterEsp & 0xffff_ffffn;
-  state.rip = long ? state.sysenterEip : state.sysenterEip & 0xffff_ffffn;
+  state.gpr[4] = state.sysenterEsp & 0xffff_ffffn;
+  state.rip = state.sysenterEip & 0xffff_ffffn;
   state.cpl = 0;
   c.updateMode();
 }
 
-export function sysexit(c: SystemContext, size: number): void {
+export function sysexit(c: SystemContext): void {
   const { state } = c;
+  if (c.longMode) fault(Vector.UD);
   if ((state.sysenterCs & 0xfffcn) === 0n || state.cpl !== 0) generalProtection(0);
-  const to64 = size === 8;
-  if (to64 && !(c.canonical(state.gpr[1]) && c.canonical(state.gpr[2]))) generalProtection(0);
-  const cs = (Number(state.sysenterCs & 0xfffcn) + (to64 ? 32 : 16)) | 3;
-  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | dpl(3) | Attr.G | (to64 ? Attr.L : Attr.DB));
+  const cs = (Number(state.sysenterCs & 0xfffcn) + 16) | 3;
+  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | dpl(3) | Attr.G | Attr.DB);
   setSegment(c, Seg.SS, cs + 8, 0n, 0xffff_ffff, DATA | dpl(3) | Attr.DB | Attr.G);
-  state.gpr[4] = to64 ? state.gpr[1] : state.gpr[1] & 0xffff_ffffn;
-  state.rip = to64 ? state.gpr[2] : state.gpr[2] & 0xffff_ffffn;
+  state.gpr[4] = state.gpr[1] & 0xffff_ffffn;
+  state.rip = state.gpr[2] & 0xffff_ffffn;
   state.cpl = 3;
   c.updateMode();
 }
