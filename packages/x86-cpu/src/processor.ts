@@ -162,7 +162,8 @@ export class Processor {
   /** Someone other than this processor changed bytes that may hold translated code. */
   codeWritten(host: number, length: number): void {
     this.#counts.codeWrites++;
-    if (this.#translator.invalidate(host, length)) this.context.flushJumps();
+    // The jump cache may still lead to a retired block; it leaves by Exit.Resync, which sees to that.
+    this.#translator.invalidate(host, length);
   }
 
   stats(): Record<string, number> {
@@ -297,8 +298,8 @@ export class Processor {
         if (this.#needsFlush) {
           this.#needsFlush = false;
           this.#translator.flush();
-          this.context.flushJumps();
         }
+        this.context.flushJumps();
         break;
       case Exit.Refused:
         this.#ripFrom(record);

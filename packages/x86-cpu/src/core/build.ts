@@ -10,7 +10,7 @@ import { addDivide128, addMulHighS, addMulHighU } from './division.ts';
 import type { MmuOffsets } from './imports.ts';
 import { importCore, importMemory } from './imports.ts';
 import { addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
-import { addResolve } from './lookup.ts';
+import { addCheckCrossing, addResolve } from './lookup.ts';
 import { addMemoryHelpers } from './memory.ts';
 
 /** Slots of the handler table: cases, function forms and, later, compiled regions. */
@@ -60,7 +60,7 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
     routines,
   };
   const resolve = addResolve(module, io, memory);
-  const interpret = addInterpreter(module, io, helpers, resolve, forms, semantics);
+  const interpret = addInterpreter(module, io, helpers, resolve, addCheckCrossing(module, io), forms, semantics);
   module.table({ min: TABLE_SIZE }, 'table');
   module.exportFunction('interpret', interpret);
   module.exportFunction('translateAddress', memory.translate);

@@ -43,6 +43,7 @@ export function addInterpreter(
   io: CoreImports,
   helpers: Helpers,
   resolve: FuncRef<[I64], I32>,
+  checkCrossing: FuncRef<[I32], I32>,
   forms: readonly Form[],
   semantics: SemanticsTable,
 ): FunctionBuilder {
@@ -129,7 +130,7 @@ export function addInterpreter(
             // A block that falls into the next one reaches its header here.
             [Handler.Header]: () => f.br(jump),
             [Handler.CrossingHeader]: () => {
-              f.if(f.i32.eqz(f.call(io.verifyCrossing, f.get(record))), () => {
+              f.if(f.i32.eqz(f.call(checkCrossing, f.get(record))), () => {
                 f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
                 f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
                 f.br(exit);

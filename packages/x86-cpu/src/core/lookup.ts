@@ -1,12 +1,13 @@
 /** From an address to the record of its translation: jump cache, block table, then the translator. */
 import type { FuncRef, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
-import { BLOCK_TABLE, CPU, JUMP_CACHE, Seg } from '../state.ts';
+import { BLOCK_TABLE, CPU, JUMP_CACHE, Record, Seg } from '../state.ts';
 import type { CoreImports } from './imports.ts';
 import type { MemoryHelpers } from './memory.ts';
 import { Vector } from './memory.ts';
 
 const MODE_64 = 2;
 const FETCH = 2;
+const PAGE = 4096;
 
 /** Multiplier of the block table's hash; TypeScript inserts with the same (records/block-table.ts). */
 export const HASH_MULTIPLIER = 0x9e3779b1;
@@ -100,6 +101,38 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
   f.i32.store(f.get(entry), f.get(record), 8);
   f.i32.store(f.get(entry), f.i32.load(cpu(), CPU.offset.jumpTag), 12);
   f.get(record);
+  return f.ref();
+}
+
+/**
+ * `checkCrossing(record) → 0 or 1`: whether the page after the current one is still the one that a crossing block was translated from.
+ * The fetch TLB nearly always knows; `verifyCrossing` walks, and records the fault or the retranslation that 0 stands for.
+ */
+export function addCheckCrossing(module: ModuleBuilder, io: CoreImports): FuncRef<[I32], I32> {
+  const f = module.function('checkCrossing', ['i32'], ['i32']);
+  const record = f.param(0, 'i32');
+  const next = f.local('i64');
+  const entry = f.local('i32');
+  const cpu = (): I32 => f.globalGet(io.cpu);
+  const page = (): I64 => f.i64.add(f.i64.load(cpu(), CPU.offset.pageRip), f.i64.const(PAGE));
+  const withBase = (): I64 => f.i64.add(page(), f.i64.load(cpu(), CPU.offset.segBase + 8 * Seg.CS));
+  const is64 = (): I32 => f.i32.eq(f.i32.and(f.i32.load(cpu(), CPU.offset.modeKey), f.i32.const(3)), f.i32.const(MODE_64));
+  f.set(
+    next,
+    f.ifOf(
+      'i64',
+      is64(),
+      () => page(),
+      () => f.i64.and(withBase(), f.i64.const(0xffff_ffff)),
+    ),
+  );
+  const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(next)), f.i32.const(8)), f.i32.const(0x7ff0));
+  f.set(entry, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
+  const mapped = f.i64.eq(f.i64.load(f.get(entry)), f.get(next));
+  const host = (): I32 => f.i32.add(f.i32.wrap_i64(f.get(next)), f.i32.load(f.get(entry), 8));
+  const same = f.i32.eq(host(), f.i32.load(f.get(record), Record.a));
+  f.if(f.i32.and(mapped, same), () => f.return(f.i32.const(1)));
+  f.call(io.verifyCrossing, f.get(record));
   return f.ref();
 }
 

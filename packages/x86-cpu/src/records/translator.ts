@@ -112,9 +112,11 @@ export class Translator {
   remaining(record: number): number {
     let header = record;
     while (this.#u16[(header + Record.place) >> 1] >> 12 !== HEADER_LENGTH) header -= Record.size;
+    // Left at the header itself, the block was not counted yet.
+    if (header === record) return 0;
     const count = this.#i32[(header + Record.b) >> 2];
     const before = (record - header) / Record.size - 1;
-    return Math.max(0, count - Math.max(0, before));
+    return Math.max(0, count - before);
   }
 
   find(host: number, key: number): number {

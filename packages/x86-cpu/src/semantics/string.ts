@@ -176,13 +176,22 @@ const stos: Semantics = (e) => {
   repeat(e, o, element, bulkAllowed(e) ? bulk : undefined);
 };
 
-/** Fills host memory with a value: bytes at once, wider values by doubling what is there. */
+/** Fills host memory with a value: bytes and zeros at once, other values by doubling what is there. */
 function fill(e: Emitter, host: Local<I32>, value: Local<I64>, size: number, bytes: Local<I32>): void {
   const { f } = e;
   if (size === 1) {
     f.memoryFill(f.get(host), f.i32.wrap_i64(f.get(value)), f.get(bytes));
     return;
   }
+  f.if(
+    f.i64.eqz(f.get(value)),
+    () => f.memoryFill(f.get(host), f.i32.const(0), f.get(bytes)),
+    () => double(e, host, value, size, bytes),
+  );
+}
+
+function double(e: Emitter, host: Local<I32>, value: Local<I64>, size: number, bytes: Local<I32>): void {
+  const { f } = e;
   e.storeHost(() => f.get(host), size, value);
   const filled = e.let32(f.i32.const(size));
   f.block((done) =>

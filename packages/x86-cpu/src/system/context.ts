@@ -222,6 +222,53 @@ export class SystemContext {
     else this.#u8[host] = Number(value & 0xffn);
   }
 
+  /** The five quadwords at RSP: RIP, CS, RFLAGS, RSP, SS in halves. */
+  readonly frame = new Int32Array(10);
+
+  /** Reads `frame`; false where 64-bit mode, one page and plain memory are not all given. */
+  interruptFrame(): boolean {
+    const { state } = this;
+    if ((state.modeKey & 3) !== 2) return false;
+    const rsp = state.gpr[4];
+    if ((Number(rsp & 0xfffn) & 7) !== 0 || Number(rsp & 0xfffn) > 4096 - 40) return false;
+    const host = this.#host(rsp, false);
+    if (host === 0) return false;
+    const at = host >> 2;
+    for (let n = 0; n < 10; n++) this.frame[n] = this.#i32[at + n];
+    return true;
+  }
+
+  /** An upper half as canonical addresses have with 48 bits; with CR4.LA57 some canonical ones are refused too. */
+  canonicalHalf(hi: number): boolean {
+    return hi >> 15 === 0 || hi >> 15 === -1;
+  }
+
+  setStackPointer(lo: number, hi: number): void {
+    const at = (this.address + CPU.offset.gpr + 8 * 4) >> 2;
+    this.#i32[at] = lo;
+    this.#i32[at + 1] = hi;
+  }
+
+  /** Whether the GDT's descriptor of the selector in CS or SS still says what the register holds. */
+  isLoaded(seg: number): boolean {
+    const { state } = this;
+    const selector = state.segSel[seg];
+    if (selector & 4 || (selector | 7) > state.gdtrLimit) return false;
+    const saved = state.mmuAccess;
+    state.mmuAccess = this.#system();
+    const host = this.#translate(state.gdtrBase + BigInt(selector & 0xfff8), 0);
+    state.mmuAccess = saved;
+    state.faulted = 0;
+    if (host === 0 || host === -1 || (host & 0xfff) > 4096 - 8) return false;
+    const hi = this.#i32[((host >>> 0) + 4) >> 2];
+    const lo = this.#i32[(host >>> 0) >> 2];
+    const attr = (hi >>> 8) & 0xf0ff;
+    const raw = (lo & 0xffff) | (hi & 0xf_0000);
+    const limit = attr & Attr.G ? ((raw << 12) | 0xfff) >>> 0 : raw;
+    const base = ((lo >>> 16) | ((hi & 0xff) << 16) | (hi & 0xff00_0000)) >>> 0;
+    return attr === state.segAttr[seg] && limit === state.segLimit[seg] && base === 0 && state.segBase[seg] === 0n;
+  }
+
   #storeSlow: (va: bigint, value: bigint, size: number) => void = () => undefined;
   /** The engine's own slow store, for pages with translated code and devices. */
   onIrregularStore(store: (va: bigint, value: bigint, size: number) => void): void {
@@ -240,11 +287,14 @@ export class SystemContext {
 
   // --- mode --------------------------------------------------------------------------------------------------------------------
 
-  /** Retires the jump cache: mappings or the mode changed. */
+  /** CS base that the jump cache's entries were made under: they are tagged with RIP, so another base retires them. */
+  #jumpBase = 0n;
+
+  /** Retires the jump cache: mappings changed. A change of mode is in the tag. */
   flushJumps(): void {
     this.#generation++;
     if (this.#generation === 1 << 20) {
-      this.#generation = 0;
+      this.#generation = 1; // 0 with key number 0 is what cleared entries hold
       this.#u8.fill(0, this.#jumpCache, this.#jumpCache + JUMP_CACHE.entries * JUMP_CACHE.entryBytes);
     }
     this.#tag();
@@ -312,7 +362,12 @@ export class SystemContext {
     if (cr4 & Cr4.UMIP) key |= ModeKey.UMIP;
     if (cr0 & Cr0.PE) key |= ModeKey.PROTECTED;
     state.modeKey = key;
-    this.#tag();
+    const base = mode64 ? 0n : state.segBase[Seg.CS];
+    if (base === this.#jumpBase) this.#tag();
+    else {
+      this.#jumpBase = base;
+      this.flushJumps();
+    }
     this.#selectTlb();
   }
 

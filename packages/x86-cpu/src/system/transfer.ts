@@ -50,7 +50,6 @@ export function farTransfer(
     state.segSel[Seg.CS] = selector;
     state.segBase[Seg.CS] = BigInt(selector << 4);
     state.rip = offset;
-    c.flushJumps();
     c.updateMode();
     return;
   }
@@ -62,7 +61,6 @@ export function farTransfer(
     if (isCall) pushReturn(c, size, returnTo);
     setCodeSegment(c, d, state.cpl);
     state.rip = cutTo(c, offset);
-    c.flushJumps();
     c.updateMode();
     return;
   }
@@ -116,7 +114,6 @@ function throughCallGate(
     setCodeSegment(c, code, state.cpl);
   } else callInner(c, code, cpl, size, gate.hi & 31, returnTo);
   state.rip = offset;
-  c.flushJumps();
   c.updateMode();
 }
 
@@ -173,7 +170,6 @@ export function returnFar(c: SystemContext, size: number, release: number): void
     returnProtected(c, stack, selector, rip, release);
     state.rip = cutTo(c, rip);
   }
-  c.flushJumps();
   c.updateMode();
 }
 
@@ -215,6 +211,7 @@ function returnProtected(
 export function interruptReturn(c: SystemContext, size: number): void {
   const { state } = c;
   state.nmiBlocked = 0;
+  if (size === 8 && c.interruptFrame() && returnWithin(c)) return;
   const stack = new StackCursor(c, size);
   if (c.virtual8086 && (state.rflags & Rflags.IOPL) !== Rflags.IOPL) generalProtection(0);
   if (c.protectedMode && !c.virtual8086 && state.rflags & Rflags.NT) {
@@ -240,8 +237,25 @@ export function interruptReturn(c: SystemContext, size: number): void {
     setFlagsAt(c, flags, size, cpl, iopl);
     state.rip = cutTo(c, rip);
   }
-  c.flushJumps();
   c.updateMode();
+}
+
+/**
+ * The IRET that kernels run most: 64-bit, within one privilege, with the segments it already has. It reads the descriptors all the same;
+ * false, with nothing changed, when anything calls for the general path.
+ */
+function returnWithin(c: SystemContext): boolean {
+  const { state, frame } = c;
+  const cs = frame[2] & 0xffff;
+  const ss = frame[8] & 0xffff;
+  if (cs !== state.segSel[Seg.CS] || ss !== state.segSel[Seg.SS] || (cs & 3) !== state.cpl || state.rflags & Rflags.NT) return false;
+  if (!c.canonicalHalf(frame[1]) || !c.isLoaded(Seg.CS) || !(isNull(ss) || c.isLoaded(Seg.SS))) return false;
+  c.setHalves('rip', frame[0], frame[1]);
+  c.setStackPointer(frame[6], frame[7]);
+  const before = state.rflags;
+  setFlagsAt(c, frame[4], 8, state.cpl, (before >> 12) & 3);
+  if ((before ^ state.rflags) & (Rflags.TF | Rflags.AC)) c.updateMode();
+  return true;
 }
 
 /** RFLAGS from an image, by what the privilege at the time of the instruction may change. */
