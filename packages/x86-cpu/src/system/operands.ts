@@ -119,16 +119,23 @@ export class StackCursor {
     return (this.pointer + BigInt(by)) & mask;
   }
 
+  /** In 64-bit mode a stack access outside the canonical addresses is #SS, where any other is #GP (SDM vol. 3 §6.15). */
+  #linear(by: number, size: number, write: boolean): bigint {
+    const c = this.#c;
+    const offset = this.#offset(by);
+    const outside = (c.state.modeKey & 3) === 2 && !(c.canonical(offset) && c.canonical(offset + BigInt(size - 1)));
+    if (outside) fault(Vector.SS, 0);
+    return segmentLinear(c, Seg.SS, offset, size, write);
+  }
+
   pop(size = this.#size): bigint {
-    const offset = this.#offset(0);
-    const value = this.#c.read(segmentLinear(this.#c, Seg.SS, offset, size, false), size);
+    const value = this.#c.read(this.#linear(0, size, false), size);
     this.move(size);
     return value;
   }
 
   push(value: bigint, size = this.#size): void {
-    const offset = this.#offset(-size);
-    this.#c.write(segmentLinear(this.#c, Seg.SS, offset, size, true), size, BigInt.asUintN(8 * size, value));
+    this.#c.write(this.#linear(-size, size, true), size, BigInt.asUintN(8 * size, value));
     this.move(-size);
   }
 

@@ -29,9 +29,11 @@ export type Descriptor = {
   readonly pages?: boolean;
   /** The D/B bit. */
   readonly wide: boolean;
-  readonly type: 'data' | 'down' | 'code';
-  /** Data: not writable. */
+  readonly type: 'data' | 'down' | 'code' | 'conforming';
+  /** Data: not writable. Code: not readable. */
   readonly readOnly?: boolean;
+  /** Not present. */
+  readonly absent?: boolean;
 };
 export const DESCRIPTORS: readonly (Descriptor | undefined)[] = [
   undefined,
@@ -44,6 +46,10 @@ export const DESCRIPTORS: readonly (Descriptor | undefined)[] = [
   { base: Layout.data, limit: Layout.bytes - 1, wide: true, type: 'data', readOnly: true },
   { base: Layout.data, limit: 0x17ff, wide: true, type: 'data' },
   { base: Layout.data, limit: 1, pages: true, wide: false, type: 'data' },
+  { base: Layout.code, limit: Layout.bytes - 1, wide: true, type: 'code', readOnly: true },
+  { base: Layout.code, limit: Layout.bytes - 1, wide: true, type: 'conforming', absent: true },
+  { base: Layout.data, limit: Layout.bytes - 1, wide: true, type: 'data', absent: true },
+  { base: Layout.code, limit: 0xfff, wide: true, type: 'code' },
 ];
 /** Entries for CS, SS, DS and ES. CS decides the mode of the case. */
 export type Segments = { readonly cs: number; readonly ss: number; readonly ds: number; readonly es: number };
@@ -81,6 +87,8 @@ export type OracleCase = {
   readonly fp?: FpState;
   /** Without it the segments are flat, and bases 0. With it RIP counts from the code area's start. */
   readonly segments?: Segments;
+  /** The instruction loads segment registers: report them. */
+  readonly selectors?: boolean;
   /** Instructions that run to the end, all at once; AF at the end is undefined. Branches in it stay in it. */
   readonly sequence?: boolean;
   /** The instruction is a branch: its end is seen by single-stepping. */
@@ -101,6 +109,8 @@ export type OracleResult = {
   readonly rflags: number;
   readonly fault: OracleFault | undefined;
   readonly fp?: FpState;
+  /** ES, CS, SS, DS, FS, GS. */
+  readonly selectors?: readonly number[];
   /** Aligned words of 8 bytes that differ from the area as the case found it. */
   readonly changes: readonly Patch[];
   /** The engine broke down; nothing else here means anything. */

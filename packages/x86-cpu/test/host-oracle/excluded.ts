@@ -5,10 +5,6 @@ const groups: readonly (readonly [reason: string, sems: string])[] = [
   ['the values are the machine’s own', 'cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid xgetbv'],
   ['Linux emulates it under CR4.UMIP', 'sgdt sidt sldt str smsw'],
   ['it enters the host kernel or its hypervisor', 'int int1 int3 into syscall sysenter vmcall vmmcall vmfunc'],
-  [
-    'the descriptor tables are the host’s',
-    'mov_to_sreg pop_sreg load_far lar lsl verr verw call_far call_far_ind jmp_far jmp_far_ind ret_far iret',
-  ],
   ['the bases are what the host runs on', 'rdfsbase rdgsbase wrfsbase wrgsbase'],
   [
     'virtualisation is not ours to use here',

@@ -9,7 +9,11 @@ import { DESCRIPTORS, Layout, NARROW_STACK_HIGH, SETTABLE_FLAGS, STATUS_FLAGS } 
 import { Random } from './random.ts';
 
 const RSP = 4;
-const NEAR_BRANCHES = new Set(['jcc', 'jmp', 'call', 'jmpi', 'calli', 'ret']);
+/** What loads segment registers or looks at descriptors, and where control goes away with a selector. */
+const SELECTING = new Set(
+  'mov_to_sreg pop_sreg lds les lss lfs lgs jmp_far jmp_far_ind call_far call_far_ind ret_far iret'.split(' '),
+);
+const BRANCHES = new Set(['jcc', 'jmp', 'call', 'jmpi', 'calli', 'ret', 'far', 'iret']);
 const NO_ACCESS = new Set(['lea', 'nop']);
 const DATA = BigInt(Layout.data);
 const CODE = BigInt(Layout.code);
@@ -78,13 +82,15 @@ export class CaseGenerator {
   caseOf(bytes: Uint8Array, mode: 16 | 32 | 64, segments?: Segments): OracleCase | undefined {
     const insn = this.#insn;
     if (decode(bytes, 0, bytes.length, mode, insn) !== DecodeStatus.Ok) return undefined;
-    const branch = NEAR_BRANCHES.has(insn.row.flow);
+    const branch = BRANCHES.has(insn.row.flow);
     // Near branches with 66 in 64-bit mode: 16-bit for AMD, ignored by Intel (APM vol. 3, CALL; SDM vol. 2A, CALL).
     if (branch && mode === 64 && insn.prefix66) return undefined;
     // MOVSXD with a 16-bit operand: AMD reads 32 bits of memory, Intel 16 (APM vol. 3, MOVSXD; SDM vol. 2B, MOVSX/MOVSXD).
     if (insn.row.sem === 'movsxd' && insn.opSize === 2) return undefined;
     // 0F 0D with a register: #UD for AMD, NOP for Intel (APM vol. 3, PREFETCH; SDM vol. 2, table A-3).
     if (insn.map === 1 && insn.op === 0x0d && insn.modrm >= 0xc0) return undefined;
+    // Far pointers of 64 bits: Intel's; AMD ignores REX.W (APM vol. 3, JMP (Far)).
+    if (insn.opSize === 8 && (/^l[defgs]s$/.test(insn.row.sem) || (insn.row.flow === 'far' && insn.row.modrm))) return undefined;
     const { random } = this;
     this.#bytes = bytes;
     this.#segments = segments;
@@ -106,7 +112,8 @@ export class CaseGenerator {
     if (insn.row.sem === 'loope' || insn.row.sem === 'loopne') rflags = random.u32() & STATUS_FLAGS;
     const fp = this.#options.fp?.(random, insn);
     const one = { mode, bytes, codeOffset: this.#codeOffset, gpr: this.#gpr, rflags, patches: this.#patches, branch };
-    return { ...one, ...(fp && { fp }), ...(segments && { segments }) };
+    const selectors = SELECTING.has(insn.row.sem);
+    return { ...one, ...(fp && { fp }), ...(segments && { segments }), ...(selectors && { selectors }) };
   }
 
   /** Now and then with a segment prefix, where there is a memory operand. FS stays away from 64-bit mode: the host needs it. */
@@ -290,6 +297,57 @@ export class CaseGenerator {
     }
   }
 
+  /** A selector: of the local table, null, of Linux's table, or none; now and then with another RPL. */
+  #selector(): bigint {
+    const { random } = this;
+    const roll = random.below(100);
+    const rpl = random.chance(85) ? 3 : random.below(4);
+    if (roll < 60) return BigInt(((1 + random.below(DESCRIPTORS.length - 1)) << 3) | 4 | rpl);
+    if (roll < 70) return BigInt(random.below(4));
+    // Up to the task-state segment: behind it are things of the kernel's own.
+    if (roll < 90) {
+      const entry = random.below(11);
+      // A far CALL into 64-bit code pushes by its rules on AMD's processors, by the caller's on Intel's.
+      return BigInt(((entry === 6 && this.#insn.row.sem.startsWith('call') ? 5 : entry) << 3) | rpl);
+    }
+    return BigInt(random.u32() & 0xffff) | 0x400n;
+  }
+
+  /** An offset to go to with a selector. */
+  #farOffset(): bigint {
+    const { random } = this;
+    return random.chance(70)
+      ? BigInt(random.below(0x1000))
+      : random.chance(70)
+        ? CODE + BigInt(random.below(Layout.bytes))
+        : random.value();
+  }
+
+  /** An offset and a selector one after the other, as far pointers in memory are. */
+  #farPointer(size: number): bigint {
+    return (this.#farOffset() & addressMask(size)) | (this.#selector() << BigInt(8 * size));
+  }
+
+  /** What IRET or RETF finds on the stack: words of the operand size. IRET's flags do no harm, and its stack is one of ours. */
+  #returnFrame(isIret: boolean): void {
+    const { random } = this;
+    const size = this.#insn.opSize;
+    const top = this.#stackTop();
+    const words = [this.#farOffset(), this.#selector()];
+    if (isIret) words.push(random.u64() & 0x8d5n, this.#gpr[RSP], this.#selector());
+    words.forEach((value, i) => {
+      this.#patchValue(top + BigInt(size * i), size, value);
+    });
+  }
+
+  /** Puts a far pointer where operand `n` is. */
+  #giveFar(n: number): void {
+    const address = this.#effective();
+    const size = this.#insn.size[n] - 2;
+    this.#patches = [];
+    if (this.random.chance(95)) this.#patchValue(address, size + 2, this.#farPointer(size));
+  }
+
   /** Where a branch may go: near, anywhere, and where nothing can be. */
   #target(): bigint {
     const { random } = this;
@@ -354,6 +412,47 @@ export class CaseGenerator {
         // Frames of up to 64 KiB would always leave the area.
         if (random.chance(80)) this.#bytes[this.#bytes.length - 2] &= 3;
         if (random.chance(95)) gpr[5] = this.#offsetIn(SegmentNumber.SS, this.#address(8, 8));
+        break;
+      case 'mov_to_sreg':
+      case 'lar':
+      case 'lsl':
+        this.#give(1, this.#selector());
+        break;
+      case 'verr':
+      case 'verw':
+        this.#give(0, this.#selector());
+        break;
+      case 'pop_sreg':
+        this.#patchValue(this.#stackTop(), 8, this.#selector());
+        break;
+      case 'lds':
+      case 'les':
+      case 'lss':
+      case 'lfs':
+      case 'lgs':
+        this.#giveFar(1);
+        break;
+      case 'jmp_far_ind':
+      case 'call_far_ind':
+        this.#giveFar(0);
+        break;
+      case 'jmp_far':
+      case 'call_far': {
+        const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.length);
+        view.setUint16(this.#bytes.length - 2, Number(this.#selector()), true);
+        const offset = Number(BigInt.asUintN(32, this.#farOffset()));
+        if (insn.opSize === 2) view.setUint16(this.#bytes.length - 4, offset & 0xffff, true);
+        else view.setUint32(this.#bytes.length - 6, offset, true);
+        break;
+      }
+      case 'ret_far':
+        // With a 16-bit stack AMD lets a carry out of SP into the rest of ESP, against APM vol. 3, RET (Far).
+        if (insn.operandCount > 0 && this.#descriptorOf(SegmentNumber.SS)?.wide === false)
+          this.#bytes[this.#bytes.length - 1] &= 0x0f;
+        this.#returnFrame(false);
+        break;
+      case 'iret':
+        this.#returnFrame(true);
         break;
       case 'leave':
         if (random.chance(95)) gpr[5] = this.#offsetIn(SegmentNumber.SS, this.#address(8, 8));

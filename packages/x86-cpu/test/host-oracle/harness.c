@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 typedef uint8_t u8;
+typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 
@@ -42,7 +43,7 @@ typedef uint64_t u64;
 #define GS_BASE DATA_ADDRESS
 #define MAGIC 0x4c43524fU /* "ORCL" */
 
-enum { CASE_32 = 1, CASE_FP = 2, CASE_AVX = 4, CASE_STEP = 8, CASE_16 = 16, CASE_LONG = 32 };
+enum { CASE_32 = 1, CASE_FP = 2, CASE_AVX = 4, CASE_STEP = 8, CASE_16 = 16, CASE_LONG = 32, CASE_SELECT = 64 };
 #define MAX_CODE 256
 #define NO_TRAP 0xffffffffU
 
@@ -67,6 +68,7 @@ struct case_out {
   u64 gpr[16];
   u64 rip, rflags, cr2;
   u32 error, runs;
+  u16 selectors[8]; /* ES CS SS DS FS GS */
 };
 
 struct run {
@@ -84,7 +86,8 @@ struct context {
   u32 trapped;        /* 0xc4: a signal ended the case, FP state is in place already */
   u32 trap, error;    /* 0xc8 */
   u64 cr2, rip;       /* 0xd0 */
-  u64 reserved[4];
+  u16 cs, ss;         /* 0xe0, of a trap */
+  u64 reserved[3];
   u8 state[1024] __attribute__((aligned(64))); /* 0x100: FXSAVE image, XSAVE header, upper halves of YMM */
 };
 _Static_assert(offsetof(struct context, fp) == 0xc0, "");
@@ -171,6 +174,8 @@ static void on_signal(int signal, siginfo_t *info, void *where) {
   CTX->trap = regs[REG_TRAPNO];
   CTX->error = regs[REG_ERR];
   CTX->cr2 = regs[REG_CR2];
+  CTX->cs = regs[REG_CSGSFS];
+  CTX->ss = (u64)regs[REG_CSGSFS] >> 48;
   CTX->trapped = 1;
   if (CTX->fp) {
     const u8 *image = (const u8 *)uc->uc_mcontext.fpregs;
@@ -198,6 +203,8 @@ static void *map_at(u64 address, u64 bytes, int protection) {
 }
 
 static u8 *code_alias;
+/* Where thread-local storage is. */
+static u64 fs_base;
 
 static void set_up(void) {
   map_at(DATA_ADDRESS, AREA_BYTES, PROT_READ | PROT_WRITE);
@@ -225,6 +232,7 @@ static void set_up(void) {
   /* 32-bit code needs these; 64-bit code does not look at them. GS is unused by the C library here. */
   asm volatile("mov %0, %%ds; mov %0, %%es" ::"r"(0x2b));
   if (syscall(SYS_arch_prctl, ARCH_SET_GS, GS_BASE)) die("arch_prctl");
+  if (syscall(SYS_arch_prctl, ARCH_GET_FS, &fs_base)) die("arch_prctl");
   CTX->back = (u64)leave_case;
 }
 
@@ -243,8 +251,9 @@ static void set_descriptors(const struct descriptor *from) {
     d.contents = from[i].flags >> 1 & 3;
     d.read_exec_only = from[i].flags >> 3 & 1;
     d.limit_in_pages = from[i].flags >> 4 & 1;
+    d.seg_not_present = from[i].flags >> 6 & 1;
     d.useable = 1;
-    if (syscall(SYS_modify_ldt, 1, &d, sizeof d)) descriptors_failed = 1;
+    if (syscall(SYS_modify_ldt, 0x11, &d, sizeof d)) descriptors_failed = 1;
   }
 }
 
@@ -269,7 +278,29 @@ static unsigned put_tail(u8 *at, u64 address, u32 flags) {
   return 5;
 }
 
-static void run_case(const struct case_in *in, const u8 *code) {
+/* Without libc, which wants FS to be right. */
+static void set_base(int which, u64 base) {
+  long number = SYS_arch_prctl;
+  asm volatile("syscall" : "+a"(number) : "D"((long)which), "S"(base) : "rcx", "r11", "memory");
+}
+
+/* The segment registers as the case left them; then as C needs them. */
+static void take_selectors(u16 *out, const struct case_in *in) {
+  u16 es, ss, ds, fs, gs;
+  asm volatile("mov %%es, %0; mov %%ss, %1; mov %%ds, %2; mov %%fs, %3; mov %%gs, %4" : "=r"(es), "=r"(ss), "=r"(ds), "=r"(fs), "=r"(gs));
+  out[0] = es;
+  out[1] = CTX->trapped ? CTX->cs : CTX->frame[1];
+  out[2] = CTX->trapped ? CTX->ss : ss;
+  out[3] = ds;
+  out[4] = fs;
+  out[5] = gs;
+  if (!(in->flags & CASE_SELECT)) return;
+  asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" ::"r"(0x2b));
+  set_base(ARCH_SET_FS, fs_base);
+  set_base(ARCH_SET_GS, GS_BASE);
+}
+
+static void run_case(const struct case_in *in, const u8 *code, u16 *selectors) {
   u8 text[MAX_CODE + 16];
   memcpy(text, code, in->code_length);
   unsigned length = in->code_length;
@@ -298,6 +329,7 @@ static void run_case(const struct case_in *in, const u8 *code) {
   }
   running = 1;
   enter_case();
+  take_selectors(selectors, in);
   running = 0;
   if (segmented) asm volatile("mov %0, %%ds; mov %0, %%es; mov %0, %%ss" ::"r"(0x2b));
   if (in->flags & CASE_STEP) {
@@ -396,7 +428,8 @@ int main(void) {
       rest += sizeof *run + ((run->length + 7) & ~7U);
     }
 
-    run_case(in, code);
+    u16 selectors[8] = {0};
+    run_case(in, code, selectors);
 
     struct case_out *out = (struct case_out *)reserve(sizeof *out + 768 + AREA_BYTES * 2);
     out->trap = CTX->trap;
@@ -405,6 +438,7 @@ int main(void) {
     out->rflags = CTX->rflags;
     out->cr2 = CTX->cr2;
     out->error = CTX->error;
+    memcpy(out->selectors, selectors, sizeof selectors);
     u8 *end = (u8 *)(out + 1);
     if (CTX->fp) {
       memcpy(end, state, 512);

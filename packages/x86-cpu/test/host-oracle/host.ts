@@ -12,15 +12,17 @@ const CACHE = join(dirname(SOURCE), '../../.cache/host-oracle');
 const OPTIONS = ['-O2', '-Wall', '-Wextra', '-Werror', '-fno-stack-protector', '-fPIE', '-pie', '-mgeneral-regs-only'];
 
 const MAGIC = 0x4c43524f;
-const CaseFlag = { Narrow: 1, Fp: 2, Avx: 4, Step: 8, Narrowest: 16, Long: 32 } as const;
+const CaseFlag = { Narrow: 1, Fp: 2, Avx: 4, Step: 8, Narrowest: 16, Long: 32, Select: 64 } as const;
 const IN_BYTES = 176;
 /** Longer code follows the case's fixed part. */
 const CODE_BYTES = 16;
 const DESCRIPTOR_BYTES = 12;
 const TABLE_BYTES = 16 * DESCRIPTOR_BYTES;
 const HEAD_BYTES = 8 + TABLE_BYTES + Layout.bytes;
-const DescriptorFlag = { Wide: 1, Down: 2, Code: 4, ReadOnly: 8, Pages: 16, Present: 32 } as const;
-const OUT_BYTES = 168;
+/** `contents` of struct user_desc, in place. */
+const DescriptorType = { data: 0, down: 2, code: 4, conforming: 6 } as const;
+const DescriptorFlag = { Wide: 1, ReadOnly: 8, Pages: 16, Used: 32, Absent: 64 } as const;
+const OUT_BYTES = 184;
 const NO_TRAP = 0xffff_ffff;
 
 /** Why this machine cannot be the oracle, or undefined if it can. */
@@ -103,9 +105,13 @@ function encode(image: Uint8Array, cases: readonly OracleCase[]): Buffer {
     const at = 8 + i * DESCRIPTOR_BYTES;
     view.setUint32(at, d.base, true);
     view.setUint32(at + 4, d.limit, true);
-    const type = d.type === 'code' ? DescriptorFlag.Code : d.type === 'down' ? DescriptorFlag.Down : 0;
+    const type = DescriptorType[d.type];
     const access = (d.readOnly ? DescriptorFlag.ReadOnly : 0) | (d.pages ? DescriptorFlag.Pages : 0);
-    view.setUint32(at + 8, DescriptorFlag.Present | type | access | (d.wide ? DescriptorFlag.Wide : 0), true);
+    view.setUint32(
+      at + 8,
+      DescriptorFlag.Used | type | access | (d.absent ? DescriptorFlag.Absent : 0) | (d.wide ? DescriptorFlag.Wide : 0),
+      true,
+    );
   });
   buffer.set(image, 8 + TABLE_BYTES);
   let at = HEAD_BYTES;
@@ -114,7 +120,11 @@ function encode(image: Uint8Array, cases: readonly OracleCase[]): Buffer {
     view.setUint32(at, sizeOf(one), true);
     view.setUint32(
       at + 4,
-      modeFlag(one.mode) | fp | (one.branch ? CaseFlag.Step : 0) | (one.bytes.length > CODE_BYTES ? CaseFlag.Long : 0),
+      modeFlag(one.mode) |
+        fp |
+        (one.branch ? CaseFlag.Step : 0) |
+        (one.bytes.length > CODE_BYTES ? CaseFlag.Long : 0) |
+        (one.selectors ? CaseFlag.Select : 0),
       true,
     );
     for (let i = 0; i < 16; i++) view.setBigUint64(at + 8 + 8 * i, one.gpr[i], true);
@@ -166,6 +176,7 @@ function decode(output: Buffer, cases: readonly OracleCase[]): OracleResult[] {
         ? undefined
         : { vector: trap, error: view.getUint32(at + 160, true), cr2: view.getBigUint64(at + 152, true) };
     const runs = view.getUint32(at + 164, true);
+    const selectors = one.selectors ? Array.from({ length: 6 }, (_, i) => view.getUint16(at + 168 + 2 * i, true)) : undefined;
     at += OUT_BYTES;
     let fp: OracleResult['fp'];
     if (one.fp) {
@@ -184,7 +195,7 @@ function decode(output: Buffer, cases: readonly OracleCase[]): OracleResult[] {
       at += 8 + padded(length);
     }
     if (at !== end) throw new Error('host oracle: a result of the wrong size');
-    results.push(fp ? { gpr, rip, rflags, fault, fp, changes } : { gpr, rip, rflags, fault, changes });
+    results.push({ gpr, rip, rflags, fault, changes, ...(fp && { fp }), ...(selectors && { selectors }) });
   }
   return results;
 }

@@ -1,7 +1,5 @@
 /** The engine under test: one processor at CPL 3 with the address space of the cases, an instruction at a time. */
 import { createMmu, GuestMemory, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
-import { decode } from '../../src/decode/decoder.ts';
-import { DecodeStatus, Insn } from '../../src/decode/instruction.ts';
 import { rows } from '../../src/decode/lookup.ts';
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 import { createProcessor, type Processor } from '../../src/index.ts';
@@ -9,12 +7,17 @@ import { semantics } from '../../src/semantics/index.ts';
 import { Seg } from '../../src/state.ts';
 import { Attr, Cr0, Cr4, Efer } from '../../src/system/context.ts';
 import { setSegment } from '../../src/system/segments.ts';
-import type { Engine, FpState, OracleCase, OracleFault, OracleResult, Patch } from './case.ts';
+import type { Descriptor, Engine, FpState, OracleCase, OracleFault, OracleResult, Patch } from './case.ts';
 import { DESCRIPTORS, Layout, Selectors, Stub } from './case.ts';
 import { Image } from './fp-state.ts';
 
 /** Guest-physical places. */
 const Ram = {
+  gdt: 0xf000,
+  ldt: 0xf800,
+  pdptHigh: 0xc000,
+  pdHigh: 0xd000,
+  tableHigh: 0xe000,
   pml4: 0x1000,
   pdpt: 0x2000,
   pd: 0x3000,
@@ -24,6 +27,8 @@ const Ram = {
   bytes: 0x10000,
 } as const;
 const Entry = { P: 1n, RW: 2n, US: 4n, A: 32n, D: 64n, NX: 1n << 63n } as const;
+const TABLES_ADDRESS = 0xffff_8000_0000_0000n;
+const LDT_LIMIT = 8 * DESCRIPTORS.length - 1;
 const PAGE = 0x1000;
 const PHYSICAL_BITS = 40;
 const INT3 = 0xcc;
@@ -38,6 +43,41 @@ const MOST_STEPS = 1000;
 
 /** Whether the engine has semantics for a row at all. */
 export const engineHas = (row: OpcodeRow): boolean => row.sem in semantics || row.flow === 'ud' || row.cpl0;
+
+/** Descriptor bits 40–55 of an entry, as Linux's modify_ldt makes them: DPL 3, accessed, AVL. */
+function attributesOf(d: Descriptor): number {
+  const type = { data: USER_DATA, down: USER_DATA | 4, code: USER_CODE, conforming: USER_CODE | 4 }[d.type];
+  const access = d.readOnly ? type & ~2 : type;
+  return ((d.absent ? access & ~Attr.P : access) | Attr.AVL | (d.wide ? Attr.DB : 0) | (d.pages ? Attr.G : 0)) >>> 0;
+}
+
+/** The 8 bytes of a descriptor. */
+function descriptorBytes(base: number, limit: number, attributes: number): Uint8Array {
+  const view = new DataView(new ArrayBuffer(8));
+  view.setUint32(0, ((limit & 0xffff) | ((base & 0xffff) << 16)) >>> 0, true);
+  const high = ((base >>> 16) & 0xff) | (attributes << 8) | (limit & 0xf_0000) | (base & 0xff00_0000);
+  view.setUint32(4, high >>> 0, true);
+  return new Uint8Array(view.buffer);
+}
+
+/** Linux's global descriptor table as far as a process can tell, and the local one of the cases. */
+function writeDescriptors(guest: GuestMemory): void {
+  const kernel = (attributes: number): number => attributes & ~(3 << Attr.DPL_SHIFT);
+  const entries: readonly (readonly [entry: number, attributes: number])[] = [
+    [1, kernel(USER_CODE) | Attr.DB],
+    [2, kernel(USER_CODE) | Attr.L],
+    [3, kernel(USER_DATA) | Attr.DB],
+    [4, USER_CODE | Attr.DB],
+    [5, USER_DATA | Attr.DB],
+    [6, USER_CODE | Attr.L],
+  ];
+  for (const [entry, attributes] of entries) guest.write(Ram.gdt + 8 * entry, descriptorBytes(0, 0xf_ffff, attributes | Attr.G));
+  guest.write(Ram.gdt + 8 * 8, descriptorBytes(0, 0x4087, Attr.P | 11));
+  guest.write(Ram.gdt + 8 * 10, descriptorBytes(0, LDT_LIMIT, Attr.P | 2));
+  DESCRIPTORS.forEach((d, i) => {
+    if (d) guest.write(Ram.ldt + 8 * i, descriptorBytes(d.base, d.limit, attributesOf(d)));
+  });
+}
 
 /** What the harness puts after the instruction to get control back; never run here, but cases read it. */
 function tailOf(one: OracleCase): Uint8Array {
@@ -86,6 +126,11 @@ function mapPages(guest: GuestMemory): void {
     entry(Ram.pd, va >>> 21, BigInt(table) | link);
     for (let n = 0; n < pages; n++) entry(table, n, BigInt(gpa + n * PAGE) | bits);
   });
+  // Descriptor tables are in the upper half, as the kernel's are, out of the cases' reach.
+  entry(Ram.pml4, 256, BigInt(Ram.pdptHigh) | link);
+  entry(Ram.pdptHigh, 0, BigInt(Ram.pdHigh) | link);
+  entry(Ram.pdHigh, 0, BigInt(Ram.tableHigh) | link);
+  entry(Ram.tableHigh, 0, BigInt(Ram.gdt) | Entry.P | Entry.RW | Entry.A | Entry.D | Entry.NX);
 }
 
 /** Converts between an FXSAVE image and the engine's state (SDM vol. 1 §10.5.1). */
@@ -143,7 +188,6 @@ class TestMachine implements Engine {
   readonly #codeAddress: number;
   readonly #before = Buffer.alloc(Layout.bytes);
   readonly #beforeWords = new Int32Array(this.#before.buffer, this.#before.byteOffset, Layout.bytes / 4);
-  readonly #insn = new Insn();
   /** The segments in force, as text. */
   #segments = '';
 
@@ -152,6 +196,7 @@ class TestMachine implements Engine {
     const guest = new GuestMemory(linear);
     guest.createSlot({ gpa: 0, bytes: Ram.bytes });
     mapPages(guest);
+    writeDescriptors(guest);
     const stateAddress = linear.alloc(MMU.size, MMU.align);
     const tlbAddress = linear.alloc(TLB_BYTES, 16);
     const mmu = createMmu({ memory: linear.memory, stateAddress, tlbAddress, guest });
@@ -201,6 +246,9 @@ class TestMachine implements Engine {
     state.cr3 = BigInt(Ram.pml4);
     state.cpl = 3;
     // Too short for an I/O bitmap: no port is allowed, as for a Linux process.
+    state.gdtrBase = TABLES_ADDRESS;
+    state.gdtrLimit = 0x7f;
+    setSegment(c, Seg.LDTR, 0x50, TABLES_ADDRESS + BigInt(Ram.ldt - Ram.gdt), LDT_LIMIT, Attr.P | 2);
     setSegment(c, Seg.TR, 0x40, 0n, 0x65, Attr.P | 11);
     c.updateMmu();
     c.flushTlb();
@@ -220,10 +268,8 @@ class TestMachine implements Engine {
         flat(seg);
         return;
       }
-      const type = d.type === 'code' ? USER_CODE : d.type === 'down' ? USER_DATA | 4 : USER_DATA;
-      const attr = (d.readOnly ? type & ~2 : type) | (d.wide ? Attr.DB : 0) | (d.pages ? Attr.G : 0);
       const limit = d.pages ? ((d.limit << 12) | 0xfff) >>> 0 : d.limit;
-      setSegment(c, seg, entry * 8 + 7, BigInt(d.base), limit, attr);
+      setSegment(c, seg, entry * 8 + 7, BigInt(d.base), limit, attributesOf(d));
     };
     for (const seg of [Seg.FS, Seg.GS]) setSegment(c, seg, 0, 0n, 0, 0);
     if (segments) {
@@ -283,6 +329,9 @@ class TestMachine implements Engine {
     const gpr = state.gpr.slice();
     const { rip } = state;
     const rflags = c.rflags;
+    const selectors = one.selectors ? Array.from(state.segSel).slice(0, 6) : undefined;
+    // The next case loads its own.
+    if (one.selectors) this.#segments = '';
     const changes = this.#takeChanges(image);
     for (const { offset, bytes } of one.patches) {
       const original = image.subarray(offset, offset + bytes.length);
@@ -290,7 +339,15 @@ class TestMachine implements Engine {
       this.#data.set(original, offset);
     }
     this.#code.fill(INT3, one.codeOffset, one.codeOffset + length);
-    const result = { gpr, rip, rflags, fault, changes, ...(failure !== undefined && { failure }) };
+    const result = {
+      gpr,
+      rip,
+      rflags,
+      fault,
+      changes,
+      ...(selectors && { selectors }),
+      ...(failure !== undefined && { failure }),
+    };
     return one.fp ? { ...result, fp: saveFp(this.#processor, one.fp.ymmHigh !== undefined) } : result;
   }
 
@@ -304,11 +361,11 @@ class TestMachine implements Engine {
         const next = fault.vector === PAGE_FAULT && fault.error & FETCH && state.rip !== start;
         return next ? undefined : { vector: fault.vector, error: Math.max(fault.error, 0), cr2: fault.cr2 };
       }
-      // The engine may have used the step to tidy up.
-      if (this.#processor.instructions === before && state.rip === start) continue;
-      if (state.rip !== start || one.branch || !this.#isRepeated(one)) return undefined;
+      if (state.rip !== start) return undefined;
+      // The engine may have used the step to tidy up, or a repeated instruction has given way. A branch may also go to itself.
+      if (one.branch && this.#processor.instructions !== before) return undefined;
     }
-    throw new Error('a string instruction does not end');
+    throw new Error('the instruction does not end');
   }
 
   /**
@@ -326,10 +383,6 @@ class TestMachine implements Engine {
     }
     const vector = state.faultVector > 255 ? GENERAL_PROTECTION : state.faultVector;
     return { vector, error: state.faultHasError ? state.faultError : 0, cr2: state.cr2 };
-  }
-
-  #isRepeated(one: OracleCase): boolean {
-    return decode(one.bytes, 0, one.bytes.length, one.mode, this.#insn) === DecodeStatus.Ok && this.#insn.row.rep !== 'no';
   }
 
   /** The aligned words that the case changed, set back to the image's. */

@@ -119,5 +119,5 @@ export function undefinedResult(insn: Insn, one: OracleCase): boolean {
  */
 export const definedAfterFault = (insn: Insn): number => (insn.row.sem === 'popa' ? 1 << 4 : 0xffff);
 
-/** Likewise, PUSHA and ENTER may have stored some of what they store below the stack before they fault. */
-export const memoryDefinedAfterFault = (insn: Insn): boolean => insn.row.sem !== 'pusha' && insn.row.sem !== 'enter';
+/** Likewise, PUSHA, ENTER and far CALL may have stored some of what they store below the stack before they fault. */
+export const memoryDefinedAfterFault = (insn: Insn): boolean => !/^(pusha|enter|call_far|call_far_ind)$/.test(insn.row.sem);
