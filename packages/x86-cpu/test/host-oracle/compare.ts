@@ -119,9 +119,10 @@ export function differences(
   if (flags !== 0) {
     say(`flags ${flagNames(flags)}: expected ${flagNames(expected.rflags & masked)}, got ${flagNames(got.rflags & masked)}`);
   }
-  if (expected.selectors && got.selectors && `${expected.selectors}` !== `${got.selectors}`) {
-    const [a, b] = [expected.selectors, got.selectors].map((list) => list.map(hex).join(' '));
-    say(`es cs ss ds fs gs: expected ${a}, got ${b}`);
+  if (expected.selectors && got.selectors) {
+    // Linux may switch tasks in between, and gives null selectors back without their RPL.
+    const [a, b] = [expected.selectors, got.selectors].map((list) => list.map((s) => hex(s < 4 ? 0 : s)).join(' '));
+    if (a !== b) say(`es cs ss ds fs gs: expected ${a}, got ${b}`);
   }
   if (expected.fp && got.fp) {
     const text = fp(one, expected.fp.image, got.fp.image);
