@@ -73,9 +73,10 @@ export type Form = {
 
 /** Semantics that depend on the operand size though no operand shows it. */
 const OPERAND_SIZED = new Set(
-  'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl lds les lss lfs lgs sldt str smsw fxsave fxrstor pcmpestri pcmpestrm'.split(
-    ' ',
-  ),
+  (
+    'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl lds les lss lfs lgs sldt str smsw fxsave fxrstor ' +
+    'pcmpestri pcmpestrm'
+  ).split(' '),
 );
 const ADDRESS_SIZED = new Set(
   'movs cmps stos lods scas ins outs xlat jcxz loop loope loopne maskmovq maskmovdqu monitor invept'.split(' '),

@@ -12,7 +12,7 @@ import { Translator } from './records/translator.ts';
 import { resetState } from './reset.ts';
 import { semantics } from './semantics/index.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
-import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, Record, Reg, Rflags, Seg } from './state.ts';
+import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, Record, Reg, Rflags, Seg, Shadow } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
 import { deliver, deliverException, TripleFault, UnsupportedFeature } from './system/events.ts';
 import { systemInstructions } from './system/instructions.ts';
@@ -189,13 +189,13 @@ export class Processor {
         if (state.halted) return { reason: 'halt' };
         if (left <= 0) return { reason: 'budget' };
         const traced = (state.rflags & Rflags.TF) !== 0;
+        this.context.stepEnds = false;
         if (shadow) this.context.setStep(true);
         const retired = this.#interpret(shadow || traced ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
         if (shadow) this.context.setStep(false);
         left -= retired;
         if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
-        // TF counts as it was before the instruction; INT n and SYSCALL clear it and are not trapped.
-        if (traced && retired > 0 && state.rflags & Rflags.TF) this.#singleStep();
+        if (traced && retired > 0 && this.#trapsAfter()) this.#singleStep();
       }
     } catch (e) {
       if (e instanceof TripleFault) return { reason: 'shutdown' };
@@ -265,6 +265,16 @@ export class Processor {
       if (!(e instanceof GuestFault)) throw e;
       deliverException(c, e.vector, e.error);
     }
+  }
+
+  /**
+   * Whether the instruction that ran with TF set is trapped: not if it loaded SS (SDM vol. 3 §6.8.3), and INT n and SYSCALL, which clear
+   * TF, are not; POPF and IRET are, whatever they load.
+   */
+  #trapsAfter(): boolean {
+    const { state, stepEnds } = this.context;
+    if (state.interruptShadow === Shadow.STACK && state.rip === state.shadowRip) return false;
+    return stepEnds || (state.rflags & Rflags.TF) !== 0;
   }
 
   /** TF: a debug trap after the instruction (SDM vol. 3 §17.3.1.4). */

@@ -31,6 +31,15 @@ export const Rflags = {
 /** The status flags, which the engine keeps lazily; every other bit of RFLAGS is in `CPU.rflags`. */
 export const STATUS_FLAGS = Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.OF;
 
+/** `CPU.interruptShadow`. */
+export const Shadow = {
+  NONE: 0,
+  /** STI: interrupts wait for one instruction. */
+  STI: 1,
+  /** MOV SS, POP SS, LSS: debug traps too. */
+  STACK: 2,
+} as const;
+
 /** Why generated code returned to the run loop (`CPU.exitReason`). */
 export const Exit = {
   /** The instruction budget is used up, or `exitRequest` was set. State is at an instruction boundary. */
@@ -115,7 +124,7 @@ export const CPU = defineLayout('x86-cpu', {
   faultHasError: 'u32',
   /** -1 while an interrupt waits for IF: whatever sets IF copies it to `exitRequest`. */
   interruptPending: 'i32',
-  /** Interrupts are held off at this RIP, the instruction after MOV SS or STI (SDM vol. 3 §6.8.3), when `interruptShadow` is set. */
+  /** Interrupts are held off at `shadowRip`, the instruction after MOV SS or STI (SDM vol. 3 §6.8.3): `Shadow`. */
   interruptShadow: 'u32',
   shadowRip: 'u64',
   nmiBlocked: 'u32',

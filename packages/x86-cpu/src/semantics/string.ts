@@ -9,7 +9,7 @@
 import type { I32, I64, Label, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { AddressMode } from '../form.ts';
-import { Reg, Seg } from '../state.ts';
+import { Reg, Rflags, Seg } from '../state.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 const { RCX, RSI, RDI } = Reg;
@@ -57,7 +57,9 @@ function repeat(e: Emitter, o: Operands, element: () => void, bulk?: (count: Loc
     return;
   }
   const size = e.form.addrSize;
-  const rounds = e.let32(f.i32.const(MAX_ROUNDS));
+  // Single stepping traps after each element (SDM vol. 3 §17.3.1.4).
+  const traced = e.let32(f.i32.and(e.load32('rflags'), f.i32.const(Rflags.TF)));
+  const rounds = e.let32(f.select(f.i32.const(1), f.i32.const(MAX_ROUNDS), f.get(traced)));
   f.block((finished) => {
     f.loop((again) => {
       const count = e.let(e.gpr(RCX, size));
@@ -68,7 +70,8 @@ function repeat(e: Emitter, o: Operands, element: () => void, bulk?: (count: Loc
         f.set(done, f.i64.const(1));
       };
       if (bulk) {
-        f.set(done, f.get(bulk(count)));
+        f.set(done, f.i64.const(0));
+        f.if(f.i32.eqz(f.get(traced)), () => f.set(done, f.get(bulk(count))));
         f.if(f.i64.eqz(f.get(done)), one);
       } else one();
       const left = e.let(f.i64.sub(f.get(count), f.get(done)));

@@ -4,7 +4,7 @@
  */
 import type { I32 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
-import { Rflags } from '../state.ts';
+import { Rflags, Shadow } from '../state.ts';
 import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
@@ -13,10 +13,10 @@ import type { Semantics, SemanticsTable } from './types.ts';
 export const SYSTEM_INSTRUCTIONS = [
   'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdtsc', 'rdtscp', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
   'mov_to_cr', 'mov_from_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
-  'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'mov_to_sreg', 'pop_sreg', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far', 'call_far_ind',
-  'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret', 'sysenter', 'sysexit', 'swapgs',
-  'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'rsm', 'rdrand', 'rdseed',
-  'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
+  'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'mov_to_sreg', 'pop_sreg', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
+  'call_far_ind', 'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret', 'sysenter', 'sysexit',
+  'swapgs', 'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'rsm', 'rdrand',
+  'rdseed', 'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
 ] as const;
 
 const systemNumber = (name: (typeof SYSTEM_INSTRUCTIONS)[number]): number => SYSTEM_INSTRUCTIONS.indexOf(name);
@@ -43,7 +43,7 @@ const setInterrupts: Semantics = (e) => {
   unlessPrivileged(e, 'interrupt_flag_slow');
   f.if(f.i32.eqz(f.i32.and(e.load32('rflags'), f.i32.const(Rflags.IF))), () => {
     e.store32('rflags', () => f.i32.or(e.load32('rflags'), f.i32.const(Rflags.IF)));
-    e.store32('interruptShadow', () => f.i32.const(1));
+    e.store32('interruptShadow', () => f.i32.const(Shadow.STI));
     e.store64('shadowRip', () => e.nextRip());
     e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending')));
   });

@@ -86,6 +86,8 @@ export class SystemContext {
   cr4Bits = 0;
   eferBits = 0;
   physicalBits = 40;
+  /** POPF or IRET cleared TF, and is itself still to be trapped. */
+  stepEnds = false;
   #generation = 0;
   readonly #keys = new Map<number, number>();
   readonly #limits = new Map<number, number>();

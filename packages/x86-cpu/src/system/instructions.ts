@@ -2,7 +2,7 @@
 import { Vector } from '../core/memory.ts';
 import { Status } from '../emit/interpreter.ts';
 import type { CpuidSource, InterruptController, IoLength, MsrDevice, PortBus, TimeStampCounter } from '../ports.ts';
-import { Record, Rflags, Seg } from '../state.ts';
+import { Record, Rflags, Seg, Shadow } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, Cr0, Cr4, fault, generalProtection } from './context.ts';
 import { debugRegister, readMsr, writeCr0, writeCr3, writeCr4, writeDr, writeMsr } from './control.ts';
@@ -101,7 +101,8 @@ const stringIo =
       state.gpr[n] = bits === 16 ? (state.gpr[n] & ~0xffffn) | cut : cut;
     };
     const step = state.rflags & Rflags.DF ? -size : size;
-    for (let n = 0; n < 1024; n++) {
+    const most = state.rflags & Rflags.TF ? 1 : 1024;
+    for (let n = 0; n < most; n++) {
       const count = BigInt.asUintN(bits, state.gpr[RCX]);
       if (o.form.rep && count === 0n) return Next;
       const offset = BigInt.asUintN(bits, state.gpr[reg]);
@@ -225,7 +226,7 @@ const verify =
 
 /** SS loads hold interrupts off for one instruction, so that a stack pointer load can follow (SDM vol. 3 §6.8.3). */
 function shadowAfter(c: SystemContext, o: RecordOperands): void {
-  c.state.interruptShadow = 1;
+  c.state.interruptShadow = Shadow.STACK;
   c.state.shadowRip = o.nextRip;
 }
 

@@ -248,7 +248,8 @@ function returnWithin(c: SystemContext): boolean {
   const { state, frame } = c;
   const cs = frame[2] & 0xffff;
   const ss = frame[8] & 0xffff;
-  if (cs !== state.segSel[Seg.CS] || ss !== state.segSel[Seg.SS] || (cs & 3) !== state.cpl || state.rflags & Rflags.NT) return false;
+  if (cs !== state.segSel[Seg.CS] || ss !== state.segSel[Seg.SS] || (cs & 3) !== state.cpl || state.rflags & Rflags.NT)
+    return false;
   if (!c.canonicalHalf(frame[1]) || !c.isLoaded(Seg.CS) || !(isNull(ss) || c.isLoaded(Seg.SS))) return false;
   c.setHalves('rip', frame[0], frame[1]);
   c.setStackPointer(frame[6], frame[7]);
@@ -265,6 +266,7 @@ function setFlagsAt(c: SystemContext, image: number, size: number, cpl: number, 
   if (size > 2) changeable |= Rflags.RF | Rflags.AC | Rflags.ID;
   if (cpl <= iopl) changeable |= Rflags.IF;
   if (cpl === 0) changeable |= Rflags.IOPL | (size > 2 ? Rflags.VIF | Rflags.VIP : 0);
+  if (c.rflags & ~image & Rflags.TF) c.stepEnds = true;
   c.rflags = (c.rflags & ~changeable) | (image & changeable);
 }
 

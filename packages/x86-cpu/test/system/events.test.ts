@@ -77,6 +77,33 @@ describe('traps report the next instruction (SDM vol. 3 §6.5)', () => {
   });
 });
 
+describe('single stepping (SDM vol. 3 §17.3.1.4)', () => {
+  /** Where #DB came, relative to the code, for a program between the POPF that sets TF and an INT 80h. */
+  const trapsOf = (program: string): number[] => {
+    const machine = machineWith(`68 02 01 00 00 9d ${program} cd 80`); // push 0x102; popf
+    // Appends its return address to the list at RBX.
+    machine.write(handlerOf(1), hex('50 48 8b 44 24 08 89 03 83 c3 04 58 48 cf'));
+    machine.state.gpr[RBX] = BigInt(Place.data);
+    machine.event();
+    const bytes = new Uint8Array(Number(machine.gpr(RBX)) - Place.data);
+    machine.guest.read(Place.data, bytes);
+    return Array.from(new Uint32Array(bytes.buffer), (rip) => rip - Place.code - 6);
+  };
+
+  it('no trap between MOV SS and the next instruction (SDM vol. 3 §6.8.3)', () => {
+    expect(trapsOf('8c d0  8e d0  90  90')).toEqual([2, 5, 6]); // mov eax, ss; mov ss, eax; nop; nop
+  });
+
+  it('a repeated string instruction is trapped after each element', () => {
+    // mov edi, 0x41000; mov ecx, 3; rep stosb
+    expect(trapsOf('bf 00 10 04 00  b9 03 00 00 00  f3 aa  90')).toEqual([5, 10, 10, 10, 12, 13]);
+  });
+
+  it('the POPF that clears TF is the last to be trapped', () => {
+    expect(trapsOf('6a 02  9d  90 90')).toEqual([2, 3]); // push 2; popf; nop; nop
+  });
+});
+
 describe('#PF: CR2 and the error code (SDM vol. 3 §4.7)', () => {
   const P = 1;
   const W = 2;
