@@ -75,7 +75,7 @@ export class Kvm {
     if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS)
       throw new KvmError('EINVAL', `${cpus} processors: 1–${MAX_CPUS} are possible`);
     const vm = new Vm({
-      arena: createArena(memoryBytes + overheadBytes),
+      arena: createArena({ overheadBytes, guestBytes: memoryBytes }),
       clock: createMachineClock(this.host),
       createProcessor: this.#options.createProcessor,
       cpus,

@@ -44,6 +44,7 @@ export type VmParts = {
 };
 
 const BUS_PORTS = { picMaster: 0x20, picSlave: 0xa0, elcr: 0x4d0, pit: 0x40, systemControl: 0x61 } as const;
+const PAGE = 4096;
 const IOAPIC_ADDRESS = 0xfec0_0000;
 
 /** One virtual machine. Operations are named as KVM's ioctls on a VM are. */
@@ -109,13 +110,26 @@ export class Vm {
     mapErrors(() => {
       if (present === undefined) {
         if (bytes === 0) throw new KvmError('EINVAL', `there is no memory slot ${slot} to delete`);
-        const host = userspaceAddr === undefined ? {} : { hostAddress: userspaceAddr };
-        this.#slots.set(slot, this.memory.createSlot({ gpa, bytes, ...options, ...host }));
+        this.#slots.set(slot, this.#createSlot({ gpa, bytes, ...options }, userspaceAddr));
       } else if (bytes === 0) {
         this.memory.deleteSlot(present);
         this.#slots.delete(slot);
       } else this.#changeSlot(present, region, options);
     });
+  }
+
+  #createSlot(
+    slot: { gpa: number; bytes: number; readOnly: boolean; logDirty: boolean },
+    hostAddress: number | undefined,
+  ): number {
+    if (hostAddress !== undefined) return this.memory.createSlot({ ...slot, hostAddress });
+    const address = this.arena.allocGuest(slot.bytes, PAGE);
+    try {
+      return this.memory.createSlot({ ...slot, hostAddress: address });
+    } catch (error) {
+      this.arena.undoAllocGuest(address);
+      throw error;
+    }
   }
 
   #changeSlot(present: number, region: UserMemoryRegion, options: { readOnly: boolean; logDirty: boolean }): void {
