@@ -182,3 +182,15 @@ describe.skipIf(reason !== undefined)(`every x87, MMX and SSE instruction ${titl
     LIMIT_MS,
   );
 });
+
+describe.skipIf(reason !== undefined)(`sequences of x87, MMX and SSE instructions ${title}`, () => {
+  it(
+    'hand their registers and exceptions on as the host does (30000 sequences)',
+    () => {
+      const flat = runnable.filter((mode) => mode === '64' || mode === '32');
+      const rows = vectorRows().filter(engineHas);
+      expectNone(runSequences, { seed: 0xf5e9, cases: 30_000, rows, modes: flat, generator: { fp: randomFpState } });
+    },
+    LIMIT_MS,
+  );
+});

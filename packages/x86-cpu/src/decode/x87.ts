@@ -95,11 +95,11 @@ const REGISTER = `
   db/1r fcmovne ST0,STi @cmov
   db/2r fcmovnbe ST0,STi @cmov
   db/3r fcmovnu ST0,STi @cmov
-  db/4r:0 fneni=fnop - alias
-  db/4r:1 fndisi=fnop - alias
+  db/4r:0 fneni=fnnop - alias
+  db/4r:1 fndisi=fnnop - alias
   db/4r:2 fnclex -
   db/4r:3 fninit -
-  db/4r:4 fnsetpm=fnop - alias
+  db/4r:4 fnsetpm=fnnop - alias
   db/5r fucomi ST0,STi @cmov
   db/6r fcomi ST0,STi @cmov
   dd/0r ffree STi

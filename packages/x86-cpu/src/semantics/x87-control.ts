@@ -108,6 +108,8 @@ export const x87ControlSemantics: Record<string, Semantics> = {
   fninit: (e) => run(e, 'init'),
   fnclex: (e) => run(e, 'clear'),
   fwait: (e) => wait(e),
+  /** FNENI, FNDISI, FNSETPM: nothing since the 80387, not even a look at pending exceptions (SDM vol. 3, on compatibility with the 8087 and 80287). */
+  fnnop: () => undefined,
   fnop: (e) => {
     wait(e);
     notePointers(e);

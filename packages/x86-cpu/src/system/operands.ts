@@ -75,9 +75,11 @@ export class RecordOperands {
       return BigInt.asUintN(64, this.#data.getBigUint64(this.record + Record.imm, true) + slot(Record.index));
     const sum = slot(Record.base) + (slot(Record.index) << BigInt(this.u8(Record.scale))) + disp;
     const offset = BigInt.asUintN(64 - this.u8(Record.shift), sum);
-    return this.form.address === AddressMode.Indexed
-      ? offset
-      : segmentLinear(this.#c, this.u8(Record.segment), offset, bytes, write);
+    const segment = this.u8(Record.segment);
+    if (this.form.address !== AddressMode.Indexed) return segmentLinear(this.#c, segment, offset, bytes, write);
+    // A flat segment ends at 4 GiB all the same.
+    const beyond = (this.#c.state.modeKey & 3) !== 2 && offset + BigInt(bytes) > 0x1_0000_0000n;
+    return beyond ? fault(segment === Seg.SS ? Vector.SS : Vector.GP, 0) : offset;
   }
 
   /** Operand `n`, register or memory. */

@@ -135,7 +135,8 @@ export function runSequences(options: OracleOptions): OracleSummary {
     pool: new SequencePool(mode === '64' ? 64 : 32, generator.random, options.rows),
   }));
   while (comparison.taken < options.cases)
-    for (const { mode, pool } of pools) comparison.take(pool.make(2 + generator.random.below(LONGEST - 1)), 'sequence', mode);
+    for (const { mode, pool } of pools)
+      comparison.take(pool.make(2 + generator.random.below(LONGEST - 1), options.generator?.fp), 'sequence', mode);
   comparison.flush();
   return { cases: comparison.done, rounds: 1, failures: comparison.failures };
 }

@@ -6,8 +6,9 @@ import { decode } from '../../src/decode/decoder.ts';
 import { encodingsOf } from '../../src/decode/encodings.ts';
 import { BASE_RIP, DecodeStatus, Insn, OperandKind } from '../../src/decode/instruction.ts';
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
-import type { OracleCase } from './case.ts';
+import type { FpState, OracleCase } from './case.ts';
 import { Layout, STATUS_FLAGS } from './case.ts';
+import { isInteger } from './excluded.ts';
 import type { Random } from './random.ts';
 
 /** Instructions whose flags are all defined, but for AF, which none of them reads. */
@@ -17,6 +18,8 @@ const SEMS = new Set(
     'stc clc cmc sahf popcnt adcx adox shlx sarx shrx rorx mulx pext pdep crc32 movbe push pop nop'
   ).split(' '),
 );
+/** x87, MMX and vector instructions that load whole blocks of state, or write where no pointer leads: a sequence would end there. */
+const NO_VECTORS = new Set('fxsave fxrstor fnsave frstor fldenv fnstenv fldcw ldmxcsr maskmovq maskmovdqu'.split(' '));
 /** By one only: OF is defined. */
 const SHIFTS = new Set('shl shr sar rol ror rcl rcr'.split(' '));
 /** RSP, RBP and R13 point into the data area and stay there. */
@@ -35,9 +38,14 @@ export class SequencePool {
     this.#random = random;
     for (let i = 0; i < ROUNDS; i++)
       for (const row of rows) {
-        if (!SEMS.has(row.sem) && !(SHIFTS.has(row.sem) && row.operands[1] === '1')) continue;
+        if (!this.#wants(row)) continue;
         for (const bytes of encodingsOf(row, mode, random.u32)) if (this.#suits(bytes)) this.#encodings.push(bytes);
       }
+  }
+
+  #wants(row: OpcodeRow): boolean {
+    if (!isInteger(row)) return !NO_VECTORS.has(row.sem);
+    return SEMS.has(row.sem) || (SHIFTS.has(row.sem) && row.operands[1] === '1');
   }
 
   /** Whether an instruction leaves the pointers alone and finds its memory through them, or at an address of its own. */
@@ -58,12 +66,12 @@ export class SequencePool {
   }
 
   /** A sequence of `count` instructions, with forward branches between them, placed anywhere in the code area. */
-  make(count: number): OracleCase {
+  make(count: number, fp?: (random: Random, insn: Insn) => FpState): OracleCase {
     const random = this.#random;
     const mode = this.#mode;
     const gpr = new BigUint64Array(16);
     for (let i = 0; i < 16; i++) gpr[i] = mode === 64 ? random.value() : BigInt.asUintN(32, random.value());
-    for (const reg of POINTERS) gpr[reg] = BigInt(Layout.data + 0x800 + random.below(0x1000));
+    for (const reg of POINTERS) gpr[reg] = BigInt(Layout.data + 0x800 + (random.below(0x1000) & (fp ? -16 : -1)));
     const codeOffset = random.chance(20) ? 0x1000 - random.below(60) : random.below(Layout.bytes - 256);
     const bytes: number[] = [];
     for (let i = 0; i < count; i++) {
@@ -75,7 +83,8 @@ export class SequencePool {
       bytes.push(...one);
     }
     const rflags = random.u32() & STATUS_FLAGS;
-    return { mode, bytes: Uint8Array.from(bytes), codeOffset, gpr, rflags, patches: [], branch: false, sequence: true };
+    const one = { mode, bytes: Uint8Array.from(bytes), codeOffset, gpr, rflags, patches: [], branch: false, sequence: true };
+    return fp ? { ...one, fp: fp(random, this.#insn) } : one;
   }
 
   /** A copy, for execution at `address`, with its memory operand in the data area. */
@@ -86,12 +95,18 @@ export class SequencePool {
     this.#displacement = -1;
     const memory = insn.modrm >= 0 && insn.modrm < 0xc0 && insn.row.sem !== 'lea' && insn.row.sem !== 'nop';
     if (!memory) return bytes;
+    const aligned = insn.size.includes(16) ? -16 : -1;
+    if (insn.modrm >> 6 === 1) bytes[displacementIndex(insn, bytes)] &= aligned;
     const wide = insn.base < 0 || insn.base === BASE_RIP || insn.modrm >> 6 === 2;
     if (!wide) return bytes;
     const at = displacementIndex(insn, bytes);
-    const target = Layout.data + 0x400 + this.#random.below(0x1800);
+    const target = Layout.data + 0x400 + (this.#random.below(0x1800) & aligned);
     const value =
-      insn.base < 0 ? target : insn.base === BASE_RIP ? target - (address + bytes.length) : this.#random.below(0x600) - 0x300;
+      insn.base < 0
+        ? target
+        : insn.base === BASE_RIP
+          ? target - (address + bytes.length)
+          : (this.#random.below(0x600) - 0x300) & aligned;
     new DataView(bytes.buffer).setInt32(at, value, true);
     if (insn.base === BASE_RIP) this.#displacement = at;
     return bytes;
