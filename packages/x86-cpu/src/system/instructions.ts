@@ -334,7 +334,7 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
     return resume(c, o);
   },
   invlpg: (c, o) => {
-    const va = o.address(1, false);
+    const va = o.linear(1, false);
     c.mmu.flushPage(Number(va & 0xffff_ffffn) | 0, Number(va >> 32n) | 0);
     c.flushJumps();
     return resume(c, o);

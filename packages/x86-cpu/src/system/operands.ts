@@ -68,6 +68,14 @@ export class RecordOperands {
 
   /** Linear address of the memory operand, `bytes` long, checked through its segment. */
   address(bytes: number, write: boolean, displacement = 0): bigint {
+    const c = this.#c;
+    const linear = this.linear(bytes, write, displacement);
+    const outside = (c.state.modeKey & 3) === 2 && !(c.canonical(linear) && c.canonical(linear + BigInt(bytes - 1)));
+    return outside ? fault(this.u8(Record.segment) === Seg.SS ? Vector.SS : Vector.GP, 0) : linear;
+  }
+
+  /** The same where an address that is not canonical is no fault (INVLPG). */
+  linear(bytes: number, write: boolean, displacement = 0): bigint {
     const slot = (offset: number): bigint => this.#data.getBigUint64(this.u32(offset), true);
     const disp = BigInt(this.i32(Record.disp) + displacement);
     if (this.form.address === AddressMode.Base) return BigInt.asUintN(64, slot(Record.base) + disp);
