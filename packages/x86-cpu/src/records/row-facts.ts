@@ -51,7 +51,11 @@ const PROTECTED = words('sldt str lldt ltr verr verw lar lsl arpl');
 const CPL0_EXISTENCE = words('clac stac');
 
 /** @param hasFeature whether the processor model has a feature; @param hasSemantics whether the engine can run a `sem` */
-export function rowFacts(row: OpcodeRow, hasFeature: (feature: string) => boolean, hasSemantics: (sem: string) => boolean): RowFacts {
+export function rowFacts(
+  row: OpcodeRow,
+  hasFeature: (feature: string) => boolean,
+  hasSemantics: (sem: string) => boolean,
+): RowFacts {
   const sem = hasFeature(row.feature) ? row.sem : row.fallback;
   const when = (condition: boolean, need: number): number => (condition ? need : 0);
   const needs =

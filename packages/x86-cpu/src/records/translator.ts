@@ -56,7 +56,6 @@ export type TranslatorMemory = {
   readonly codeMap: number;
 };
 
-
 export class Translator {
   readonly #m: TranslatorMemory;
   readonly #host: TranslatorHost;
@@ -357,7 +356,11 @@ export class Translator {
     this.#u16[(at + Record.place) >> 1] = offset | (Math.max(1, Math.min(15, insn.length)) << 12);
     const facts = this.#facts();
     const exception =
-      status === DecodeStatus.Ok ? knownException(facts.needs, key) : status === DecodeStatus.TooLong ? PROTECTION : UNDEFINED_OPCODE;
+      status === DecodeStatus.Ok
+        ? knownException(facts.needs, key)
+        : status === DecodeStatus.TooLong
+          ? PROTECTION
+          : UNDEFINED_OPCODE;
     if (exception) {
       this.#raised = true;
       this.#u16[(at + Record.handler) >> 1] = Handler.Raise;
@@ -370,7 +373,8 @@ export class Translator {
       this.#u16[(at + Record.handler) >> 1] = Handler.Refuse;
       return at + Record.size;
     }
-    const address = insn.modrm < MODRM_REGISTER || facts.string || facts.masked ? this.#addressMode(key, facts) : AddressMode.Base;
+    const address =
+      insn.modrm < MODRM_REGISTER || facts.string || facts.masked ? this.#addressMode(key, facts) : AddressMode.Base;
     const bound = this.#bind(address, key, facts);
     this.#u16[(at + Record.handler) >> 1] = bound.handler;
     this.#operands(at, offset, bound, key, crossing);
@@ -397,8 +401,7 @@ export class Translator {
     if (!flatSegment) return AddressMode.Segmented;
     // Code segments are not writable, flat or not: leave the check to the segmented forms.
     if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
-    if (facts.moffs)
-      return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
+    if (facts.moffs) return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
     if (special && insn.index >= 0) return AddressMode.Segmented;
     // With FS or GS the segment base takes the index's place; a 32- or 16-bit offset must be cut before the base is added.
     if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
