@@ -44,8 +44,6 @@ export type VcpuCpuid = {
 };
 
 const EDX_APIC = 1 << 9;
-const ECX_X2APIC = 1 << 21;
-const ECX_TSC_DEADLINE = 1 << 24;
 const ECX_HYPERVISOR = 1 << 31;
 const LEVEL_SMT = 1 << 8;
 const LEVEL_CORE = 2 << 8;
@@ -69,8 +67,8 @@ export function vcpuCpuid({ model, apicId, cpus, apicEnabled }: VcpuCpuid): Cpui
     model.query(asked, subleaf, out);
     if (asked === 1) {
       out[1] = (out[1] & 0xffff) | (apicId << 24) | (Math.min(cpus, 255) << 16);
-      out[2] |= ECX_X2APIC | ECX_TSC_DEADLINE | ECX_HYPERVISOR;
-      out[3] = apicEnabled() ? out[3] | EDX_APIC : out[3] & ~EDX_APIC;
+      out[2] |= ECX_HYPERVISOR;
+      if (!apicEnabled()) out[3] &= ~EDX_APIC;
     } else if (asked === 0xb) {
       // Extended topology: no SMT, then the cores (SDM vol. 2, CPUID leaf 0BH).
       const level = subleaf >>> 0;
