@@ -70,6 +70,12 @@ describe('a guest in a microvm', () => {
     machine.dispose();
   });
 
+  it('resets when it jumps to where firmware would start', async () => {
+    const { machine } = await boot({ 0: [...loadEax(0xf_fff0), 0xff, 0xe0] }); // jmp rax
+    expect(await machine.start()).toEqual({ reason: 'reset' });
+    machine.dispose();
+  });
+
   it('reads what is typed, in a loop that never halts', async () => {
     const { machine, output } = await boot({
       0: [

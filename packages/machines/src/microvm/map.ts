@@ -14,5 +14,14 @@ export const PM = { event: 0x600, control: 0x604, timer: 0x608, timerBits: 32, r
 export const LOCAL_APIC = 0xfee0_0000;
 export const IO_APIC = 0xfec0_0000;
 
+/**
+ * F000:FFF0, where firmware starts: there is none, but software that goes there means to start the machine again. It pulses the
+ * keyboard controller's reset line, in whatever mode it is run.
+ */
+export const RESET_ENTRY = {
+  address: 0xf_fff0,
+  code: [0xb0, 0xfe, 0xe6, KEYBOARD.command, 0xf4, 0xeb, 0xfd], // mov al, 0xfe; out 0x64, al; hlt; jmp to the hlt
+} as const;
+
 /** RAM ends at 640 KiB and goes on after the window of a display adapter, 128 KiB, which is empty here. */
 export const VIDEO_WINDOW = { start: 0xa_0000, end: 0xc_0000 } as const;

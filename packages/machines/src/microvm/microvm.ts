@@ -10,7 +10,7 @@ import { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import { microvmAcpi } from './acpi.ts';
 import { acpiPmPlugin, delayPortPlugin, i8042Plugin, port92Plugin, rtcPlugin, uartPlugin } from './devices.ts';
-import { VIDEO_WINDOW } from './map.ts';
+import { RESET_ENTRY, VIDEO_WINDOW } from './map.ts';
 import { createRunner } from './run.ts';
 
 const MiB = 2 ** 20;
@@ -49,6 +49,7 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
     vm.createPit2();
     const devices = addDevices(vm, config);
     for (const { address, bytes } of acpi.blobs) vm.memory.write(address, bytes);
+    vm.memory.write(RESET_ENTRY.address, Uint8Array.from(RESET_ENTRY.code));
     const vcpu = loadGuest(vm, plan, model);
     const loop = new RunLoop({ vm, vcpu, host, flush: devices.flush });
     const dispose = (): void => {
