@@ -172,6 +172,17 @@ describe.skipIf(reason !== undefined)(`sequences of instructions ${title}`, () =
   );
 });
 
+describe.skipIf(reason !== undefined)(`loops ${title}`, () => {
+  it(
+    'end as on the host when they have run often enough to be compiled (2000 loops of 4000 rounds)',
+    () => {
+      const flat = runnable.filter((mode) => mode === '64' || mode === '32');
+      expectNone(runSequences, { seed: 0x100b, cases: 2000, rounds: 4000, rows: integerRows(), modes: flat });
+    },
+    LIMIT_MS,
+  );
+});
+
 describe.skipIf(reason !== undefined)(`every x87, MMX and SSE instruction ${title}`, () => {
   it(
     'leaves registers, MXCSR, status word and memory as the host does (100000 cases)',

@@ -22,6 +22,8 @@ export type OracleOptions = {
   readonly disassemble?: Disassembler;
   /** Called after each batch with the number of cases done. */
   readonly progress?: (done: number, failed: number) => void;
+  /** Of sequences: how often each is done. */
+  readonly rounds?: number;
   /** Cases per run of the harness. */
   readonly batch?: number;
 };
@@ -136,7 +138,11 @@ export function runSequences(options: OracleOptions): OracleSummary {
   }));
   while (comparison.taken < options.cases)
     for (const { mode, pool } of pools)
-      comparison.take(pool.make(2 + generator.random.below(LONGEST - 1), options.generator?.fp), 'sequence', mode);
+      comparison.take(
+        pool.make(2 + generator.random.below(LONGEST - 1), options.rounds ?? 1, options.generator?.fp),
+        'sequence',
+        mode,
+      );
   comparison.flush();
   return { cases: comparison.done, rounds: 1, failures: comparison.failures };
 }

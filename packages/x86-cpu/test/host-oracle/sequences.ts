@@ -24,6 +24,10 @@ const NO_VECTORS = new Set('fxsave fxrstor fnsave frstor fldenv fnstenv fldcw ld
 const SHIFTS = new Set('shl shr sar rol ror rcl rcr'.split(' '));
 /** RSP, RBP and R13 point into the data area and stay there. */
 const POINTERS = [4, 5, 13];
+/** Counts rounds where a sequence is repeated: EDI, R14. */
+const COUNTERS = { 32: 7, 64: 14 } as const;
+/** DEC of the counter; the branch back follows. */
+const COUNT_DOWN = { 32: [0x4f], 64: [0x49, 0xff, 0xce] } as const;
 const ROUNDS = 6;
 
 /** Encodings to make sequences of, for one mode. */
@@ -56,7 +60,7 @@ export class SequencePool {
     if ((insn.row.sem === 'movsxd' && insn.opSize === 2) || (insn.map === 1 && insn.op === 0x0d)) return false;
     for (let n = 0; n < insn.operandCount; n++) {
       const kind = insn.kind[n];
-      if (kind === OperandKind.Gpr && POINTERS.includes(insn.reg[n])) return false;
+      if (kind === OperandKind.Gpr && (POINTERS.includes(insn.reg[n]) || insn.reg[n] === COUNTERS[this.#mode])) return false;
       if (kind === OperandKind.Moffs) return false;
       if (kind !== OperandKind.Mem || insn.row.sem === 'lea' || insn.row.sem === 'nop') continue;
       if (insn.index >= 0 || insn.addrSize * 8 !== this.#mode) return false;
@@ -65,8 +69,11 @@ export class SequencePool {
     return true;
   }
 
-  /** A sequence of `count` instructions, with forward branches between them, placed anywhere in the code area. */
-  make(count: number, fp?: (random: Random, insn: Insn) => FpState): OracleCase {
+  /**
+   * A sequence of `count` instructions, with forward branches between them, placed anywhere in the code area; done `rounds` times if more
+   * than once, so that an engine that compiles what runs often does so.
+   */
+  make(count: number, rounds: number, fp?: (random: Random, insn: Insn) => FpState): OracleCase {
     const random = this.#random;
     const mode = this.#mode;
     const gpr = new BigUint64Array(16);
@@ -75,16 +82,32 @@ export class SequencePool {
     const codeOffset = random.chance(20) ? 0x1000 - random.below(60) : random.below(Layout.bytes - 256);
     const bytes: number[] = [];
     for (let i = 0; i < count; i++) {
-      const one = this.#aimed(random.pick(this.#encodings), Layout.code + codeOffset + bytes.length + 2);
+      const one = this.#aimed(this.#pick(rounds > 1), Layout.code + codeOffset + bytes.length + 2);
       // Now and then a branch over the next instruction.
       const skip = random.chance(25) ? [random.chance(85) ? 0x70 | random.below(16) : 0xeb, one.length] : [0x66, 0x90];
       if (skip[0] !== 0x66 || random.chance(10)) bytes.push(...skip);
       else this.#retarget(one, 2);
       bytes.push(...one);
     }
+    if (rounds > 1) {
+      gpr[COUNTERS[mode]] = BigInt(rounds);
+      bytes.push(...COUNT_DOWN[mode], 0x0f, 0x85);
+      const back = -(bytes.length + 4);
+      for (let i = 0; i < 32; i += 8) bytes.push((back >> i) & 0xff);
+    }
     const rflags = random.u32() & STATUS_FLAGS;
     const one = { mode, bytes: Uint8Array.from(bytes), codeOffset, gpr, rflags, patches: [], branch: false, sequence: true };
     return fp ? { ...one, fp: fp(random, this.#insn) } : one;
+  }
+
+  /** Any encoding; in a loop not one that moves the stack pointer, which would soon leave the area. */
+  #pick(inLoop: boolean): Uint8Array {
+    for (;;) {
+      const bytes = this.#random.pick(this.#encodings);
+      if (!inLoop) return bytes;
+      decode(bytes, 0, bytes.length, this.#mode, this.#insn);
+      if (!/^(push|pop)$/.test(this.#insn.row.sem)) return bytes;
+    }
   }
 
   /** A copy, for execution at `address`, with its memory operand in the data area. */

@@ -1,6 +1,6 @@
 /**
  * The long form of the oracle test: `pnpm soak:oracle --cases 20000000 [--seed N] [--mode 64,32,32s,16s] [--sem add,adc] [--sequences]
- * [--vectors] [--feature sse,sse2]`.
+ * [--vectors] [--feature sse,sse2]`; `--sequences --rounds 3000` repeats each sequence.
  * Prints progress, and at the end, or at the first failing batch with `--stop`, the failures and the seed that made them.
  */
 import { parseArgs } from 'node:util';
@@ -18,6 +18,7 @@ const { values } = parseArgs({
     sem: { type: 'string' },
     vectors: { type: 'boolean', default: false },
     feature: { type: 'string' },
+    rounds: { type: 'string', default: '1' },
     sequences: { type: 'boolean', default: false },
     stop: { type: 'boolean', default: false },
   },
@@ -47,6 +48,7 @@ const summary = (() => {
       ),
       ...(values.vectors && { generator: { fp: randomFpState } }),
       modes: values.mode.split(',') as OracleMode[],
+      rounds: Number(values.rounds),
       engine: createTestMachine(),
       disassemble,
       progress: (done, failed) => {
