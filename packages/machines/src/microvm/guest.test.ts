@@ -45,7 +45,7 @@ describe('a guest in a microvm', () => {
         ...storeAtRax(0xf0, 0x1ff), // SVR: enabled
         ...storeAtRax(0x3e0, 0xb), // divide by 1
         ...storeAtRax(0x320, 0x40), // LVT timer: one-shot, vector 0x40
-        ...storeAtRax(0x380, 20_000_000), // 20 ms
+        ...storeAtRax(0x380, 200_000_000), // 200 ms: long beside what a busy host takes from the guest
         ...[0xfb, 0xf4], // sti; hlt
         ...print('woken'),
         ...POWER_OFF,
@@ -57,8 +57,8 @@ describe('a guest in a microvm', () => {
     expect(await machine.start()).toEqual({ reason: 'poweroff' });
     const took = performance.now() - before;
     expect(output()).toBe('woken');
-    expect(took).toBeGreaterThanOrEqual(19);
-    expect(took).toBeLessThan(2000);
+    expect(took).toBeGreaterThanOrEqual(199);
+    expect(took).toBeLessThan(5000);
     expect(machine.stats()['guest.idle ms']).toBeGreaterThan(10);
     machine.dispose();
   });
