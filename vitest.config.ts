@@ -12,6 +12,8 @@ export default defineConfig({
     pool: 'forks',
     execArgv: ['--conditions=tsvisor-source'],
     maxWorkers: 2,
-    testTimeout: 20_000,
+    // For a host several times slower than ours, and busy: a test that hangs fails all the same.
+    testTimeout: 120_000,
+    hookTimeout: 60_000,
   },
 });

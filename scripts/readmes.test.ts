@@ -23,7 +23,7 @@ describe.concurrent('examples in READMEs run as they stand', () => {
         mkdirSync(join(path, '.cache'), { recursive: true });
         const file = join(path, '.cache', `readme-${index + 1}.ts`);
         writeFileSync(file, code);
-        const { stderr } = await run(process.execPath, ['--conditions=tsvisor-source', file], { cwd: root, timeout: 15_000 });
+        const { stderr } = await run(process.execPath, ['--conditions=tsvisor-source', file], { cwd: root, timeout: 60_000 });
         expect(stderr).toBe('');
       });
     }
