@@ -116,6 +116,28 @@ export function defineLayout<const S extends Schema>(name: string, schema: S, op
   };
 }
 
+type Arrays = {
+  readonly $u8: Uint8Array;
+  readonly $u16: Uint16Array;
+  readonly $u32: Uint32Array;
+  readonly $i32: Int32Array;
+  readonly $f64: Float64Array;
+  readonly $u64: BigUint64Array;
+};
+type Accessor = (index: number) => PropertyDescriptor & ThisType<Arrays>;
+const accessor = (descriptor: PropertyDescriptor & ThisType<Arrays>): PropertyDescriptor & ThisType<Arrays> => descriptor;
+
+/** Written out for each type: functions that name one property and meet one kind of array are several times faster than a common one. */
+// biome-ignore format: table
+const ACCESSORS: Readonly<Record<ScalarType, Accessor>> = {
+  u8: (n) => accessor({ get() { return this.$u8[n]; }, set(value: number) { this.$u8[n] = value; } }),
+  u16: (n) => accessor({ get() { return this.$u16[n]; }, set(value: number) { this.$u16[n] = value; } }),
+  u32: (n) => accessor({ get() { return this.$u32[n]; }, set(value: number) { this.$u32[n] = value; } }),
+  i32: (n) => accessor({ get() { return this.$i32[n]; }, set(value: number) { this.$i32[n] = value; } }),
+  f64: (n) => accessor({ get() { return this.$f64[n]; }, set(value: number) { this.$f64[n] = value; } }),
+  u64: (n) => accessor({ get() { return this.$u64[n]; }, set(value: bigint) { this.$u64[n] = value; } }),
+};
+
 /** One class per layout, so that every view of it has the same hidden class and its accessors stay monomorphic. */
 function viewClass(schema: Schema, offset: Record<string, number>): new (buffer: ArrayBufferLike, base: number) => object {
   const scalarTypes = new Set(Object.values(schema).map(scalarOf));
@@ -137,17 +159,7 @@ function viewClass(schema: Schema, offset: Record<string, number>): new (buffer:
   }
   for (const [field, type] of Object.entries(schema)) {
     if (typeof type !== 'string') continue;
-    const index = offset[field] / SIZE[type];
-    const key = `$${type}`;
-    Object.defineProperty(StateView.prototype, field, {
-      enumerable: true,
-      get(this: Record<string, Record<number, unknown>>) {
-        return this[key][index];
-      },
-      set(this: Record<string, Record<number, unknown>>, value: unknown) {
-        this[key][index] = value;
-      },
-    });
+    Object.defineProperty(StateView.prototype, field, { enumerable: true, ...ACCESSORS[type](offset[field] / SIZE[type]) });
   }
   return StateView;
 }
