@@ -9,7 +9,7 @@ const MODE_64 = 2;
 const FETCH = 2;
 const PAGE = 4096;
 
-/** Multiplier of the block table's hash; TypeScript inserts with the same (records/block-table.ts). */
+/** Multiplier of the block table's hash; TypeScript inserts with the same (records/translator.ts). */
 export const HASH_MULTIPLIER = 0x9e3779b1;
 const TABLE_MASK = (BLOCK_TABLE.entries - 1) << 4;
 

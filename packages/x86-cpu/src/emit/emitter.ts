@@ -4,7 +4,7 @@ import { CPU } from '../state.ts';
 import type { FlagLocals } from './flags.ts';
 import { addCarries, condition, statusFlags, subCarries } from './flags.ts';
 
-/** Functions that generated code calls; `core/helpers.ts` defines them. All addresses are linear; sizes are bytes. */
+/** Functions that generated code calls; `core/memory.ts` and `core/division.ts` define them. All addresses are linear; sizes are bytes. */
 export type Helpers = {
   /** Reads 1–8 bytes that missed the read TLB; sets `faulted` instead when the access faults. */
   readonly loadSlow: FuncRef<[I64, I32], I64>;
