@@ -6,13 +6,11 @@ import { BASE_RIP, DecodeStatus, Insn, OperandKind, SegmentNumber } from '../../
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 import type { FpState, OracleCase, Patch, Segments } from './case.ts';
 import { DESCRIPTORS, Layout, NARROW_STACK_HIGH, SETTABLE_FLAGS, STATUS_FLAGS } from './case.ts';
+import { randomFarOffset, randomSelector, SELECTING } from './far.ts';
+import { addressMask, displacementIndex, inverse } from './operand-bytes.ts';
 import { Random } from './random.ts';
 
 const RSP = 4;
-/** What loads segment registers or looks at descriptors, and where control goes away with a selector. */
-const SELECTING = new Set(
-  'mov_to_sreg pop_sreg lds les lss lfs lgs jmp_far jmp_far_ind call_far call_far_ind ret_far iret'.split(' '),
-);
 const BRANCHES = new Set(['jcc', 'jmp', 'call', 'jmpi', 'calli', 'ret', 'far', 'iret']);
 const NO_ACCESS = new Set(['lea', 'nop']);
 const DATA = BigInt(Layout.data);
@@ -27,27 +25,6 @@ export type GeneratorOptions = {
 /** ES, CS, SS, DS, FS, GS. */
 const PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65];
 const PREFIXES_64 = [0x65, 0x65, 0x65, 0x26, 0x2e, 0x36, 0x3e];
-
-/** The whole width of an address of `size` bytes. */
-const addressMask = (size: number): bigint => (1n << BigInt(8 * size)) - 1n;
-
-/** The inverse of an odd number modulo 2^64. */
-function inverse(odd: bigint): bigint {
-  let x = odd;
-  for (let i = 0; i < 6; i++) x = BigInt.asUintN(64, x * (2n - odd * x));
-  return x;
-}
-
-/** Index of the ModRM byte: behind prefixes, VEX or escapes, and the opcode. */
-function modrmIndex(insn: Insn, bytes: Uint8Array): number {
-  let at = 0;
-  while (isLegacyPrefix(bytes[at])) at++;
-  if (insn.vex) return at + (bytes[at] === 0xc5 ? 3 : 4);
-  if (insn.mode === 64 && (bytes[at] & 0xf0) === 0x40) at++;
-  return at + [1, 2, 3, 3][insn.map];
-}
-const isLegacyPrefix = (byte: number): boolean =>
-  [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(byte);
 
 /** Makes cases from encodings. The same seed makes the same cases. */
 export class CaseGenerator {
@@ -264,12 +241,7 @@ export class CaseGenerator {
     const insn = this.#insn;
     const narrow = BigInt.asIntN(32, value);
     if (insn.addrSize === 8 && narrow !== BigInt.asIntN(64, value)) return false;
-    const sib = (insn.modrm & 7) === 4 ? 1 : 0;
-    new DataView(this.#bytes.buffer, this.#bytes.byteOffset).setInt32(
-      modrmIndex(insn, this.#bytes) + 1 + sib,
-      Number(narrow),
-      true,
-    );
+    new DataView(this.#bytes.buffer, this.#bytes.byteOffset).setInt32(displacementIndex(insn, this.#bytes), Number(narrow), true);
     insn.disp = Number(narrow);
     return true;
   }
@@ -297,35 +269,13 @@ export class CaseGenerator {
     }
   }
 
-  /** A selector: of the local table, null, of Linux's table, or none; now and then with another RPL. */
   #selector(): bigint {
-    const { random } = this;
-    const roll = random.below(100);
-    const rpl = random.chance(85) ? 3 : random.below(4);
-    if (roll < 60) return BigInt(((1 + random.below(DESCRIPTORS.length - 1)) << 3) | 4 | rpl);
-    if (roll < 70) return BigInt(random.below(4));
-    // Up to the task-state segment: behind it are things of the kernel's own.
-    if (roll < 90) {
-      const entry = random.below(11);
-      // A far CALL into 64-bit code pushes by its rules on AMD's processors, by the caller's on Intel's.
-      return BigInt(((entry === 6 && this.#insn.row.sem.startsWith('call') ? 5 : entry) << 3) | rpl);
-    }
-    return BigInt(random.u32() & 0xffff) | 0x400n;
-  }
-
-  /** An offset to go to with a selector. */
-  #farOffset(): bigint {
-    const { random } = this;
-    return random.chance(70)
-      ? BigInt(random.below(0x1000))
-      : random.chance(70)
-        ? CODE + BigInt(random.below(Layout.bytes))
-        : random.value();
+    return randomSelector(this.random, this.#insn.row.sem.startsWith('call'));
   }
 
   /** An offset and a selector one after the other, as far pointers in memory are. */
   #farPointer(size: number): bigint {
-    return (this.#farOffset() & addressMask(size)) | (this.#selector() << BigInt(8 * size));
+    return (randomFarOffset(this.random) & addressMask(size)) | (this.#selector() << BigInt(8 * size));
   }
 
   /** What IRET or RETF finds on the stack: words of the operand size. IRET's flags do no harm, and its stack is one of ours. */
@@ -333,7 +283,7 @@ export class CaseGenerator {
     const { random } = this;
     const size = this.#insn.opSize;
     const top = this.#stackTop();
-    const words = [this.#farOffset(), this.#selector()];
+    const words = [randomFarOffset(random), this.#selector()];
     if (isIret) words.push(random.u64() & 0x8d5n, this.#gpr[RSP], this.#selector());
     words.forEach((value, i) => {
       this.#patchValue(top + BigInt(size * i), size, value);
@@ -440,7 +390,7 @@ export class CaseGenerator {
       case 'call_far': {
         const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.length);
         view.setUint16(this.#bytes.length - 2, Number(this.#selector()), true);
-        const offset = Number(BigInt.asUintN(32, this.#farOffset()));
+        const offset = Number(BigInt.asUintN(32, randomFarOffset(random)));
         if (insn.opSize === 2) view.setUint16(this.#bytes.length - 4, offset & 0xffff, true);
         else view.setUint32(this.#bytes.length - 6, offset, true);
         break;

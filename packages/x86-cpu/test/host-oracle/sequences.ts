@@ -9,6 +9,7 @@ import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 import type { FpState, OracleCase } from './case.ts';
 import { Layout, STATUS_FLAGS } from './case.ts';
 import { isInteger } from './excluded.ts';
+import { displacementIndex } from './operand-bytes.ts';
 import type { Random } from './random.ts';
 
 /** Instructions whose flags are all defined, but for AF, which none of them reads. */
@@ -143,16 +144,4 @@ export class SequencePool {
     const view = new DataView(bytes.buffer);
     view.setInt32(this.#displacement, view.getInt32(this.#displacement, true) + by, true);
   }
-}
-
-/** Index of the displacement: behind prefixes, opcode, ModRM and SIB. */
-function displacementIndex(insn: Insn, bytes: Uint8Array): number {
-  let at = 0;
-  while ([0x66, 0x67, 0xf0, 0xf2, 0xf3].includes(bytes[at])) at++;
-  if (insn.vex) at += bytes[at] === 0xc5 ? 3 : 4;
-  else {
-    if (insn.mode === 64 && (bytes[at] & 0xf0) === 0x40) at++;
-    at += [1, 2, 3, 3][insn.map];
-  }
-  return at + 1 + ((insn.modrm & 7) === 4 ? 1 : 0);
 }
