@@ -33,6 +33,7 @@ export class FunctionBuilder {
   name: string;
   readonly #code = new Writer();
   readonly #locals: ValTypeName[] = [];
+  #prologue = new Uint8Array(0);
   #depth = 0;
 
   constructor(module: ModuleBuilder, index: number, type: FuncType, name: string) {
@@ -258,6 +259,24 @@ export class FunctionBuilder {
     return { index: this.index, type: this.type };
   }
 
+  /**
+   * Emits code that runs before everything emitted so far: for generators that learn only at the end what a function must load at its
+   * start. A later call goes before an earlier one.
+   */
+  prologue(emit: () => void): void {
+    const code = this.#code;
+    const { bytes, length } = code;
+    code.bytes = new Uint8Array(256);
+    code.length = 0;
+    emit();
+    const added = new Uint8Array(code.length + this.#prologue.length);
+    added.set(code.view());
+    added.set(this.#prologue, code.length);
+    this.#prologue = added;
+    code.bytes = bytes;
+    code.length = length;
+  }
+
   /** Size-prefixed body for the code section: local declarations in runs of one type, the code, `end`. */
   encodeTo(out: Writer): void {
     if (this.#depth !== 0) throw new Error(`${this.name}: ${this.#depth} blocks left open`);
@@ -273,8 +292,9 @@ export class FunctionBuilder {
       header.u32(count);
       header.u8(ValType[type]);
     }
-    out.u32(header.length + this.#code.length + 1);
+    out.u32(header.length + this.#prologue.length + this.#code.length + 1);
     out.raw(header.view());
+    out.raw(this.#prologue);
     out.raw(this.#code.view());
     out.u8(0x0b);
   }

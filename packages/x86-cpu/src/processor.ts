@@ -6,6 +6,7 @@ import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
 import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
+import { RegionTier } from './jit/tier.ts';
 import { hotForms } from './records/hot-forms.ts';
 import { codeSize } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
@@ -34,7 +35,14 @@ export type ProcessorConfig = {
   readonly cpuid: CpuidSource;
   /** Bytes of interpreter records kept; when full, all translations are dropped. */
   readonly codeBytes?: number;
+  /** `interp` (the default): interpret everything; `jit`: compile hot regions. */
+  readonly tier?: Tier;
 };
+
+export type Tier = 'interp' | 'jit';
+
+/** Executions of a block before the region around it is compiled: about where the compiled code has paid for its making. */
+const HEAT = 2000;
 
 /** Why `run` returned. */
 export type RunExit =
@@ -67,6 +75,7 @@ export class Processor {
   readonly context: SystemContext;
   readonly #config: ProcessorConfig;
   readonly #translator: Translator;
+  readonly #tier: RegionTier;
   readonly #operands: RecordOperands;
   readonly #exports: Record<string, (...args: never[]) => unknown>;
   readonly #table: WebAssembly.Table;
@@ -113,6 +122,7 @@ export class Processor {
         mmioWrite: (size: number) => this.#mmioWrite(size),
         codeWrite: (host: number, size: number) => this.codeWritten(host >>> 0, size),
         system: (id: number, record: number) => this.#system(id, record),
+        hot: (header: number) => this.#tier.compile(header),
         verifyCrossing: (record: number) => this.#verifyCrossing(record),
         translate: (host: number) => this.#translate(host >>> 0),
         link: (record: number) => this.#link(record),
@@ -128,12 +138,23 @@ export class Processor {
     this.context.cr4Bits = cr4Bits(model);
     this.context.eferBits = eferBits(model);
     this.context.physicalBits = model.physicalBits;
+    this.#tier = new RegionTier({
+      image,
+      memory,
+      table: this.#table,
+      env: this.#globals,
+      core: () => this.#coreImports(),
+      translator: () => this.#translator,
+      headerAt: (host, key) => this.#headerAt(host, key),
+    });
     this.#operands = new RecordOperands(this.context, memory);
     this.#translator = new Translator(
       { memory, cpu: address, records, recordsEnd: records + codeBytes, blockTable, codeMap },
       {
         bind: (form) => this.#bind(form),
         hasFeature: (feature) => hasFeature(model, feature),
+        heat: config.tier === 'jit' ? HEAT : 0,
+        dropRegions: (page) => this.#tier.drop(page),
         hasSemantics: (sem) => sem in semantics,
         fetch: (lo, hi) => this.#fetch(lo, hi),
         protectCode: (page) => void mmu.protectCode(page),
@@ -146,6 +167,7 @@ export class Processor {
   /** Power-on state (SDM vol. 3 table 9-1). */
   reset(): void {
     resetState(this.context);
+    this.#tier.dropAll();
     this.#translator.flush();
   }
 
@@ -173,6 +195,9 @@ export class Processor {
       translated: this.#translator.instructions,
       flushes: this.#translator.flushes,
       tlbMisses: this.#u32[(this.#config.mmu.stateAddress + this.#config.mmu.offsets.misses) >> 2],
+      regions: this.#tier.compiled,
+      regionBytes: this.#tier.bytes,
+      compileMs: Math.round(this.#tier.milliseconds),
       ...this.#counts,
     };
   }
@@ -307,6 +332,7 @@ export class Processor {
         }
         if (this.#needsFlush) {
           this.#needsFlush = false;
+          this.#tier.dropAll();
           this.#translator.flush();
         }
         this.context.flushJumps();
@@ -479,6 +505,20 @@ export class Processor {
     state.faultHasError = 1;
     state.faultError = this.#u32[(this.#config.mmu.stateAddress + this.#config.mmu.offsets.faultError) >> 2];
     return 0;
+  }
+
+  /** For the compiled tier: the header of a block in the page that is running, without any effect the guest could see. */
+  #headerAt(host: number, key: number): number {
+    const known = this.#translator.find(host, key);
+    if (known !== 0) return this.#translator.isCrossing(known) ? 0 : known;
+    if (!this.#translator.hasRoom) return 0;
+    const { state } = this.context;
+    const { cr2 } = state;
+    const rip = this.context.wrap(state.pageRip + BigInt(host & 0xfff));
+    const [lo, hi] = this.#linear(rip);
+    const header = this.#translator.translate(host, lo, hi, Number(rip & 0xffff_ffffn), key, this.#codeLimit());
+    state.cr2 = cr2;
+    return header === 0 || this.#translator.isCrossing(header) ? 0 : header;
   }
 
   /** A block whose instruction crosses pages: is the second page still what was translated? */

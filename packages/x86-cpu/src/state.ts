@@ -119,6 +119,8 @@ export const CPU = defineLayout('x86-cpu', {
   budget: 'i32',
   /** Non-zero: a helper raised a fault that its caller must propagate. */
   faulted: 'u32',
+  /** With `faulted`: nothing is wrong, but the instruction must be run by the interpreter. */
+  restart: 'i32',
   faultVector: 'u32',
   faultError: 'u32',
   faultHasError: 'u32',

@@ -44,6 +44,22 @@ const HELPERS = [
   'system',
 ] as const satisfies readonly (keyof Helpers)[];
 
+/** The variants of helpers that compiled regions use. */
+const SAFE: Readonly<Record<string, 'storeSafe' | 'referenceSafe'>> = { storeSlow: 'storeSafe', reference: 'referenceSafe' };
+
+/** Imports the core's helpers and routines into a module that is to run beside it. */
+export function importedHelpers(module: ModuleBuilder, image: CoreImage, safe = false): Helpers {
+  const imported = new Map<string, FuncRef<never, never>>();
+  for (const { name, type } of image.routines) {
+    const source = safe ? (SAFE[name] ?? name) : name;
+    imported.set(name, module.importFunction('core', source, type.params, type.results) as unknown as FuncRef<never, never>);
+  }
+  return {
+    ...Object.fromEntries(HELPERS.map((name) => [name, imported.get(name)])),
+    routines: new Map([...imported].filter(([name]) => name.startsWith('routine.')).map(([name, ref]) => [name.slice(8), ref])),
+  } as unknown as Helpers;
+}
+
 /** The core module, with `forms` as cases of the interpreter function. */
 export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], options: { checked?: boolean } = {}): CoreImage {
   const module = new ModuleBuilder(options);
@@ -65,6 +81,7 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   module.exportFunction('interpret', interpret);
   module.exportFunction('translateAddress', memory.translate);
   for (const name of HELPERS) if (name !== 'system') module.exportFunction(name, helpers[name]);
+  for (const name of Object.values(SAFE)) module.exportFunction(name, memory[name]);
   for (const [name, ref] of routines) module.exportFunction(`routine.${name}`, ref);
   const handlers = new Map(forms.map((form, n) => [form.key, FIRST_CASE + n]));
   return {
@@ -87,13 +104,7 @@ export function buildForms(
   const module = new ModuleBuilder(options);
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
-  const imported = new Map<string, FuncRef<never, never>>();
-  for (const { name, type } of image.routines)
-    imported.set(name, module.importFunction('core', name, type.params, type.results) as unknown as FuncRef<never, never>);
-  const helpers = {
-    ...Object.fromEntries(HELPERS.map((name) => [name, imported.get(name)])),
-    routines: new Map([...imported].filter(([name]) => name.startsWith('routine.')).map(([name, ref]) => [name.slice(8), ref])),
-  } as unknown as Helpers;
+  const helpers = importedHelpers(module, image);
   forms.forEach((form, n) => {
     const f = module.function(form.key, HANDLER_TYPE.params, HANDLER_TYPE.results);
     const emitter = new FunctionEmitter(f, helpers, () => f.globalGet(cpu));

@@ -30,6 +30,8 @@ export type CoreImports = CoreGlobals & {
   /** (host address, bytes): translated code there is about to change. */
   readonly codeWrite: FuncRef<[I32, I32], void>;
   readonly system: FuncRef<[I32, I32], I32>;
+  /** (header) a block has run often enough to be compiled. */
+  readonly hot: FuncRef<[I32], void>;
   /** (record of a crossing header) 1 if the second page is mapped as it was translated; else leaves the fault or a resync recorded. */
   readonly verifyCrossing: FuncRef<[I32], I32>;
   /** (record) translates the target of a link record and patches it in; 0 leaves to the run loop. */
@@ -56,6 +58,7 @@ export function importCore(module: ModuleBuilder, mmuOffsets: MmuOffsets): CoreI
     mmioWrite: module.importFunction('env', 'mmioWrite', ['i32'], []),
     codeWrite: module.importFunction('env', 'codeWrite', ['i32', 'i32'], []),
     system: module.importFunction('env', 'system', ['i32', 'i32'], ['i32']),
+    hot: module.importFunction('env', 'hot', ['i32'], []),
     verifyCrossing: module.importFunction('env', 'verifyCrossing', ['i32'], ['i32']),
     translate: module.importFunction('env', 'translate', ['i32'], ['i32']),
     link: module.importFunction('env', 'link', ['i32'], ['i32']),

@@ -34,6 +34,8 @@ export const Handler = {
   Refuse: 8,
 } as const;
 export const FIRST_CASE = 9;
+/** Handler numbers from here on are compiled regions. */
+export const FIRST_REGION = 0x4000;
 
 /** Function-table slot of handler n is n: cases leave theirs empty. */
 export const HANDLER_TYPE = { params: ['i32'], results: ['i32'] } as const;
@@ -73,6 +75,16 @@ export function addInterpreter(
   const leave = (reason: number, exit: Label): void => {
     f.i32.store(f.get(cpu), f.i32.const(reason), CPU.offset.exitReason);
     f.br(exit);
+  };
+
+  /** Counts a header down; at zero the translator may have another handler for it. */
+  const countHeat = (jump: Label): void => {
+    f.set(entry, f.i32.sub(f.i32.load(f.get(record), R.disp), f.i32.const(1)));
+    f.i32.store(f.get(record), f.get(entry), R.disp);
+    f.if(f.i32.eqz(f.get(entry)), () => {
+      f.call(io.hot, f.get(record));
+      f.br(jump);
+    });
   };
 
   /** Takes a block's instructions off the budget; leaves before the block when that is used up or an event waits. */
@@ -116,6 +128,7 @@ export function addInterpreter(
         // dispatching it.
         const jump = f.openLoop();
         f.if(f.i32.eq(f.i32.load16_u(f.get(record), R.handler), f.i32.const(Handler.Header)), () => {
+          countHeat(jump);
           countBlock(exit);
           f.set(record, f.i32.add(f.get(record), f.i32.const(R.size)));
         });
@@ -185,7 +198,7 @@ export function addInterpreter(
             if (!emitter.ended) emitter.next();
           }
           f.closeBlock();
-          callHandler(jump, enter, fault, next);
+          callHandler(jump, enter, fault, exit, next);
         });
         f.closeBlock();
       });
@@ -197,9 +210,12 @@ export function addInterpreter(
   f.i32.store(f.get(cpu), f.get(budget), CPU.offset.budget);
 
   /** The default case: a form that is a function of its own. Its flags are in the state. */
-  function callHandler(jump: Label, enter: Label, fault: Label, next: () => void): void {
+  function callHandler(jump: Label, enter: Label, fault: Label, exit: Label, next: () => void): void {
     storeFlags();
+    // A compiled region counts its blocks itself.
+    f.i32.store(f.get(cpu), f.get(budget), CPU.offset.budget);
     f.set(status, f.callIndirect(HANDLER_TYPE, [f.get(record)], f.i32.load16_u(f.get(record), R.handler)));
+    f.set(budget, f.i32.load(f.get(cpu), CPU.offset.budget));
     loadFlags();
     f.if(f.i32.eqz(f.get(status)), next);
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.Record)), () => {
@@ -210,6 +226,14 @@ export function addInterpreter(
       f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
       f.br(enter);
     });
+    f.if(f.i32.eq(f.get(status), f.i32.const(Status.Leave)), () => {
+      f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
+      leave(Exit.Budget, exit);
+    });
+    // A function faults at its own record, a region at one of many.
+    f.if(f.i32.ge_u(f.i32.load16_u(f.get(record), R.handler), f.i32.const(FIRST_REGION)), () =>
+      f.set(record, f.i32.load(f.get(cpu), CPU.offset.exitRecord)),
+    );
     f.br(fault);
   }
   return f;

@@ -23,6 +23,9 @@ export type MemoryHelpers = {
   readonly loadSlow: FuncRef<[I64, I32], I64>;
   readonly storeSlow: FuncRef<[I64, I64, I32], I32>;
   readonly reference: FuncRef<[I64, I32, I32], I32>;
+  /** As `storeSlow` and `reference`, for compiled regions: with `restart` set where translated code would change. */
+  readonly storeSafe: FuncRef<[I64, I64, I32], I32>;
+  readonly referenceSafe: FuncRef<[I64, I32, I32], I32>;
   readonly commit: FuncRef<[], void>;
   readonly plainHost: FuncRef<[I64, I32], I32>;
   readonly segmentAddress: FuncRef<[I64, I32, I32], I64>;
@@ -239,11 +242,32 @@ class Builder {
     return f;
   }
 
-  /** Tells the translator if the bytes overlap a 64-byte granule that holds translated code; data beside code costs one test. */
-  checkCode(f: FunctionBuilder, host: Local<I32>, size: Local<I32>): void {
+  /** Sets `restart` and returns `result` if `size` bytes at `va` (in one page) are translated code; else carries on. */
+  leaveIfCode(f: FunctionBuilder, translate: FunctionBuilder, va: Local<I64>, size: Local<I32>, result: number): void {
+    const host = f.local('i32');
+    const offset = (): I32 => f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1));
+    f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(ACCESS_WRITE)));
+    f.if(f.i32.eqz(f.get(host)), () =>
+      f.if(f.i32.eq(this.mmu(f, 'kind'), f.i32.const(Kind.code)), () => {
+        f.set(host, this.mmu(f, 'host'));
+        // Past the page's end the access is checked by its second half.
+        const room = f.local('i32');
+        f.set(room, f.i32.sub(f.i32.const(PAGE), offset()));
+        f.set(room, f.select(f.get(size), f.get(room), f.i32.lt_u(f.get(size), f.get(room))));
+        f.if(this.touchesCode(f, host, room), () => {
+          this.set32(f, CPU.offset.restart, () => f.i32.const(1));
+          f.return(f.i32.const(result));
+        });
+      }),
+    );
+    this.set32(f, CPU.offset.faulted, () => f.i32.const(0));
+  }
+
+  /** 1 if the bytes overlap a 64-byte granule that holds translated code. */
+  touchesCode(f: FunctionBuilder, host: Local<I32>, size: Local<I32>): I32 {
+    const page = (): I32 => f.i32.shl(f.i32.shr_u(f.get(host), f.i32.const(12)), f.i32.const(3));
     const granules = f.local('i64');
-    const page = f.i32.shl(f.i32.shr_u(f.get(host), f.i32.const(12)), f.i32.const(3));
-    f.set(granules, f.i64.load(f.i32.add(page, f.globalGet(this.io.codeMap))));
+    f.set(granules, f.i64.load(f.i32.add(page(), f.globalGet(this.io.codeMap))));
     const granuleOf = (address: I32): I64 => f.i64.extend_i32_u(f.i32.and(f.i32.shr_u(address, f.i32.const(6)), f.i32.const(63)));
     const bit = (address: () => I32): I64 => {
       const one = f.i64.const(1);
@@ -251,8 +275,42 @@ class Builder {
     };
     const first = bit(() => f.get(host));
     const last = bit(() => f.i32.sub(f.i32.add(f.get(host), f.get(size)), f.i32.const(1)));
-    const touched = f.i64.and(f.i64.or(first, last), f.get(granules));
-    f.if(f.i64.ne(touched, f.i64.const(0)), () => f.call(this.io.codeWrite, f.get(host), f.get(size)));
+    return f.i64.ne(f.i64.and(f.i64.or(first, last), f.get(granules)), f.i64.const(0));
+  }
+
+  storeSafe(translate: FunctionBuilder, storeSlow: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('storeSafe', ['i64', 'i64', 'i32'], ['i32']);
+    const [va, value, size] = [f.param(0, 'i64'), f.param(1, 'i64'), f.param(2, 'i32')];
+    this.leaveIfCodeAnywhere(f, translate, va, size, 1);
+    f.call(storeSlow.ref<[I64, I64, I32], I32>(), f.get(va), f.get(value), f.get(size));
+    return f;
+  }
+
+  referenceSafe(translate: FunctionBuilder, reference: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('referenceSafe', ['i64', 'i32', 'i32'], ['i32']);
+    const [va, size, write] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
+    f.if(f.get(write), () => this.leaveIfCodeAnywhere(f, translate, va, size, 0));
+    f.call(reference.ref<[I64, I32, I32], I32>(), f.get(va), f.get(size), f.get(write));
+    return f;
+  }
+
+  /** `leaveIfCode` for both pages of an access that crosses. A page fault found on the way is found again by the access itself. */
+  leaveIfCodeAnywhere(f: FunctionBuilder, translate: FunctionBuilder, va: Local<I64>, size: Local<I32>, result: number): void {
+    this.set32(f, CPU.offset.restart, () => f.i32.const(0));
+    this.leaveIfCode(f, translate, va, size, result);
+    f.if(f.i32.eqz(this.within(f, va, size)), () => {
+      const second = f.local('i64');
+      const room = f.local('i32');
+      f.set(room, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
+      f.set(second, this.linearAt(f, va, room));
+      f.set(room, f.i32.sub(f.get(size), f.get(room)));
+      this.leaveIfCode(f, translate, second, room, result);
+    });
+  }
+
+  /** Tells the translator if the bytes overlap a 64-byte granule that holds translated code; data beside code costs one test. */
+  checkCode(f: FunctionBuilder, host: Local<I32>, size: Local<I32>): void {
+    f.if(this.touchesCode(f, host, size), () => f.call(this.io.codeWrite, f.get(host), f.get(size)));
   }
 
   storeSlow(translate: FunctionBuilder, irregular: FunctionBuilder): FunctionBuilder {
@@ -426,6 +484,8 @@ export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): Memory
   const loadSlow = b.loadSlow(translate);
   const storeSlow = b.storeSlow(translate, b.storeIrregular());
   const reference = b.reference(translate, loadSlow);
+  const storeSafe = b.storeSafe(translate, storeSlow);
+  const referenceSafe = b.referenceSafe(translate, reference);
   const commit = b.commit(storeSlow);
   const plainHost = b.plainHost(canonical);
   const segmentOffset = b.segmentOffset(raise);
@@ -437,6 +497,8 @@ export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): Memory
     loadSlow: loadSlow.ref(),
     storeSlow: storeSlow.ref(),
     reference: reference.ref(),
+    storeSafe: storeSafe.ref(),
+    referenceSafe: referenceSafe.ref(),
     commit: commit.ref(),
     plainHost: plainHost.ref(),
     segmentAddress: segmentAddress.ref(),

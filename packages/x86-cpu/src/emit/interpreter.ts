@@ -246,8 +246,11 @@ export class InlineEmitter extends RecordEmitter {
   }
 }
 
-/** What an interpreter function returns: `Next` the following record, `Fault` leave, `Jump` continue at `CPU.rip`. */
-export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3 } as const;
+/**
+ * What a function form, or a compiled region, returns: `Next` the following record, `Fault` leave, `Jump` continue at `CPU.rip`, `Record`
+ * at the record in `CPU.exitRecord`; `Leave`: the budget is used up or an event waits, `CPU.rip` is set.
+ */
+export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3, Leave: 4 } as const;
 
 /** A form as a function `(record) → status`, flags in the state. */
 export class FunctionEmitter extends RecordEmitter {

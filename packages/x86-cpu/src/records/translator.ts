@@ -29,6 +29,10 @@ export type TranslatorHost = {
   /** Whether the processor model has a feature of the opcode table. */
   readonly hasFeature: (feature: string) => boolean;
   readonly hasSemantics: (sem: string) => boolean;
+  /** Executions of a block before it is reported hot; 0 never (the count then wraps around after 2^32). */
+  readonly heat: number;
+  /** Bytes of a page that regions were compiled from have changed: those regions are void. */
+  readonly dropRegions: (page: number) => void;
   /** Host address of the code byte at a linear address, or 0 with the fault recorded. */
   readonly fetch: (linearLo: number, linearHi: number) => number;
   readonly protectCode: (hostPage: number) => void;
@@ -205,7 +209,7 @@ export class Translator {
       }
     }
     if (open) at = this.#fallThrough(at, cursor - page, page, key);
-    this.#header(header, host - page, count, secondPage);
+    this.#header(header, host, key, count, secondPage);
     const links = this.#pendingLinks;
     for (const link of links) at = this.#emitLink(at, link, page, key);
     links.length = 0;
@@ -234,12 +238,15 @@ export class Translator {
     this.#i32[(old + Record.imm) >> 2] = header;
   }
 
-  #header(record: number, offset: number, count: number, secondPage: number): void {
+  #header(record: number, host: number, key: number, count: number, secondPage: number): void {
     this.#clear(record);
     this.#u16[(record + Record.handler) >> 1] = secondPage ? Handler.CrossingHeader : Handler.Header;
-    this.#u16[(record + Record.place) >> 1] = offset | (HEADER_LENGTH << 12);
+    this.#u16[(record + Record.place) >> 1] = (host & (PAGE - 1)) | (HEADER_LENGTH << 12);
+    this.#i32[(record + Record.base) >> 2] = host;
+    this.#i32[(record + Record.index) >> 2] = key;
     this.#i32[(record + Record.b) >> 2] = count;
     this.#i32[(record + Record.a) >> 2] = secondPage;
+    this.#i32[(record + Record.disp) >> 2] = this.#host.heat;
   }
 
   #clear(record: number): void {
@@ -337,10 +344,41 @@ export class Translator {
     return header;
   }
 
+  /** The form of an instruction that neither raises nor is refused. */
+  describe(insn: Insn, key: number): Form | undefined {
+    const facts = (this.#rowFacts[insn.row.id] ??= rowFacts(insn.row, this.#host.hasFeature, this.#host.hasSemantics));
+    if (knownException(facts.needs, key) || isRefused(facts.needs)) return undefined;
+    const memory = (insn.modrm >= 0 && insn.modrm < MODRM_REGISTER) || facts.string || facts.moffs || insn.row.sem === 'xlat';
+    return formOf(insn, memory ? this.#addressModeOf(insn, key, facts) : AddressMode.Base, stackMode(key), facts.sem);
+  }
+
+  /** Instructions of a block, by its header. */
+  countOf(header: number): number {
+    return this.#i32[(header + Record.b) >> 2];
+  }
+
+  /** Makes a header run a region, entered at the given number; with `Handler.Header` and a new count, the interpreter again. */
+  setHandler(header: number, handler: number, entry: number): void {
+    const at = (header + Record.handler) >> 1;
+    if (this.#u16[at] === Handler.Stale || this.#u16[at] === Handler.Goto) return;
+    this.#u16[at] = handler;
+    this.#i32[(header + Record.imm) >> 2] = entry;
+    this.#i32[(header + Record.disp) >> 2] = this.#host.heat;
+  }
+
+  /** The mode key of a block, by its header. */
+  keyOf(header: number): number {
+    return this.#i32[(header + Record.index) >> 2];
+  }
+
+  /** The block crosses into another page. */
+  isCrossing(header: number): boolean {
+    return this.#i32[(header + Record.a) >> 2] !== 0;
+  }
+
   /** Host address of a block, by its header. */
   hostOf(header: number): number {
-    for (const blocks of this.#pages.values()) for (const block of blocks) if (block.header === header) return block.host;
-    return 0;
+    return this.#i32[(header + Record.base) >> 2] >>> 0;
   }
 
   linkOffset(record: number): number {
@@ -388,7 +426,10 @@ export class Translator {
   }
 
   #addressMode(key: number, facts: RowFacts): AddressMode {
-    const insn = this.#insn;
+    return this.#addressModeOf(this.#insn, key, facts);
+  }
+
+  #addressModeOf(insn: Insn, key: number, facts: RowFacts): AddressMode {
     const segment = insn.seg;
     const special = segment === Seg.FS || segment === Seg.GS;
     const flatSegment = special ? key & (segment === Seg.FS ? ModeKey.FLAT_FS : ModeKey.FLAT_GS) : key & ModeKey.FLAT;
@@ -580,6 +621,7 @@ export class Translator {
       const kept = blocks.filter((block) => !covers(block, page, host, length));
       if (kept.length === blocks.length) continue;
       any = true;
+      this.#host.dropRegions(page);
       for (const block of blocks) if (covers(block, page, host, length)) this.#retire(block, page);
       this.#setCodeMap(page, 0, 0);
       if (kept.length === 0) {

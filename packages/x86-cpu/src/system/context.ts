@@ -251,7 +251,30 @@ export class SystemContext {
     this.#i32[at + 1] = hi;
   }
 
-  /** Whether the GDT's descriptor of the selector in CS or SS still says what the register holds. */
+  /** What `readEntry` read. */
+  readonly entry = new Int32Array(2);
+
+  /** Reads the eight bytes of a table entry as the processor itself does, whatever the CPL. Throws the fault. */
+  readEntry(va: bigint): void {
+    const { state, entry } = this;
+    const saved = state.mmuAccess;
+    state.mmuAccess = this.#system();
+    try {
+      const host = Number(va & 0xfffn) <= 4096 - 8 ? this.#host(va, false) : 0;
+      if (host !== 0) {
+        entry[0] = this.#data.getInt32(host, true);
+        entry[1] = this.#data.getInt32(host + 4, true);
+        return;
+      }
+      const raw = this.read(va, 8);
+      entry[0] = Number(raw & 0xffff_ffffn);
+      entry[1] = Number(raw >> 32n);
+    } finally {
+      state.mmuAccess = saved;
+    }
+  }
+
+  /** Whether the GDT's descriptor of the selector in a segment register, with base 0, still says what the register holds. */
   isLoaded(seg: number): boolean {
     const { state } = this;
     const selector = state.segSel[seg];
@@ -268,7 +291,12 @@ export class SystemContext {
     const raw = (lo & 0xffff) | (hi & 0xf_0000);
     const limit = attr & Attr.G ? ((raw << 12) | 0xfff) >>> 0 : raw;
     const base = ((lo >>> 16) | ((hi & 0xff) << 16) | (hi & 0xff00_0000)) >>> 0;
-    return attr === state.segAttr[seg] && limit === state.segLimit[seg] && base === 0 && state.segBase[seg] === 0n;
+    return attr === state.segAttr[seg] && limit === state.segLimit[seg] && base === 0 && this.#baseless(seg);
+  }
+
+  #baseless(seg: number): boolean {
+    const at = (this.address + CPU.offset.segBase + 8 * seg) >> 2;
+    return (this.#i32[at] | this.#i32[at + 1]) === 0;
   }
 
   #storeSlow: (va: bigint, value: bigint, size: number) => void = () => undefined;
@@ -319,7 +347,7 @@ export class SystemContext {
   #flat(seg: number, writable: boolean): boolean {
     const attr = this.state.segAttr[seg];
     const usable = (attr & Attr.P) !== 0 && (!writable || (attr & 0xa) === 2);
-    return usable && this.state.segBase[seg] === 0n && this.state.segLimit[seg] === 0xffff_ffff && this.state.segLow[seg] === 0;
+    return usable && this.#baseless(seg) && this.state.segLimit[seg] === 0xffff_ffff && this.state.segLow[seg] === 0;
   }
   #unlimited(seg: number): boolean {
     const attr = this.state.segAttr[seg];

@@ -9,7 +9,7 @@ import { debugRegister, readMsr, writeCr0, writeCr3, writeCr4, writeDr, writeMsr
 import { deliver } from './events.ts';
 import type { RecordOperands } from './operands.ts';
 import { StackCursor, segmentLinear } from './operands.ts';
-import { loadDataSegment, SystemType } from './segments.ts';
+import { loadSegment, SystemType } from './segments.ts';
 import {
   farTransfer,
   inspectSelector,
@@ -233,20 +233,18 @@ function shadowAfter(c: SystemContext, o: RecordOperands): void {
 const moveToSegment: SystemInstruction = (c, o) => {
   const seg = o.form.special;
   if (seg === Seg.CS) fault(Vector.UD);
-  loadDataSegment(c, seg, Number(o.read(1, 2)));
+  const unchanged = loadSegment(c, seg, Number(o.read(1, 2)));
   if (seg === Seg.SS) shadowAfter(c, o);
-  c.updateMode();
-  return resume(c, o);
+  return unchanged ? Next : resume(c, o);
 };
 
 const popSegment: SystemInstruction = (c, o) => {
   const stack = new StackCursor(c, o.form.opSize);
   const selector = Number(stack.pop() & 0xffffn);
-  loadDataSegment(c, o.form.special, selector);
+  const unchanged = loadSegment(c, o.form.special, selector);
   stack.commit();
   if (o.form.special === Seg.SS) shadowAfter(c, o);
-  c.updateMode();
-  return resume(c, o);
+  return unchanged ? Next : resume(c, o);
 };
 
 /** Offset first, selector behind it; the general register changes only if the segment register could be loaded (SDM vol. 2A, LDS). */
@@ -256,11 +254,10 @@ const loadFar =
     const size = o.form.opSize;
     const offset = c.read(o.address(size + 2, false), size);
     const selector = Number(c.read(o.address(2, false, size), 2));
-    loadDataSegment(c, seg, selector);
+    const unchanged = loadSegment(c, seg, selector);
     o.setRegister(0, size, offset);
     if (seg === Seg.SS) shadowAfter(c, o);
-    c.updateMode();
-    return resume(c, o);
+    return unchanged ? Next : resume(c, o);
   };
 
 // --- the table -------------------------------------------------------------------------------------------------------------------

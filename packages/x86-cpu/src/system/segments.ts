@@ -50,8 +50,8 @@ export function readDescriptor(c: SystemContext, selector: number, vector: numbe
   const offset = selector & 0xfff8;
   if (offset + 7 > limit) fault(vector, selector & 0xfffc);
   const address = c.longMode ? base + BigInt(offset) : (base + BigInt(offset)) & 0xffff_ffffn;
-  const raw = c.asSystem(() => c.read(address, 8));
-  return parseDescriptor(selector, address, Number(raw & 0xffff_ffffn), Number(raw >> 32n));
+  c.readEntry(address);
+  return parseDescriptor(selector, address, c.entry[0], c.entry[1]);
 }
 
 export function parseDescriptor(selector: number, address: bigint, lo: number, hi: number): Descriptor {
@@ -127,6 +127,23 @@ export function loadDataSegment(c: SystemContext, seg: number, selector: number)
   if (!(d.attr & Attr.P)) fault(Vector.NP, error);
   markAccessed(c, d);
   setFromDescriptor(c, seg, selector, { ...d, attr: d.attr | 1 });
+}
+
+/**
+ * Loads a segment register as an instruction does, and brings the mode up to date.
+ * @returns whether code that was translated before is still right for what follows
+ */
+export function loadSegment(c: SystemContext, seg: number, selector: number): boolean {
+  const { state } = c;
+  const key = state.modeKey;
+  const attr = state.segAttr[seg];
+  // The flat segment that is there already, which is what kernels load at every entry.
+  const same = selector === state.segSel[seg] && seg !== Seg.SS && (attr & (Attr.P | Attr.S | 8)) === (Attr.P | Attr.S);
+  if (same && !c.virtual8086 && c.protectedMode && dplOf(attr) >= Math.max(state.cpl, selector & 3) && c.isLoaded(seg))
+    return true;
+  loadDataSegment(c, seg, selector);
+  c.updateMode();
+  return state.modeKey === key;
 }
 
 /** Loads SS for privilege `cpl`. `vector` is what bad selectors raise: #GP for MOV, #TS when the TSS named it. */
