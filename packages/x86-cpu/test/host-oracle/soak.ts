@@ -1,6 +1,7 @@
 /**
  * The long form of the oracle test: `pnpm soak:oracle --cases 20000000 [--seed N] [--mode 64,32,32s,16s] [--sem add,adc] [--sequences]
- * [--vectors] [--feature sse,sse2]`; `--sequences --rounds 3000` repeats each sequence.
+ * [--vectors] [--feature sse,sse2]`; `--sequences --rounds 3000 --tier jit` repeats each
+ * sequence until it is compiled.
  * Prints progress, and at the end, or at the first failing batch with `--stop`, the failures and the seed that made them.
  */
 import { parseArgs } from 'node:util';
@@ -8,7 +9,7 @@ import { disassemble } from './disassemble.ts';
 import { randomFpState } from './fp-state.ts';
 import { hostOracleUnavailable } from './host.ts';
 import { failureText, integerRows, type OracleMode, runOracle, runSequences, vectorRows } from './run.ts';
-import { createTestMachine, engineHas } from './test-machine.ts';
+import { createTestMachine, engineHas, type Tier } from './test-machine.ts';
 
 const { values } = parseArgs({
   options: {
@@ -19,6 +20,7 @@ const { values } = parseArgs({
     vectors: { type: 'boolean', default: false },
     feature: { type: 'string' },
     rounds: { type: 'string', default: '1' },
+    tier: { type: 'string', default: 'interp' },
     sequences: { type: 'boolean', default: false },
     stop: { type: 'boolean', default: false },
   },
@@ -35,6 +37,8 @@ const candidates = values.vectors ? vectorRows() : integerRows();
 const started = performance.now();
 const total = Number(values.cases);
 
+const machine = createTestMachine(values.tier as Tier);
+
 class Stop extends Error {}
 
 let shown = 0;
@@ -49,7 +53,7 @@ const summary = (() => {
       ...(values.vectors && { generator: { fp: randomFpState } }),
       modes: values.mode.split(',') as OracleMode[],
       rounds: Number(values.rounds),
-      engine: createTestMachine(),
+      engine: machine,
       disassemble,
       progress: (done, failed) => {
         const seconds = (performance.now() - started) / 1000;
@@ -72,5 +76,6 @@ if (!summary) {
   process.exit(1);
 }
 console.log(failureText(summary) || `${summary.cases} cases, no difference.`);
+console.log(`${machine.regions} regions compiled`);
 console.log(`seed ${seed}, ${summary.cases} cases, ${Math.round((performance.now() - started) / 1000)} s`);
 process.exit(summary.failures.length === 0 ? 0 : 1);

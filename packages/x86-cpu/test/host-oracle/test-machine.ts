@@ -180,7 +180,10 @@ function saveFp(processor: Processor, avx: boolean): FpState {
   return { image: bytes, ymmHigh };
 }
 
-class TestMachine implements Engine {
+/** `ProcessorConfig.tier`. */
+export type Tier = 'interp' | 'jit';
+
+export class TestMachine implements Engine {
   readonly #processor: Processor;
   readonly #data: Buffer;
   readonly #dataWords: Int32Array;
@@ -191,7 +194,7 @@ class TestMachine implements Engine {
   /** The segments in force, as text. */
   #segments = '';
 
-  constructor() {
+  constructor(tier: Tier) {
     const linear = linearMemory();
     const guest = new GuestMemory(linear);
     guest.createSlot({ gpa: 0, bytes: Ram.bytes });
@@ -225,6 +228,7 @@ class TestMachine implements Engine {
       tsc: { read: (out) => void out.fill(0), write: () => undefined },
       cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
       codeBytes: 4 << 20,
+      tier,
     });
     const { buffer } = linear.memory;
     const data = guest.hostAddress(Ram.data) as number;
@@ -291,6 +295,11 @@ class TestMachine implements Engine {
       if (wide) c.state.segBase[Seg.GS] = BigInt(Layout.gsBase);
     }
     c.updateMode();
+  }
+
+  /** Regions compiled so far: that a run has tested the compiled tier at all. */
+  get regions(): number {
+    return this.#processor.stats().regions ?? 0;
   }
 
   run(image: Uint8Array, cases: readonly OracleCase[]): OracleResult[] {
@@ -403,4 +412,4 @@ class TestMachine implements Engine {
 }
 
 /** A machine of its own memory; cases may be run on it any number of times. */
-export const createTestMachine = (): Engine => new TestMachine();
+export const createTestMachine = (tier: Tier = 'interp'): TestMachine => new TestMachine(tier);
