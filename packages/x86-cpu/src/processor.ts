@@ -37,11 +37,13 @@ export type ProcessorConfig = {
   readonly codeBytes?: number;
   /** `interp` (the default): interpret everything; `jit`: compile hot regions. */
   readonly tier?: Tier;
+  /** Executions of a block before the region around it is compiled. */
+  readonly heat?: number;
 };
 
 export type Tier = 'interp' | 'jit';
 
-/** Executions of a block before the region around it is compiled: about where the compiled code has paid for its making. */
+/** The default of `heat`: about where compiled code has paid for its making. */
 const HEAT = 2000;
 
 /** Why `run` returned. */
@@ -153,7 +155,7 @@ export class Processor {
       {
         bind: (form) => this.#bind(form),
         hasFeature: (feature) => hasFeature(model, feature),
-        heat: config.tier === 'jit' ? HEAT : 0,
+        heat: config.tier === 'jit' ? (config.heat ?? HEAT) : 0,
         dropRegions: (page) => this.#tier.drop(page),
         hasSemantics: (sem) => sem in semantics,
         fetch: (lo, hi) => this.#fetch(lo, hi),
