@@ -27,7 +27,7 @@ export class FunctionBuilder {
   readonly f32: F32Ops;
   readonly f64: F64Ops;
   readonly v128: V128Ops;
-  readonly index: number;
+  readonly #indexOf: () => number;
   readonly type: FuncType;
   readonly module: ModuleBuilder;
   name: string;
@@ -36,9 +36,9 @@ export class FunctionBuilder {
   #prologue = new Uint8Array(0);
   #depth = 0;
 
-  constructor(module: ModuleBuilder, index: number, type: FuncType, name: string) {
+  constructor(module: ModuleBuilder, indexOf: () => number, type: FuncType, name: string) {
     this.module = module;
-    this.index = index;
+    this.#indexOf = indexOf;
     this.type = type;
     this.name = name;
     this.i32 = new I32Ops(this.#code);
@@ -50,6 +50,11 @@ export class FunctionBuilder {
       const stack: never[] = [];
       for (const part of [this.i32, this.i64, this.f32, this.f64, this.v128, this]) checkMethods(part, stack, () => this.name);
     }
+  }
+
+  /** Index in the module. Once it is known nothing can be imported any more. */
+  get index(): number {
+    return this.#indexOf();
   }
 
   /** Bytes of code emitted so far. */

@@ -20,7 +20,9 @@ export class ModuleBuilder {
   readonly #imports: { module: string; name: string; kind: number; encode: (out: Writer) => void }[] = [];
   readonly #importedNames: string[] = [];
   readonly #functions: FunctionBuilder[] = [];
-  readonly #exports: { name: string; kind: number; index: number }[] = [];
+  readonly #exports: { name: string; kind: number; target: { readonly index: number } }[] = [];
+  /** A defined function's index is in use: no more functions can be imported. */
+  #indexed = false;
   readonly #elements: { offset: number; functions: readonly number[] }[] = [];
   readonly #data: { offset: number; bytes: Uint8Array }[] = [];
   readonly #globals: { type: ValTypeName; mutable: boolean; value: number }[] = [];
@@ -51,7 +53,7 @@ export class ModuleBuilder {
     params: P,
     results: R,
   ): FuncRef<TokensOf<P>, ResultOf<R>> {
-    if (this.#functions.length > 0) throw new Error(`import ${module}.${name} after a function: indices would shift`);
+    if (this.#indexed) throw new Error(`import ${module}.${name} after a function's index was used: it would shift`);
     const type = { params, results };
     const typeIndex = this.typeIndex(type);
     this.#imports.push({ module, name, kind: Kind.func, encode: (out) => out.u32(typeIndex) });
@@ -96,25 +98,29 @@ export class ModuleBuilder {
 
   memory(limits: Limits, exportAs?: string): void {
     this.#memory = limits;
-    if (exportAs) this.#exports.push({ name: exportAs, kind: Kind.memory, index: 0 });
+    if (exportAs) this.#exports.push({ name: exportAs, kind: Kind.memory, target: { index: 0 } });
   }
 
   table(limits: Limits, exportAs?: string): void {
     this.#table = limits;
-    if (exportAs) this.#exports.push({ name: exportAs, kind: Kind.table, index: 0 });
+    if (exportAs) this.#exports.push({ name: exportAs, kind: Kind.table, target: { index: 0 } });
   }
 
   /** Declares a function and returns its builder, to be filled before `build`; may be called before it is filled. */
   function(name: string, params: readonly ValTypeName[], results: readonly ValTypeName[]): FunctionBuilder {
-    const index = this.#importedNames.length + this.#functions.length;
-    const builder = new FunctionBuilder(this, index, { params, results }, name);
+    const ordinal = this.#functions.length;
+    const indexOf = (): number => {
+      this.#indexed = true;
+      return this.#importedNames.length + ordinal;
+    };
+    const builder = new FunctionBuilder(this, indexOf, { params, results }, name);
     this.#functions.push(builder);
     this.typeIndex(builder.type);
     return builder;
   }
 
   exportFunction(name: string, target: { readonly index: number }): void {
-    this.#exports.push({ name, kind: Kind.func, index: target.index });
+    this.#exports.push({ name, kind: Kind.func, target });
   }
 
   /** Fills table 0 from `offset` on with functions. */
@@ -157,7 +163,7 @@ export class ModuleBuilder {
     section(out, 7, this.#exports, (w, entry) => {
       w.name(entry.name);
       w.u8(entry.kind);
-      w.u32(entry.index);
+      w.u32(entry.target.index);
     });
     section(out, 9, this.#elements, (w, segment) => {
       w.u32(0);

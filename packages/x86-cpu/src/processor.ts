@@ -5,8 +5,8 @@ import { NON_CANONICAL, Vector } from './core/memory.ts';
 import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
-import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
 import { RegionTier } from './jit/tier.ts';
+import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
 import { hotForms } from './records/hot-forms.ts';
 import { codeSize } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
@@ -90,6 +90,8 @@ export class Processor {
   readonly #systems = SYSTEM_INSTRUCTIONS.map((name) => systemInstructions[name]);
   #nextHandler: number;
   #refused: string | undefined;
+  /** Someone wants the run loop's caller to look around. */
+  #asked = false;
   #needsFlush = false;
   readonly #counts = { exits: 0, faults: 0, interrupts: 0, system: 0, forms: 0, codeWrites: 0, mmio: 0 };
 
@@ -111,13 +113,12 @@ export class Processor {
     this.#handlers = new Map(image.handlers);
     this.#nextHandler = image.nextHandler;
     const global = (value: number) => new WebAssembly.Global({ value: 'i32' }, value | 0);
-    this.#globals = { memory, cpu: global(address) };
+    this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache) };
     const instance = new WebAssembly.Instance(module, {
       mmu: { fill: mmu.exports.fill },
       env: {
         ...this.#globals,
         mmu: global(mmu.stateAddress),
-        jumpCache: global(jumpCache),
         blockTable: global(blockTable),
         codeMap: global(codeMap),
         mmioRead: (size: number) => this.#mmioRead(size),
@@ -155,7 +156,7 @@ export class Processor {
       {
         bind: (form) => this.#bind(form),
         hasFeature: (feature) => hasFeature(model, feature),
-        heat: config.tier === 'jit' ? (config.heat ?? HEAT) : 0,
+        heat: (config.tier ?? process.env.TIER) === 'jit' ? (config.heat ?? HEAT) : 0, //DBG
         dropRegions: (page) => this.#tier.drop(page),
         hasSemantics: (sem) => sem in semantics,
         fetch: (lo, hi) => this.#fetch(lo, hi),
@@ -175,6 +176,7 @@ export class Processor {
 
   /** An event became pending, or something else wants the run loop: generated code returns at the next block boundary. */
   requestExit(): void {
+    this.#asked = true;
     this.context.state.exitRequest = -1;
   }
 
@@ -210,6 +212,7 @@ export class Processor {
   run(budget: number): RunExit {
     const { state } = this.context;
     let left = budget;
+    this.#asked = false;
     try {
       for (;;) {
         const shadow = this.#takeEvents();
@@ -221,6 +224,7 @@ export class Processor {
         const retired = this.#interpret(shadow || traced ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
         if (shadow) this.context.setStep(false);
         left -= retired;
+        if (this.#asked) left = 0;
         if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
         if (traced && retired > 0 && this.#trapsAfter()) this.#singleStep();
       }

@@ -16,16 +16,14 @@ import { addMemoryHelpers } from './memory.ts';
 /** Slots of the handler table: cases, function forms and, later, compiled regions. */
 export const TABLE_SIZE = 0x10000;
 
-/** A function that form modules import from the core. */
-export type RoutineSignature = { readonly name: string; readonly type: FuncType };
-
 export type CoreImage = {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Form key → handler number of the forms that are cases. */
   readonly handlers: ReadonlyMap<string, number>;
   /** First free handler number. */
   readonly nextHandler: number;
-  readonly routines: readonly RoutineSignature[];
+  /** What modules beside the core import from it. */
+  readonly routines: ReadonlyMap<string, FuncType>;
 };
 
 const HELPERS = [
@@ -47,17 +45,21 @@ const HELPERS = [
 /** The variants of helpers that compiled regions use. */
 const SAFE: Readonly<Record<string, 'storeSafe' | 'referenceSafe'>> = { storeSlow: 'storeSafe', reference: 'referenceSafe' };
 
-/** Imports the core's helpers and routines into a module that is to run beside it. */
+/** The core's helpers and routines for a module that is to run beside it: each imported when it is first asked for. */
 export function importedHelpers(module: ModuleBuilder, image: CoreImage, safe = false): Helpers {
-  const imported = new Map<string, FuncRef<never, never>>();
-  for (const { name, type } of image.routines) {
+  const imported = new Map<string, FuncRef<never, unknown>>();
+  const get = (name: string): FuncRef<never, unknown> | undefined => {
+    const known = imported.get(name);
+    const type = image.routines.get(name);
+    if (known || !type) return known;
     const source = safe ? (SAFE[name] ?? name) : name;
-    imported.set(name, module.importFunction('core', source, type.params, type.results) as unknown as FuncRef<never, never>);
-  }
-  return {
-    ...Object.fromEntries(HELPERS.map((name) => [name, imported.get(name)])),
-    routines: new Map([...imported].filter(([name]) => name.startsWith('routine.')).map(([name, ref]) => [name.slice(8), ref])),
-  } as unknown as Helpers;
+    const ref = module.importFunction('core', source, type.params, type.results) as unknown as FuncRef<never, unknown>;
+    imported.set(name, ref);
+    return ref;
+  };
+  const helpers = { routines: { get: (name: string) => get(`routine.${name}`) } };
+  for (const name of HELPERS) Object.defineProperty(helpers, name, { get: () => get(name) });
+  return helpers as unknown as Helpers;
 }
 
 /** The core module, with `forms` as cases of the interpreter function. */
@@ -88,10 +90,10 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
     bytes: module.build({ names: true }),
     handlers,
     nextHandler: FIRST_CASE + forms.length,
-    routines: [
-      ...HELPERS.map((name) => ({ name, type: helpers[name].type })),
-      ...[...routines].map(([name, ref]) => ({ name: `routine.${name}`, type: ref.type })),
-    ],
+    routines: new Map([
+      ...HELPERS.map((name) => [name, helpers[name].type] as const),
+      ...[...routines].map(([name, ref]) => [`routine.${name}`, ref.type] as const),
+    ]),
   };
 }
 

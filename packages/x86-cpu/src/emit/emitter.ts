@@ -33,7 +33,7 @@ export type Helpers = {
   /** Runs system instruction `id` in TypeScript: 0 go on, 1 fault or leave, 2 continue at `CPU.rip`. */
   readonly system: FuncRef<[I32, I32], I32>;
   /** Other numeric routines by name (80-bit float, MXCSR-exact conversions, …). */
-  readonly routines: ReadonlyMap<string, FuncRef<never, unknown>>;
+  readonly routines: { readonly get: (name: string) => FuncRef<never, unknown> | undefined };
 };
 
 type ScalarField = {

@@ -1,10 +1,11 @@
 /** Compiles a region to a WebAssembly module. */
-import type { FunctionBuilder, I32, Label, Local } from '@tsvisor/wasm-codegen';
+import type { FunctionBuilder, GlobalRef, I32, I64, Label, Local } from '@tsvisor/wasm-codegen';
 import { ModuleBuilder } from '@tsvisor/wasm-codegen';
 import type { CoreImage } from '../core/build.ts';
 import { importedHelpers } from '../core/build.ts';
 import { importMemory } from '../core/imports.ts';
 import { HANDLER_TYPE } from '../core/interpreter.ts';
+import { jumpIndex } from '../core/lookup.ts';
 import type { Helpers } from '../emit/emitter.ts';
 import { Status } from '../emit/interpreter.ts';
 import { semantics } from '../semantics/index.ts';
@@ -30,6 +31,9 @@ export type CompiledRegion = {
 /** Whether an instruction hands over to the interpreter instead of being compiled. */
 const isSystem = (instruction: RegionInstruction): boolean => SYSTEM.has(instruction.form.sem);
 
+/** Where the region will be: its handler number, and the jump cache of its processor. */
+type RegionPlace = { readonly slot: number; readonly jumpCache: GlobalRef<I32> };
+
 class RegionCompiler {
   readonly #f: FunctionBuilder;
   readonly #e: RegionEmitter;
@@ -42,7 +46,14 @@ class RegionCompiler {
   readonly #children: number[][];
   #exit!: Label;
 
-  constructor(f: FunctionBuilder, helpers: Helpers, region: Region) {
+  readonly #place: RegionPlace;
+  readonly #cached: Local<I32>;
+  readonly #record: Local<I32>;
+
+  constructor(f: FunctionBuilder, helpers: Helpers, region: Region, place: RegionPlace) {
+    this.#place = place;
+    this.#cached = f.local('i32');
+    this.#record = f.local('i32');
     this.#f = f;
     this.#e = new RegionEmitter(f, helpers, codeSize(region.key));
     this.#entry = f.local('i32');
@@ -131,7 +142,11 @@ class RegionCompiler {
     f.set(e.budget, f.i32.sub(f.get(e.budget), f.i32.const(block.instructions.length)));
     if (this.#graph.loops.has(node) || this.#entryNumber.has(node) || block.checked) this.#checkEvents(block);
     for (const instruction of block.instructions) {
-      e.instruction(block, instruction, { exit: () => this.#exit, goTo: (offset) => this.#goTo(node, offset) });
+      e.instruction(block, instruction, {
+        exit: () => this.#exit,
+        enter: () => this.#enter(),
+        goTo: (offset) => this.#goTo(node, offset),
+      });
       if (CONDITIONAL_FLAGS.has(instruction.form.sem)) e.settleFlags();
       semantics[instruction.form.sem](e);
       if (isSystem(instruction)) {
@@ -163,6 +178,27 @@ class RegionCompiler {
     f.br(this.#exit);
   }
 
+  /** An indirect jump or return back into this region needs neither spill nor interpreter: the jump cache tells. */
+  #enter(): void {
+    const f = this.#f;
+    const e = this.#e;
+    const cached = this.#cached;
+    const record = this.#record;
+    f.set(cached, f.i32.add(f.globalGet(this.#place.jumpCache), jumpIndex(f, e.exitRip)));
+    const sameRip = f.i64.eq(f.i64.load(f.get(cached)), f.get(e.exitRip));
+    f.if(f.i32.and(sameRip, f.i32.eq(f.i32.load(f.get(cached), 12), e.load32('jumpTag'))), () => {
+      f.set(record, f.i32.load(f.get(cached), 8));
+      const ours = f.i32.eq(f.i32.load16_u(f.get(record), Record.handler), f.i32.const(this.#place.slot));
+      // The same page may be mapped at a second address.
+      const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), Record.place), f.i64.const(PAGE - 1));
+      const page = (): I64 => f.i64.sub(f.get(e.exitRip), offset());
+      f.if(f.i32.and(ours, f.i64.eq(page(), f.get(e.pageRip))), () => {
+        f.set(this.#entry, f.i32.load(f.get(record), Record.imm));
+        f.br(this.#loopLabels.get(ROOT) as Label);
+      });
+    });
+  }
+
   #goTo(from: number, offset: number): void {
     const f = this.#f;
     const to = offset >= 0 && offset < PAGE ? this.#node.get(offset) : undefined;
@@ -180,14 +216,15 @@ class RegionCompiler {
   }
 }
 
-/** Compiles a region for the vCPU whose interpreter records it names. */
-export function compileRegion(image: CoreImage, region: Region, options: { checked?: boolean } = {}): CompiledRegion {
+/** Compiles a region for the vCPU whose interpreter records it names; `slot` will be its handler number. */
+export function compileRegion(image: CoreImage, region: Region, slot: number, options: { checked?: boolean } = {}): CompiledRegion {
   const module = new ModuleBuilder(options);
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
+  const jumpCache = module.importGlobal('env', 'jumpCache', 'i32');
   const helpers = importedHelpers(module, image, true);
   const f = module.function(`region ${region.page.toString(16)}`, HANDLER_TYPE.params, HANDLER_TYPE.results);
-  const compiler = new RegionCompiler(f, helpers, region);
+  const compiler = new RegionCompiler(f, helpers, region, { slot, jumpCache });
   const entries = compiler.compile(() => f.globalGet(cpu));
   module.exportFunction('f', f);
   return { bytes: module.build(), entries };

@@ -14,6 +14,8 @@ import type { RegionBlock, RegionInstruction } from './region.ts';
 export type Transfers = {
   /** The common exit: spills, and returns `status`. */
   readonly exit: () => Label;
+  /** Goes to `exitRip` if that is an entry of this region; else does nothing. */
+  readonly enter: () => void;
   /** Goes to a page offset: a block of the region, or out of it. */
   readonly goTo: (offset: number) => void;
 };
@@ -401,6 +403,7 @@ export class RegionEmitter extends Emitter {
     const { f } = this;
     this.settleFlags();
     f.set(this.exitRip, f.get(rip));
+    this.#transfers.enter();
     f.set(this.status, f.i32.const(Status.Jump));
     f.br(this.#transfers.exit());
     this.ended = true;

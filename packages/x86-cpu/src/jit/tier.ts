@@ -68,9 +68,9 @@ export class RegionTier {
       host - page,
     );
     if (!region) return;
-    const { bytes, entries } = compileRegion(this.#host.image, region);
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#host.env, core: this.#host.core() });
     const slot = this.#free.pop() ?? this.#nextSlot++;
+    const { bytes, entries } = compileRegion(this.#host.image, region, slot);
+    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#host.env, core: this.#host.core() });
     this.#host.table.set(slot, instance.exports.f);
     for (const entry of entries) translator.setHandler(entry.header, slot, entry.number);
     const list = this.#pages.get(page);

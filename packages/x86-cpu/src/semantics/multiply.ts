@@ -85,7 +85,15 @@ const divideUnsigned: Semantics = (e) => {
     const low = e.let(e.gpr(0, 8));
     // The quotient fits exactly when the high half is below the divisor.
     f.if(f.i64.ge_u(f.get(high), f.get(divisor)), fail);
-    const quotient = e.let(f.call(e.helpers.divide128, f.get(high), f.get(low), f.get(divisor)));
+    // A zero high half is nearly every division there is.
+    const quotient = e.let(
+      f.ifOf(
+        'i64',
+        f.i64.eqz(f.get(high)),
+        () => f.i64.div_u(f.get(low), f.get(divisor)),
+        () => f.call(e.helpers.divide128, f.get(high), f.get(low), f.get(divisor)),
+      ),
+    );
     storeQuotient(e, 8, quotient, e.let(f.i64.sub(f.get(low), f.i64.mul(f.get(quotient), f.get(divisor)))));
     return;
   }
