@@ -1,8 +1,10 @@
 /** A machine in 64-bit mode at CPL 0 for programs of a few bytes: identity-mapped memory, a GDT, a TSS, and an IDT whose handlers halt. */
-import { createMmu, GuestMemory, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
-import { cpuModel, createProcessor, type Processor, Rflags, type RunExit, Seg } from '../../src/index.ts';
+import { Rflags, Seg } from '../../src/index.ts';
 import { Attr, Cr0, Cr4, Efer } from '../../src/system/context.ts';
 import { setSegment } from '../../src/system/segments.ts';
+import { EngineMachine, type EngineOptions, hex, PUSHES_ERROR } from './engine.ts';
+
+export { hex };
 
 /** Guest-physical and, identity-mapped, linear places. */
 export const Place = {
@@ -26,8 +28,6 @@ export const Place = {
   user: 0x20_0000,
   userStack: 0x30_0000,
 } as const;
-const RAM = 16 << 20;
-const LINEAR = 64 << 20;
 
 export const Selector = { code: 0x08, data: 0x10, userData: 0x1b, userCode: 0x23, tss: 0x28 } as const;
 export const Page = { P: 1n, RW: 2n, US: 4n, PS: 0x80n, NX: 1n << 63n } as const;
@@ -46,66 +46,11 @@ export type Frame = {
   readonly ss: number;
 };
 
-/** Bytes written as hexadecimal text; spaces are free, `#` comments out the rest of a line. */
-export function hex(text: string): Uint8Array {
-  return Uint8Array.from(Buffer.from(text.replace(/#.*$/gm, '').replace(/\s/g, ''), 'hex'));
-}
-
-export type LongModeOptions = { readonly cpu?: string; readonly codeBytes?: number };
-
-export class LongModeMachine {
-  readonly processor: Processor;
-  readonly guest: GuestMemory;
-  /** Vectors the interrupt controller has, first first. */
-  readonly interrupts: number[] = [];
-  nmi = false;
-  readonly outs: { readonly port: number; readonly length: number; readonly value: number }[] = [];
-
-  constructor(options: LongModeOptions = {}) {
-    const memory = new WebAssembly.Memory({ initial: LINEAR >> 16, maximum: 65536, shared: true });
-    let next = 0x1_0000;
-    const alloc = (bytes: number, align: number): number => {
-      const at = Math.ceil(next / align) * align;
-      next = at + bytes;
-      if (next > memory.buffer.byteLength) throw new RangeError('linear memory is used up');
-      return at;
-    };
-    this.guest = new GuestMemory({ memory, alloc, onCodeWrite: (host, length) => this.processor.codeWritten(host, length) });
-    this.guest.createSlot({ gpa: 0, bytes: RAM });
-    const stateAddress = alloc(MMU.size, MMU.align);
-    const tlbAddress = alloc(TLB_BYTES, 16);
-    const mmu = createMmu({ memory, stateAddress, tlbAddress, guest: this.guest });
-    const model = cpuModel(options.cpu ?? 'max');
-    resetMmuState(mmu.state, model.physicalBits);
-    this.processor = createProcessor({
-      memory,
-      alloc,
-      mmu: { ...mmu, stateAddress, tlbAddress, offsets: MMU.offset, protectCode: (page) => void mmu.protectCode(page) },
-      model,
-      pio: { read: () => 0xff, write: (port, length, value) => void this.outs.push({ port, length, value }) },
-      mmio: { read: () => 0xffff_ffff, write: () => undefined },
-      interrupts: {
-        pending: () => this.interrupts.length > 0,
-        acknowledge: () => this.interrupts.shift() ?? -1,
-        takeNmi: () => {
-          const { nmi } = this;
-          this.nmi = false;
-          return nmi;
-        },
-        readTpr: () => 0,
-        writeTpr: () => undefined,
-      },
-      msrs: { read: () => false, write: () => false },
-      tsc: { read: (out) => void out.fill(0), write: () => undefined },
-      cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
-      codeBytes: options.codeBytes ?? 1 << 20,
-    });
+export class LongModeMachine extends EngineMachine {
+  constructor(options: EngineOptions = {}) {
+    super(options);
     this.#tables();
     this.#enter();
-  }
-
-  get state() {
-    return this.processor.context.state;
   }
 
   #tables(): void {
@@ -164,10 +109,8 @@ export class LongModeMachine {
     c.updateMode();
   }
 
-  /** Puts a program at `at` and lets RIP point there. */
-  load(program: string, at: number = Place.code): void {
-    this.write(at, hex(program));
-    this.state.rip = BigInt(at);
+  override load(program: string, at: number = Place.code): void {
+    super.load(program, at);
   }
 
   /** Goes on at CPL 3. */
@@ -180,11 +123,6 @@ export class LongModeMachine {
     c.state.gpr[4] = BigInt(Place.userStack);
     c.updateMmu();
     c.updateMode();
-  }
-
-  run(budget = 1_000_000): RunExit['reason'] {
-    const exit = this.processor.run(budget);
-    return exit.reason;
   }
 
   /** Runs until a handler halts; what it found on its stack. */
@@ -200,27 +138,6 @@ export class LongModeMachine {
     const frame = { vector, rip: at(0), cs: at(1), rflags: at(2), rsp: at(3), ss: at(4) };
     return withError ? { ...frame, error: Number(this.u64(rsp)) } : frame;
   }
-
-  gpr(n: number): bigint {
-    return this.state.gpr[n];
-  }
-
-  write(gpa: number, bytes: Iterable<number>): void {
-    this.guest.write(gpa, Uint8Array.from(bytes));
-  }
-  setU64(gpa: number, value: bigint): void {
-    const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setBigUint64(0, BigInt.asUintN(64, value), true);
-    this.guest.write(gpa, bytes);
-  }
-  u64(gpa: number): bigint {
-    const bytes = new Uint8Array(8);
-    this.guest.read(gpa, bytes);
-    return new DataView(bytes.buffer).getBigUint64(0, true);
-  }
 }
 
-/** Exceptions with an error code (SDM vol. 3 table 6-1). */
-const PUSHES_ERROR = new Set([8, 10, 11, 12, 13, 14, 17]);
-
-export const handlerOf = (vector: number): number => Place.handlers + 16 * vector;
+export const handlerOf = (vector: number): number => Place.handlers + vector * 16;
