@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { DESCRIPTORS, Layout, type OracleCase, type OracleResult } from './host-oracle/case.ts';
+import { DESCRIPTORS, type Engine, Layout, type OracleCase, type OracleResult } from './host-oracle/case.ts';
 import { differences } from './host-oracle/compare.ts';
 import { disassemble } from './host-oracle/disassemble.ts';
 import { randomFpState } from './host-oracle/fp-state.ts';
@@ -139,8 +139,12 @@ const runnable = MODES.flatMap(({ mode, lacking }) => (lacking === undefined ? [
 const LIMIT_MS = 120_000;
 
 /** A run that must find no difference. */
-function expectNone(run: typeof runOracle, options: Omit<OracleOptions, 'engine' | 'disassemble'>): void {
-  const summary = run({ ...options, engine: createTestMachine(), disassemble });
+function expectNone(
+  run: typeof runOracle,
+  options: Omit<OracleOptions, 'engine' | 'disassemble'>,
+  engine: Engine = createTestMachine(),
+): void {
+  const summary = run({ ...options, engine, disassemble });
   expect(failureText(summary), `seed ${options.seed}`).toBe('');
   expect(summary.cases).toBeGreaterThanOrEqual(options.cases);
 }
@@ -173,11 +177,25 @@ describe.skipIf(reason !== undefined)(`sequences of instructions ${title}`, () =
 });
 
 describe.skipIf(reason !== undefined)(`loops ${title}`, () => {
+  const flat = runnable.filter((mode) => mode === '64' || mode === '32');
+
+  it.each(['interp', 'jit'] as const)(
+    'end, or fault in the very round and state, as on the host: tier %s, 2000 loops of 4000 rounds',
+    (tier) => {
+      const engine = createTestMachine(tier);
+      expectNone(runSequences, { seed: 0x100b, cases: 2000, rounds: 4000, rows: integerRows(), modes: flat }, engine);
+      if (tier === 'jit') expect(engine.regions).toBeGreaterThan(1000);
+    },
+    LIMIT_MS,
+  );
+
   it(
-    'end as on the host when they have run often enough to be compiled (2000 loops of 4000 rounds)',
+    'do the same with x87, MMX and SSE instructions: tier jit, 1000 loops of 2000 rounds',
     () => {
-      const flat = runnable.filter((mode) => mode === '64' || mode === '32');
-      expectNone(runSequences, { seed: 0x100b, cases: 2000, rounds: 4000, rows: integerRows(), modes: flat });
+      const engine = createTestMachine('jit');
+      const rows = vectorRows().filter(engineHas);
+      const generator = { fp: randomFpState };
+      expectNone(runSequences, { seed: 0xf100b, cases: 1000, rounds: 2000, rows, modes: flat, generator }, engine);
     },
     LIMIT_MS,
   );

@@ -91,6 +91,11 @@ export class SequencePool {
       bytes.push(...one);
     }
     if (rounds > 1) {
+      // Most loops walk a pointer out of the area: the fault must find everything as it was in that very round.
+      const stride = random.pick([0, 1, -1, 4, -4, 8]);
+      const lea = [0x8d, random.chance(50) ? 0x6d : 0x64, stride & 0xff];
+      if (lea[1] === 0x64) lea.splice(2, 0, 0x24);
+      if (stride !== 0) bytes.push(...(mode === 64 ? [0x48] : []), ...lea);
       gpr[COUNTERS[mode]] = BigInt(rounds);
       bytes.push(...COUNT_DOWN[mode], 0x0f, 0x85);
       const back = -(bytes.length + 4);

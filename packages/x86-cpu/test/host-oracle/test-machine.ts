@@ -34,6 +34,8 @@ const PHYSICAL_BITS = 40;
 const INT3 = 0xcc;
 const PAGE_FAULT = 14;
 const GENERAL_PROTECTION = 13;
+/** Executions before code is compiled: few, because the loops of `SequencePool` are short. */
+const HEAT = 50;
 const SEQUENCE_BUDGET = 100_000_000;
 const FETCH = 0x10;
 const USER_DATA = Attr.P | Attr.S | 3 | (3 << Attr.DPL_SHIFT);
@@ -229,6 +231,7 @@ export class TestMachine implements Engine {
       cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
       codeBytes: 4 << 20,
       tier,
+      heat: HEAT,
     });
     const { buffer } = linear.memory;
     const data = guest.hostAddress(Ram.data) as number;
