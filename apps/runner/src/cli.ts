@@ -10,6 +10,8 @@ import {
   parseTimeout,
   type RunOptions,
   type SerialTarget,
+  TIERS,
+  type Tier,
 } from './options.ts';
 
 /** What the command line asks for. */
@@ -51,6 +53,7 @@ type RawOptions = {
   append?: string;
   memory: number;
   cpu: string;
+  tier: Tier;
   debian?: DebianArch;
   exec?: string;
   file: GuestFile[];
@@ -104,6 +107,11 @@ function runCommand(program: Command): Command {
     )
     .option('-c, --cpu <model>', 'processor model', DEFAULT_CPU)
     .addOption(
+      new Option('--tier <tier>', 'interpret everything, or compile what is hot (still under test)')
+        .choices(TIERS)
+        .default('interp'),
+    )
+    .addOption(
       new Option('--debian <arch>', "which of Debian's kernels and busyboxes: amd64 or i386 (default: amd64)").argParser(
         parseDebian,
       ),
@@ -138,6 +146,7 @@ function toRunOptions(raw: RawOptions): RunOptions {
     append: raw.append ?? '',
     memoryBytes: raw.memory,
     cpu: raw.cpu,
+    tier: raw.tier,
     files: raw.file,
     serial: raw.serial ?? { kind: raw.exec === undefined ? 'stdio' : 'null' },
     stats: raw.stats ?? false,

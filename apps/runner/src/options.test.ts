@@ -55,6 +55,7 @@ describe('the command line', () => {
       append: '',
       memoryBytes: 512 * 2 ** 20,
       cpu: 'max',
+      tier: 'interp',
       files: [],
       serial: { kind: 'stdio' },
       stats: false,
@@ -63,7 +64,22 @@ describe('the command line', () => {
 
   it('takes every option', () => {
     const all = options(
-      ...['--kernel', 'k', '--initrd', 'i', '--append', 'debug x=1', '--memory', '1G', '--cpu', 'qemu64', '--debian', 'i386'],
+      ...[
+        '--kernel',
+        'k',
+        '--initrd',
+        'i',
+        '--append',
+        'debug x=1',
+        '--memory',
+        '1G',
+        '--cpu',
+        'qemu64',
+        '--tier',
+        'jit',
+        '--debian',
+        'i386',
+      ],
       ...['--exec', 'ls -l', '--file', 'a', '--file', 'b:c', '--serial', 'file:log', '--timeout', '9', '--stats'],
     );
     expect(all).toEqual({
@@ -72,6 +88,7 @@ describe('the command line', () => {
       append: 'debug x=1',
       memoryBytes: 2 ** 30,
       cpu: 'qemu64',
+      tier: 'jit',
       debian: 'i386',
       exec: 'ls -l',
       files: [

@@ -9,6 +9,10 @@ export type SerialTarget =
 /** A host file or folder that is copied into the initramfs. */
 export type GuestFile = { readonly host: string; readonly guest: string };
 
+/** How guest code is run. */
+export const TIERS = ['interp', 'jit'] as const;
+export type Tier = (typeof TIERS)[number];
+
 export type RunOptions = {
   readonly kernel?: string;
   /** A file; `none` boots without one; undefined means the built-in busybox. */
@@ -16,6 +20,7 @@ export type RunOptions = {
   readonly append: string;
   readonly memoryBytes: number;
   readonly cpu: string;
+  readonly tier: Tier;
   readonly debian?: DebianArch;
   readonly exec?: string;
   readonly files: readonly GuestFile[];

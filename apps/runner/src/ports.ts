@@ -5,6 +5,8 @@ export type MachineConfig = {
   /** RAM, bytes. */
   readonly memoryBytes: number;
   readonly cpuModel: string;
+  /** `jit` compiles hot code; the interpreter runs the rest. */
+  readonly tier?: 'interp' | 'jit';
   /** bzImage or ELF vmlinux; not modified. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;

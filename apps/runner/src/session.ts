@@ -91,6 +91,7 @@ export class Session {
     const config: MachineConfig = {
       memoryBytes: this.#options.memoryBytes,
       cpuModel: this.#options.cpu,
+      tier: this.#options.tier,
       kernel,
       cmdline,
       serial,

@@ -1,10 +1,12 @@
-import type { SerialSink } from './ports.ts';
+import type { SerialSink, Tier } from './ports.ts';
 
 export type MachineConfig = {
   /** RAM, bytes: whole pages. */
   readonly memoryBytes: number;
   /** A name of the engine's models. */
   readonly cpuModel: string;
+  /** `jit` compiles hot code; the interpreter (the default) runs the rest. */
+  readonly tier?: Tier;
   /** bzImage or ELF vmlinux; not modified. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;

@@ -4,11 +4,14 @@ import type { CpuidSource, ProcessorFactory } from '@tsvisor/vmm-core';
 /** Takes what a guest's UART transmits. */
 export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
 
+/** How an engine runs guest code. */
+export type Tier = 'interp' | 'jit';
+
 /** A processor model: what CPUID says of it, and processors that pose as it. */
 export type EngineModel = { readonly cpuid: CpuidSource; readonly createProcessor: ProcessorFactory };
 
 /** Where processors come from. */
 export type Engine = {
   /** A model by the text a user gives, such as `max` or `max,-smap`. Throws an error with a `code` when there is none. */
-  readonly model: (specification: string) => EngineModel;
+  readonly model: (specification: string, tier?: Tier) => EngineModel;
 };

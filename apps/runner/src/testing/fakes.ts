@@ -99,6 +99,7 @@ export const runOptions = (over: Partial<RunOptions> = {}): RunOptions => ({
   append: '',
   memoryBytes: 256 << 20,
   cpu: 'max',
+  tier: 'interp',
   files: [],
   serial: { kind: over.exec === undefined ? 'stdio' : 'null' },
   stats: false,

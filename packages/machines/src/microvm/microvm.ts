@@ -27,7 +27,7 @@ export function createMicrovmFactory(engine: Engine, host: Host = systemHost): M
 }
 
 async function createMicrovm(config: MachineConfig, engine: Engine, host: Host): Promise<Machine> {
-  const model = engine.model(config.cpuModel);
+  const model = engine.model(config.cpuModel, config.tier);
   if (config.memoryBytes > MAX_MEMORY)
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
   const serialPorts = config.serial[1] === undefined ? 1 : 2;

@@ -8,9 +8,9 @@ import { HANDLER_TYPE } from '../core/interpreter.ts';
 import { jumpIndex } from '../core/lookup.ts';
 import type { Helpers } from '../emit/emitter.ts';
 import { Status } from '../emit/interpreter.ts';
+import { codeSize } from '../records/mode-key.ts';
 import { semantics } from '../semantics/index.ts';
 import { SYSTEM_INSTRUCTIONS } from '../semantics/system.ts';
-import { codeSize } from '../records/mode-key.ts';
 import { Record } from '../state.ts';
 import { RegionEmitter } from './emitter.ts';
 import type { FlowGraph } from './graph.ts';
@@ -217,7 +217,12 @@ class RegionCompiler {
 }
 
 /** Compiles a region for the vCPU whose interpreter records it names; `slot` will be its handler number. */
-export function compileRegion(image: CoreImage, region: Region, slot: number, options: { checked?: boolean } = {}): CompiledRegion {
+export function compileRegion(
+  image: CoreImage,
+  region: Region,
+  slot: number,
+  options: { checked?: boolean } = {},
+): CompiledRegion {
   const module = new ModuleBuilder(options);
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
