@@ -13,7 +13,19 @@ export function hex(text: string): Uint8Array {
   return Uint8Array.from(Buffer.from(text.replace(/#.*$/gm, '').replace(/\s/g, ''), 'hex'));
 }
 
-export type EngineOptions = { readonly cpu?: string; readonly codeBytes?: number };
+export type EngineOptions = {
+  readonly cpu?: string;
+  readonly codeBytes?: number;
+  /** Compile what has run this often; without it everything is interpreted. */
+  readonly heat?: number;
+};
+
+/** The ways a program can be run: it must not see which. */
+export const TIERS: readonly [string, EngineOptions][] = [
+  ['interpreted', {}],
+  ['compiled at once', { heat: 1 }],
+  ['compiled on the way', { heat: 3 }],
+];
 
 export class EngineMachine {
   readonly processor: Processor;
@@ -61,6 +73,7 @@ export class EngineMachine {
       tsc: { read: (out) => void out.fill(0), write: () => undefined },
       cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
       codeBytes: options.codeBytes ?? 1 << 20,
+      ...(options.heat === undefined ? {} : { tier: 'jit' as const, heat: options.heat }),
     });
   }
 

@@ -1,6 +1,7 @@
 /** Translations follow the bytes: self-modifying code, remapped pages, and an arena that fills up. */
 import { describe, expect, it } from 'vitest';
 import { Rflags } from '../../src/index.ts';
+import { type EngineOptions, TIERS } from './engine.ts';
 import { hex, LongModeMachine, Page, Place } from './long-mode.ts';
 
 const RAX = 0;
@@ -9,198 +10,207 @@ const RBX = 3;
 const FUNCTION = Place.data + 0x1000;
 const OTHER = Place.data + 0x1_1000;
 
-function machineWith(program: string, codeBytes?: number): LongModeMachine {
-  const machine = new LongModeMachine(codeBytes === undefined ? {} : { codeBytes });
-  machine.load(program);
-  return machine;
-}
+describe.each(TIERS)('%s', (_, tier) => {
+  const machineWith = (program: string, options: EngineOptions = {}): LongModeMachine => {
+    const machine = new LongModeMachine({ ...tier, ...options });
+    machine.load(program);
+    return machine;
+  };
 
-describe('self-modifying code (SDM vol. 3 §12.6)', () => {
-  it('a store to the very next instruction, in the same block, takes effect', () => {
-    const machine = machineWith(`c6 05 01 00 00 00 02            # mov byte [rip + 1], 2
+  describe('self-modifying code (SDM vol. 3 §12.6)', () => {
+    it('a store to the very next instruction, in the same block, takes effect', () => {
+      const machine = machineWith(`c6 05 01 00 00 00 02            # mov byte [rip + 1], 2
                                  b0 01                           # mov al, 1
                                  f4`);
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RAX)).toBe(2n);
-  });
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RAX)).toBe(2n);
+    });
 
-  it('a store to an earlier instruction of the page takes effect when the loop comes round', () => {
-    const machine = machineWith(`b9 02 00 00 00                  # mov ecx, 2
+    it('a store to an earlier instruction of the page takes effect when the loop comes round', () => {
+      const machine = machineWith(`b9 02 00 00 00                  # mov ecx, 2
                                  b8 01 00 00 00                  # mov eax, 1
                                  01 c3                           # add ebx, eax
                                  c7 05 f0 ff ff ff 05 00 00 00   # mov dword [rip - 16], 5
                                  ff c9 75 eb f4                  # dec ecx; jnz; hlt`);
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RBX)).toBe(6n);
-  });
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(6n);
+    });
 
-  it('a store that reaches into a code page from the page before', () => {
-    const machine = machineWith(`e8 fb 0f 03 00 01 c3            # call function; add ebx, eax
+    it('a store that reaches into a code page from the page before', () => {
+      const machine = machineWith(`e8 fb 0f 03 00 01 c3            # call function; add ebx, eax
                                  48 b8 00 00 00 00 b8 07 00 00   # mov rax, 0x7b800000000
                                  48 89 04 25 fc 0f 04 00         # mov [function - 4], rax
                                  e8 e2 0f 03 00 01 c3 f4         # call function; add ebx, eax; hlt`);
-    machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RBX)).toBe(8n);
-  });
+      machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(8n);
+    });
 
-  it('REP MOVSB over a function', () => {
-    const machine = machineWith(`e8 fb 0f 03 00 01 c3            # call function; add ebx, eax
+    it('REP MOVSB over a function', () => {
+      const machine = machineWith(`e8 fb 0f 03 00 01 c3            # call function; add ebx, eax
                                  be 00 00 05 00 bf 00 10 04 00   # mov esi, 0x50000; mov edi, function
                                  b9 06 00 00 00 f3 a4            # mov ecx, 6; rep movsb
                                  e8 e3 0f 03 00 01 c3 f4         # call function; add ebx, eax; hlt`);
-    machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
-    machine.write(0x5_0000, hex('b8 09 00 00 00 c3'));
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RBX)).toBe(10n);
-  });
+      machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
+      machine.write(0x5_0000, hex('b8 09 00 00 00 c3'));
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(10n);
+    });
 
-  it('a device that writes guest memory', () => {
-    const machine = machineWith('e8 fb 0f 03 00 f4');
-    machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
-    expect(machine.run()).toBe('halt');
-    machine.write(FUNCTION + 1, [0x2a]);
-    machine.state.rip = BigInt(Place.code);
-    machine.state.halted = 0;
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RAX)).toBe(0x2an);
-  });
+    it('a device that writes guest memory', () => {
+      const machine = machineWith('e8 fb 0f 03 00 f4');
+      machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
+      expect(machine.run()).toBe('halt');
+      machine.write(FUNCTION + 1, [0x2a]);
+      machine.state.rip = BigInt(Place.code);
+      machine.state.halted = 0;
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RAX)).toBe(0x2an);
+    });
 
-  it('a function rewritten 200 times: callers that were linked to it reach the new one', () => {
-    const machine = machineWith(`b9 c8 00 00 00                  # mov ecx, 200
+    it('a function rewritten 200 times: callers that were linked to it reach the new one', () => {
+      const machine = machineWith(`b9 c8 00 00 00                  # mov ecx, 200
                                  e8 f6 00 00 00 01 c3            # call 0x10100; add ebx, eax
                                  fe 05 ef 00 00 00               # inc byte [0x10101]
                                  ff c9 75 ef f4                  # dec ecx; jnz; hlt`);
-    machine.write(Place.code + 0x100, hex('b8 01 00 00 00 c3'));
-    const { flushes } = machine.processor.stats();
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RBX)).toBe(20_100n);
-    expect(machine.processor.stats().flushes).toBe(flushes);
-  });
+      machine.write(Place.code + 0x100, hex('b8 01 00 00 00 c3'));
+      const { flushes } = machine.processor.stats();
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(20_100n);
+      expect(machine.processor.stats().flushes).toBe(flushes);
+    });
 
-  it('data in the page of the code that writes it retires nothing', () => {
-    const machine = machineWith(`b9 e8 03 00 00                  # mov ecx, 1000
+    it('data in the page of the code that writes it retires nothing', () => {
+      const machine = machineWith(`b9 e8 03 00 00                  # mov ecx, 1000
                                  ff 05 f5 07 00 00               # inc dword [0x10800]
                                  ff c9 75 f6 f4                  # dec ecx; jnz; hlt`);
-    expect(machine.run()).toBe('halt');
-    expect(machine.u64(Place.code + 0x800)).toBe(1000n);
-    expect(machine.processor.stats().translated).toBeLessThan(100);
+      expect(machine.run()).toBe('halt');
+      expect(machine.u64(Place.code + 0x800)).toBe(1000n);
+      expect(machine.processor.stats().translated).toBeLessThan(100);
+    });
   });
-});
 
-describe('pages that are mapped elsewhere', () => {
-  /** Calls at `target`, keeps EAX in EBX, gives the function's page the entry `pte`, and calls again. */
-  const callRemapCall = (target: number, pte: string): string => {
-    const relative = (from: number): string => {
-      const bytes = Buffer.alloc(4);
-      bytes.writeInt32LE(target - (Place.code + from));
-      return bytes.toString('hex');
-    };
-    return `e8 ${relative(5)} 89 c3             # call; mov ebx, eax
+  describe('pages that are mapped elsewhere', () => {
+    /** Calls at `target`, keeps EAX in EBX, gives the function's page the entry `pte`, and calls again. */
+    const callRemapCall = (target: number, pte: string): string => {
+      const relative = (from: number): string => {
+        const bytes = Buffer.alloc(4);
+        bytes.writeInt32LE(target - (Place.code + from));
+        return bytes.toString('hex');
+      };
+      return `e8 ${relative(5)} 89 c3             # call; mov ebx, eax
             48 c7 04 25 08 72 00 00 ${pte}      # mov qword [entry of FUNCTION's page], pte
             0f 01 3c 25 00 10 04 00             # invlpg [FUNCTION]
             e8 ${relative(0x20)} f4             # call; hlt`;
-  };
+    };
 
-  it('after INVLPG the other page runs', () => {
-    const machine = machineWith(callRemapCall(FUNCTION, '03 10 05 00'));
-    machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
-    machine.write(OTHER, hex('b8 02 00 00 00 c3'));
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RBX)).toBe(1n);
-    expect(machine.gpr(RAX)).toBe(2n);
-  });
+    it('after INVLPG the other page runs', () => {
+      const machine = machineWith(callRemapCall(FUNCTION, '03 10 05 00'));
+      machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
+      machine.write(OTHER, hex('b8 02 00 00 00 c3'));
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(1n);
+      expect(machine.gpr(RAX)).toBe(2n);
+    });
 
-  const crossing = FUNCTION - 3;
+    const crossing = FUNCTION - 3;
 
-  it('the second page of an instruction that crosses', () => {
-    const machine = machineWith(callRemapCall(crossing, '03 10 05 00'));
-    machine.write(crossing, hex('b8 11 11 22 22 c3')); // mov eax, 0x22221111
-    machine.write(OTHER, hex('33 33 c3'));
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RBX)).toBe(0x2222_1111n);
-    expect(machine.gpr(RAX)).toBe(0x3333_1111n);
-  });
+    it('the second page of an instruction that crosses', () => {
+      const machine = machineWith(callRemapCall(crossing, '03 10 05 00'));
+      machine.write(crossing, hex('b8 11 11 22 22 c3')); // mov eax, 0x22221111
+      machine.write(OTHER, hex('33 33 c3'));
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(0x2222_1111n);
+      expect(machine.gpr(RAX)).toBe(0x3333_1111n);
+    });
 
-  it('the second page is gone: #PF for the instruction, with the second page in CR2', () => {
-    const machine = machineWith(callRemapCall(crossing, '00 00 00 00'));
-    machine.write(crossing, hex('b8 11 11 22 22 c3'));
-    expect(machine.event()).toMatchObject({ vector: 14, error: 0x10, rip: crossing });
-    expect(machine.state.cr2).toBe(BigInt(FUNCTION));
-    expect(machine.gpr(RBX)).toBe(0x2222_1111n);
-  });
+    it('the second page is gone: #PF for the instruction, with the second page in CR2', () => {
+      const machine = machineWith(callRemapCall(crossing, '00 00 00 00'));
+      machine.write(crossing, hex('b8 11 11 22 22 c3'));
+      expect(machine.event()).toMatchObject({ vector: 14, error: 0x10, rip: crossing });
+      expect(machine.state.cr2).toBe(BigInt(FUNCTION));
+      expect(machine.gpr(RBX)).toBe(0x2222_1111n);
+    });
 
-  it('the second page was never there', () => {
-    const machine = machineWith('e9 f8 0f 03 00'); // jmp crossing
-    machine.write(crossing, hex('b8 11 11'));
-    machine.setPte(FUNCTION, 0n);
-    expect(machine.event()).toMatchObject({ vector: 14, rip: crossing });
-    expect(machine.state.cr2).toBe(BigInt(FUNCTION));
-  });
+    it('the second page was never there', () => {
+      const machine = machineWith('e9 f8 0f 03 00'); // jmp crossing
+      machine.write(crossing, hex('b8 11 11'));
+      machine.setPte(FUNCTION, 0n);
+      expect(machine.event()).toMatchObject({ vector: 14, rip: crossing });
+      expect(machine.state.cr2).toBe(BigInt(FUNCTION));
+    });
 
-  it('a store to the second page retires the crossing instruction', () => {
-    const machine = machineWith(`e8 f8 0f 03 00 89 c3            # call crossing; mov ebx, eax
+    it('a store to the second page retires the crossing instruction', () => {
+      const machine = machineWith(`e8 f8 0f 03 00 89 c3            # call crossing; mov ebx, eax
                                  c6 04 25 01 10 04 00 55         # mov byte [FUNCTION + 1], 0x55
                                  e8 e9 0f 03 00 f4               # call crossing; hlt`);
-    machine.write(crossing, hex('b8 11 11 22 22 c3'));
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RBX)).toBe(0x2222_1111n);
-    expect(machine.gpr(RAX)).toBe(0x5522_1111n);
-  });
+      machine.write(crossing, hex('b8 11 11 22 22 c3'));
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(0x2222_1111n);
+      expect(machine.gpr(RAX)).toBe(0x5522_1111n);
+    });
 
-  it('one page at two addresses: a store through the one changes the code at the other', () => {
-    const machine = machineWith(`e8 fb 0f 03 00 89 c3            # call FUNCTION; mov ebx, eax
+    it('one page at two addresses: a store through the one changes the code at the other', () => {
+      const machine = machineWith(`e8 fb 0f 03 00 89 c3            # call FUNCTION; mov ebx, eax
                                  c6 04 25 01 30 04 00 2a         # mov byte [alias + 1], 0x2a
                                  e8 ec 0f 03 00 f4               # call FUNCTION; hlt`);
-    machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
-    machine.setPte(FUNCTION + 0x2000, BigInt(FUNCTION) | Page.P | Page.RW);
+      machine.write(FUNCTION, hex('b8 01 00 00 00 c3'));
+      machine.setPte(FUNCTION + 0x2000, BigInt(FUNCTION) | Page.P | Page.RW);
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(1n);
+      expect(machine.gpr(RAX)).toBe(0x2an);
+    });
+  });
+
+  describe('the record arena', () => {
+    it('a program that does not fit is translated again and again, and still right', () => {
+      const blocks = 300;
+      const chain = 'ff c0 eb 00'.repeat(blocks); // inc eax; jmp to the next
+      const back = Buffer.alloc(4);
+      back.writeInt32LE(-(4 * blocks + 8));
+      const machine = machineWith(`b9 05 00 00 00 ${chain} ff c9 0f 85 ${back.toString('hex')} f4`, { codeBytes: 16 << 10 });
+      const { flushes } = machine.processor.stats();
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RAX)).toBe(BigInt(5 * blocks));
+      expect(machine.processor.stats().flushes).toBeGreaterThan(flushes + 5);
+    });
+  });
+
+  describe('budget and retired instructions', () => {
+    it('a run ends near its budget, and counts exactly', () => {
+      const machine = machineWith('ff c0 eb fc'); // inc eax; jmp
+      expect(machine.run(10_000)).toBe('budget');
+      expect(Number(machine.gpr(RAX)) * 2).toBe(machine.processor.instructions);
+      expect(Math.abs(machine.processor.instructions - 10_000)).toBeLessThan(100);
+    });
+
+    it('a fault in the middle of a block counts what came before it', () => {
+      const machine = machineWith('90 90 0f 0b 90 90');
+      machine.event();
+      expect(machine.processor.instructions).toBe(3); // two NOPs, and the handler's HLT
+    });
+  });
+
+  describe('flags through the whole engine', () => {
+    it('all 64 combinations of the status flags survive POPF, PUSHF, and a fault', () => {
+      const machine = new LongModeMachine(tier);
+      const flags = [Rflags.CF, Rflags.PF, Rflags.AF, Rflags.ZF, Rflags.SF, Rflags.OF];
+      for (let n = 0; n < 64; n++) {
+        const image = flags.reduce((all, flag, bit) => (n & (1 << bit) ? all | flag : all), Rflags.FIXED as number);
+        machine.load('50 9d 9c 5b 0f 0b'); // push rax; popf; pushf; pop rbx; ud2
+        machine.state.gpr[RAX] = BigInt(image);
+        machine.state.gpr[4] = BigInt(Place.stack);
+        machine.state.halted = 0;
+        expect(machine.event().rflags).toBe(image | Rflags.RF);
+        expect(machine.gpr(RBX)).toBe(BigInt(image));
+      }
+    });
+  });
+
+  it('runs in the tier that it says', () => {
+    const machine = machineWith('b9 e8 03 00 00 ff c0 ff c9 75 fa f4'); // mov ecx, 1000; inc eax; dec ecx; jnz; hlt
     expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RBX)).toBe(1n);
-    expect(machine.gpr(RAX)).toBe(0x2an);
-  });
-});
-
-describe('the record arena', () => {
-  it('a program that does not fit is translated again and again, and still right', () => {
-    const blocks = 300;
-    const chain = 'ff c0 eb 00'.repeat(blocks); // inc eax; jmp to the next
-    const back = Buffer.alloc(4);
-    back.writeInt32LE(-(4 * blocks + 8));
-    const machine = machineWith(`b9 05 00 00 00 ${chain} ff c9 0f 85 ${back.toString('hex')} f4`, 16 << 10);
-    const { flushes } = machine.processor.stats();
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(RAX)).toBe(BigInt(5 * blocks));
-    expect(machine.processor.stats().flushes).toBeGreaterThan(flushes + 5);
-  });
-});
-
-describe('budget and retired instructions', () => {
-  it('a run ends near its budget, and counts exactly', () => {
-    const machine = machineWith('ff c0 eb fc'); // inc eax; jmp
-    expect(machine.run(10_000)).toBe('budget');
-    expect(Number(machine.gpr(RAX)) * 2).toBe(machine.processor.instructions);
-    expect(Math.abs(machine.processor.instructions - 10_000)).toBeLessThan(100);
-  });
-
-  it('a fault in the middle of a block counts what came before it', () => {
-    const machine = machineWith('90 90 0f 0b 90 90');
-    machine.event();
-    expect(machine.processor.instructions).toBe(3); // two NOPs, and the handler's HLT
-  });
-});
-
-describe('flags through the whole engine', () => {
-  it('all 64 combinations of the status flags survive POPF, PUSHF, and a fault', () => {
-    const machine = new LongModeMachine();
-    const flags = [Rflags.CF, Rflags.PF, Rflags.AF, Rflags.ZF, Rflags.SF, Rflags.OF];
-    for (let n = 0; n < 64; n++) {
-      const image = flags.reduce((all, flag, bit) => (n & (1 << bit) ? all | flag : all), Rflags.FIXED as number);
-      machine.load('50 9d 9c 5b 0f 0b'); // push rax; popf; pushf; pop rbx; ud2
-      machine.state.gpr[RAX] = BigInt(image);
-      machine.state.gpr[4] = BigInt(Place.stack);
-      machine.state.halted = 0;
-      expect(machine.event().rflags).toBe(image | Rflags.RF);
-      expect(machine.gpr(RBX)).toBe(BigInt(image));
-    }
+    expect(machine.gpr(RAX)).toBe(1000n);
+    expect(machine.processor.stats().regions > 0).toBe(tier.heat !== undefined);
   });
 });
