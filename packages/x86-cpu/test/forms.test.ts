@@ -11,6 +11,8 @@ import { DecodeStatus, decode, Insn, OperandKind } from '../src/decode/insn.ts';
 import { rows } from '../src/decode/lookup.ts';
 import type { OpcodeRow } from '../src/decode/opcodes.ts';
 import { AddressMode, type Form, formOf, StackMode } from '../src/form.ts';
+import { compileRegion } from '../src/jit/compile.ts';
+import type { RegionBlock, RegionInstruction } from '../src/jit/region.ts';
 import { hotForms } from '../src/records/hot-forms.ts';
 import { semantics } from '../src/semantics/index.ts';
 import { SYSTEM_INSTRUCTIONS } from '../src/semantics/system.ts';
@@ -19,6 +21,7 @@ import { systemInstructions } from '../src/system/instructions.ts';
 import { cpuModel, hasFeature } from '../src/system/model.ts';
 
 const FORMS_PER_MODULE = 200;
+const BLOCKS_PER_REGION = 60;
 /** Draws per shape: the number of a segment, control or debug register is part of the form, so rows with one need several. */
 const DRAWS = { plain: 1, numbered: 24 };
 
@@ -80,6 +83,51 @@ function failures(image: CoreImage, forms: readonly Form[]): string[] {
   });
 }
 
+/** One instruction of every form that a region may hold. */
+function* compilable(mode: 64 | 32): Generator<RegionInstruction> {
+  const rng = xorshift32(9);
+  const seen = new Set<string>();
+  const stack = mode === 64 ? StackMode.Long : StackMode.Flat32;
+  for (const row of rows) {
+    if (!(row.sem in semantics)) continue;
+    for (const bytes of encodingsOf(row, mode, rng)) {
+      const insn = new Insn();
+      expect(decode(bytes, 0, bytes.length, mode, insn)).toBe(DecodeStatus.Ok);
+      const absolute = mode === 64 && insn.kind.includes(OperandKind.Moffs);
+      const form = formOf(insn, absolute ? AddressMode.Absolute : AddressMode.Indexed, stack);
+      if (seen.has(form.key)) continue;
+      seen.add(form.key);
+      yield { insn, form, offset: 0, record: 0x1000 };
+    }
+  }
+}
+
+/** Puts each instruction in a block of its own that the next one follows, and compiles them as one region. */
+function regionFailures(image: CoreImage, mode: 64 | 32, instructions: readonly RegionInstruction[]): string[] {
+  const problem = (some: readonly RegionInstruction[]): string | undefined => {
+    const blocks = some.map((instruction, n): [number, RegionBlock] => {
+      const { row, rep } = instruction.insn;
+      const offset = 16 * n;
+      const goesOn = row.flow === 'next' || row.flow === 'end' || (row.rep !== 'no' && rep !== 0);
+      const next = goesOn ? offset + 16 : undefined;
+      const block = { offset, header: 0x1000, instructions: [{ ...instruction, offset }], interpreterCount: 1, next };
+      return [offset, { ...block, entry: n % 4 === 0, checked: n % 8 === 0 }];
+    });
+    try {
+      const region = { page: 0, key: mode === 64 ? 2 : 1, blocks: new Map(blocks) };
+      new WebAssembly.Module(compileRegion(image, region, 0x4000, { checked: true }).bytes);
+      return undefined;
+    } catch (error) {
+      return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+    }
+  };
+  if (problem(instructions) === undefined) return [];
+  return instructions.flatMap((instruction) => {
+    const text = problem([instruction]);
+    return text === undefined ? [] : [`${instruction.form.key}: ${text}`];
+  });
+}
+
 const chunks = <T>(list: readonly T[], size: number): T[][] =>
   Array.from({ length: Math.ceil(list.length / size) }, (_, n) => list.slice(n * size, (n + 1) * size));
 
@@ -101,6 +149,14 @@ describe('every form of every row with semantics', () => {
       for (const { key } of forms) seen.add(key);
       expect(forms.length).toBeGreaterThan(100);
       expect(chunks(forms, FORMS_PER_MODULE).flatMap((some) => failures(image, some))).toEqual([]);
+    });
+  }
+
+  for (const mode of [64, 32] as const) {
+    it(`compiles in checked mode and is valid in ${mode}-bit code, wherever regions may hold it`, () => {
+      const instructions = [...compilable(mode)];
+      expect(instructions.length).toBeGreaterThan(500);
+      expect(chunks(instructions, BLOCKS_PER_REGION).flatMap((some) => regionFailures(image, mode, some))).toEqual([]);
     });
   }
 
