@@ -281,12 +281,15 @@ export abstract class Emitter {
       'i64',
       this.hit(va, entry, size),
       () => this.loadHost(this.host(va, entry), size),
-      () => {
-        const value = this.let(f.call(this.helpers.loadSlow, f.get(va), f.i32.const(size)));
-        f.if(this.load32('faulted'), () => this.fault());
-        return f.get(value);
-      },
+      () => this.loadMissed(va, size),
     );
+  }
+  /** The read that the TLB does not answer. */
+  protected loadMissed(va: Local<I64>, size: number): I64 {
+    const { f } = this;
+    const value = this.let(f.call(this.helpers.loadSlow, f.get(va), f.i32.const(size)));
+    f.if(this.load32('faulted'), () => this.fault());
+    return f.get(value);
   }
 
   store(va: Local<I64>, size: number, value: Local<I64>): void {
@@ -295,8 +298,12 @@ export abstract class Emitter {
     f.if(
       this.hit(va, entry, size),
       () => this.storeHost(() => this.host(va, entry), size, value),
-      () => f.if(f.call(this.helpers.storeSlow, f.get(va), f.get(value), f.i32.const(size)), () => this.fault()),
+      () => this.storeMissed(va, size, value),
     );
+  }
+  protected storeMissed(va: Local<I64>, size: number, value: Local<I64>): void {
+    const { f } = this;
+    f.if(f.call(this.helpers.storeSlow, f.get(va), f.get(value), f.i32.const(size)), () => this.fault());
   }
 
   loadV(va: Local<I64>): V128 {
@@ -319,12 +326,14 @@ export abstract class Emitter {
     f.if(
       this.hit(va, entry, size),
       () => f.set(host, this.host(va, entry)),
-      () => {
-        f.set(host, f.call(this.helpers.reference, f.get(va), f.i32.const(size), f.i32.const(write ? 1 : 0)));
-        f.if(f.i32.eqz(f.get(host)), () => this.fault());
-      },
+      () => this.referenceMissed(host, va, size, write),
     );
     return host;
+  }
+  protected referenceMissed(host: Local<I32>, va: Local<I64>, size: number, write: boolean): void {
+    const { f } = this;
+    f.set(host, f.call(this.helpers.reference, f.get(va), f.i32.const(size), f.i32.const(write ? 1 : 0)));
+    f.if(f.i32.eqz(f.get(host)), () => this.fault());
   }
 
   commit(host: Local<I32>): void {

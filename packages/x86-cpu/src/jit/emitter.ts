@@ -20,6 +20,13 @@ export type Transfers = {
   readonly goTo: (offset: number) => void;
 };
 
+/**
+ * The page last reached through one base register: its linear address and the difference to host addresses. An access in the same page,
+ * aligned to its size, needs no TLB. Empty is -1, which no masked address equals. Nothing that runs inside a region changes mappings.
+ */
+type PageCache = { readonly page: Local<I64>; readonly addend: Local<I32> };
+const MAX_PAGE_CACHES = 8;
+
 /** Flags of the last arithmetic instruction, not yet worked out: its operands are still in locals. */
 type Pending = { readonly kind: 'add' | 'sub' | 'logic'; readonly size: number };
 
@@ -41,6 +48,9 @@ export class RegionEmitter extends Emitter {
   readonly pageRip: Local<I64>;
   readonly flags: FlagLocals;
   #pending: Pending | undefined;
+  readonly #pageCaches = new Map<string, PageCache>();
+  /** What the current instruction's next access goes through: a base register, or the stack pointer. */
+  #accessBase: string | undefined;
   #current!: RegionInstruction;
   #block!: RegionBlock;
   #transfers!: Transfers;
@@ -86,6 +96,7 @@ export class RegionEmitter extends Emitter {
     this.#current = instruction;
     this.#transfers = transfers;
     this.ended = false;
+    this.#accessBase = instruction.insn.row.rep === 'no' ? 'r4' : undefined;
   }
 
   /** Starts a block: flags are where the predecessors put them. */
@@ -107,6 +118,7 @@ export class RegionEmitter extends Emitter {
       f.set(this.#aux, this.load64('flagAux'));
       f.set(this.budget, this.load32('budget'));
       f.set(this.pageRip, this.load64('pageRip'));
+      for (const { page } of this.#pageCaches.values()) f.set(page, f.i64.const(-1));
       this.#registers.forEach((local, reg) => {
         if (local) f.set(local, f.i64.load(this.cpu(), CPU.offset.gpr + 8 * reg));
       });
@@ -233,6 +245,9 @@ export class RegionEmitter extends Emitter {
     const { f } = this;
     const { insn, form } = this.#current;
     const special = insn.seg === Seg.FS || insn.seg === Seg.GS;
+    this.#accessBase = displacement
+      ? undefined
+      : `r${insn.base}${insn.index < 0 ? '' : `i${insn.index}`}${special ? `s${insn.seg}` : ''}`;
     const base = (): I64 => f.i64.load(this.cpu(), CPU.offset.segBase + 8 * insn.seg);
     if (form.address === AddressMode.Absolute || insn.kind.includes(OperandKind.Moffs)) {
       const absolute = f.i64.halves(insn.moffsLo, insn.moffsHi);
@@ -252,8 +267,102 @@ export class RegionEmitter extends Emitter {
     return this.let(insn.mode === 64 ? linear : this.truncate(linear, 4));
   }
 
+  // --- memory ----------------------------------------------------------------------------------------------------------------
+
+  #pageCache(write: boolean): PageCache | undefined {
+    if (this.#accessBase === undefined) return undefined;
+    const key = `${write ? 'w' : 'r'}${this.#accessBase}`;
+    let cache = this.#pageCaches.get(key);
+    if (!cache && this.#pageCaches.size < MAX_PAGE_CACHES) {
+      cache = { page: this.f.local('i64'), addend: this.f.local('i32') };
+      this.#pageCaches.set(key, cache);
+    }
+    return cache;
+  }
+
+  /** 1 if the access is in the cached page and aligned. */
+  #inCachedPage(cache: PageCache, va: Local<I64>, size: number): I32 {
+    const { i64 } = this.f;
+    return i64.eq(i64.and(this.f.get(va), i64.const(-4096 | (size - 1))), this.f.get(cache.page));
+  }
+  #cachedHost(cache: PageCache, va: Local<I64>): I32 {
+    return this.f.i32.add(this.f.i32.wrap_i64(this.f.get(va)), this.f.get(cache.addend));
+  }
+  #fillPageCache(cache: PageCache, va: Local<I64>, entry: Local<I32>): void {
+    const { f } = this;
+    f.set(cache.page, f.i64.and(f.get(va), f.i64.const(-4096)));
+    f.set(cache.addend, f.i32.load(f.get(entry), 8));
+  }
+
+  override load(va: Local<I64>, size: number): I64 {
+    const { f } = this;
+    const cache = this.#pageCache(false);
+    if (!cache) return super.load(va, size);
+    const miss = (): I64 => {
+      const entry = this.probe(va, CPU.offset.tlbRead);
+      return f.ifOf(
+        'i64',
+        this.hit(va, entry, size),
+        () => {
+          this.#fillPageCache(cache, va, entry);
+          return this.loadHost(this.#cachedHost(cache, va), size);
+        },
+        () => this.loadMissed(va, size),
+      );
+    };
+    return f.ifOf('i64', this.#inCachedPage(cache, va, size), () => this.loadHost(this.#cachedHost(cache, va), size), miss);
+  }
+
+  override store(va: Local<I64>, size: number, value: Local<I64>): void {
+    const { f } = this;
+    const cache = this.#pageCache(true);
+    if (!cache) {
+      super.store(va, size, value);
+      return;
+    }
+    const direct = (): void => this.storeHost(() => this.#cachedHost(cache, va), size, value);
+    f.if(this.#inCachedPage(cache, va, size), direct, () => {
+      const entry = this.probe(va, CPU.offset.tlbWrite);
+      f.if(
+        this.hit(va, entry, size),
+        () => {
+          this.#fillPageCache(cache, va, entry);
+          direct();
+        },
+        () => this.storeMissed(va, size, value),
+      );
+    });
+  }
+
+  override reference(va: Local<I64>, size: number, write: boolean): Local<I32> {
+    const { f } = this;
+    const cache = size <= 16 ? this.#pageCache(write) : undefined;
+    if (!cache) return super.reference(va, size, write);
+    const host = this.tmp32();
+    f.if(
+      this.#inCachedPage(cache, va, size),
+      () => f.set(host, this.#cachedHost(cache, va)),
+      () => {
+        const entry = this.probe(va, write ? CPU.offset.tlbWrite : CPU.offset.tlbRead);
+        f.if(
+          this.hit(va, entry, size),
+          () => {
+            this.#fillPageCache(cache, va, entry);
+            f.set(host, this.#cachedHost(cache, va));
+          },
+          () => this.referenceMissed(host, va, size, write),
+        );
+      },
+    );
+    return host;
+  }
+
   // --- flags -----------------------------------------------------------------------------------------------------------------
 
+  /** What is pending, if anything: must be the same on both ways out of a condition. For tests. */
+  get pendingFlags(): object | undefined {
+    return this.#pending;
+  }
   /** Works out flags that are still pending: before they are read in full, changed on one path only, or seen outside. */
   settleFlags(): void {
     if (!this.#pending) return;

@@ -40,6 +40,8 @@ export type RegionSource = {
   readonly codeSize: 16 | 32 | 64;
   /** The form of an instruction that can be compiled; undefined for one that raises or is refused. */
   readonly describe: (insn: Insn) => Form | undefined;
+  /** Page offsets of blocks that the interpreter has run repeatedly: what indirect jumps of the page lead to. */
+  readonly warm: () => readonly number[];
   /** Interpreter header of the block at a page offset, or 0 if it cannot be translated now; and its number of instructions. */
   readonly headerAt: (offset: number) => number;
   readonly countOf: (header: number) => number;
@@ -77,7 +79,7 @@ class Discovery {
 
   /** Follows direct branches from an offset. */
   run(head: number): void {
-    const work = [head];
+    const work: number[] = [];
     const add = (offset: number, entry: boolean): void => {
       if (offset < 0 || offset >= PAGE || (this.leaders.size >= MAX_BLOCKS && !this.leaders.has(offset))) return;
       if (!this.leaders.has(offset)) {
@@ -87,8 +89,15 @@ class Discovery {
       }
       if (entry) this.entries.add(offset);
     };
-    work.pop();
     add(head, true);
+    this.#follow(work, add);
+    for (const offset of this.#source.warm()) {
+      add(offset, true);
+      this.#follow(work, add);
+    }
+  }
+
+  #follow(work: number[], add: (offset: number, entry: boolean) => void): void {
     for (let start = work.pop(); start !== undefined; start = work.pop()) {
       for (let offset = start; offset < PAGE && this.#instructions < MAX_INSTRUCTIONS; this.#instructions++) {
         const decoded = this.at(offset);

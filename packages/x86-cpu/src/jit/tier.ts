@@ -10,6 +10,9 @@ import { discover } from './region.ts';
 const PAGE = 4096;
 const LAST_REGION = 0xffff;
 
+/** Runs of a block by the interpreter that make it part of its page's next region. */
+const WARM = 64;
+
 type Compiled = { readonly slot: number; readonly headers: readonly number[] };
 
 /** What the tier needs of its processor. */
@@ -60,6 +63,7 @@ export class RegionTier {
         codeSize: codeSize(key),
         describe: (insn) => translator.describe(insn, key),
         headerAt: (offset) => this.#host.headerAt(page + offset, key),
+        warm: () => translator.warmBlocks(page, key, WARM).map((block) => block - page),
         countOf: (block) => translator.countOf(block),
         recordSize: Record.size,
       },

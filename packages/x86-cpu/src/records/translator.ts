@@ -352,6 +352,17 @@ export class Translator {
     return formOf(insn, memory ? this.#addressModeOf(insn, key, facts) : AddressMode.Base, stackMode(key), facts.sem);
   }
 
+  /** Host addresses of a page's blocks that the interpreter ran at least `runs` times and still runs. */
+  warmBlocks(page: number, key: number, runs: number): number[] {
+    const left = this.#host.heat - runs;
+    return (this.#pages.get(page) ?? [])
+      .filter(({ header, host, key: blockKey }) => {
+        const interpreted = this.#u16[(header + Record.handler) >> 1] === Handler.Header;
+        return interpreted && blockKey === key && pageOf(host) === page && this.#i32[(header + Record.disp) >> 2] <= left;
+      })
+      .map(({ host }) => host);
+  }
+
   /** Instructions of a block, by its header. */
   countOf(header: number): number {
     return this.#i32[(header + Record.b) >> 2];
