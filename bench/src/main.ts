@@ -9,19 +9,20 @@ import type { CommandContext, Outcome } from './commands/command.ts';
 import { suite } from './commands/suite.ts';
 import { hasCpuTimes } from './cpu-time.ts';
 import { BenchError, isBenchError } from './errors.ts';
-import { numberOption } from './options.ts';
+import { numberOption, tierOption } from './options.ts';
 
 const USAGE = `usage: npm run -s bench -- NAME [options]
 
-  boot    boot to init: CPU seconds beside QEMU's translator       --rounds N (3)
+  boot    boot to init: CPU seconds beside QEMU's translator       --rounds N (3)  --tier T (interp)
   suite   guest workloads: checksums and CPU seconds beside QEMU   --scale S (0.1)  --only NAME,NAME  --rounds N (1)
+                                                                   --tier T (interp)
   interp  guest instructions per second on crc32                   --scale S (1)
   start   process start to first guest instruction                 --runs N (10)
 
   --json FILE  also writes the figures there
 `;
 
-type Values = { rounds?: string; runs?: string; scale?: string; only?: string; json?: string };
+type Values = { rounds?: string; runs?: string; scale?: string; only?: string; tier?: string; json?: string };
 type CommandEntry = {
   readonly options: readonly (keyof Values)[];
   readonly run: (values: Values, context: CommandContext) => Promise<Outcome>;
@@ -31,16 +32,18 @@ const whole = { min: 1, whole: true };
 
 const commands: Readonly<Record<string, CommandEntry>> = {
   boot: {
-    options: ['rounds'],
-    run: ({ rounds }, context) => boot({ rounds: numberOption('--rounds', rounds, 3, whole) }, context),
+    options: ['rounds', 'tier'],
+    run: ({ rounds, tier }, context) =>
+      boot({ rounds: numberOption('--rounds', rounds, 3, whole), tier: tierOption(tier) }, context),
   },
   suite: {
-    options: ['scale', 'only', 'rounds'],
-    run: ({ scale, only, rounds }, context) =>
+    options: ['scale', 'only', 'rounds', 'tier'],
+    run: ({ scale, only, rounds, tier }, context) =>
       suite(
         {
           scale: numberOption('--scale', scale, 0.1, { min: 0.0001 }),
           rounds: numberOption('--rounds', rounds, 1, whole),
+          tier: tierOption(tier),
           only: only?.split(',').filter((name) => name !== '') ?? [],
         },
         context,

@@ -1,3 +1,4 @@
+import type { Tier } from './contenders/contender.ts';
 import { BenchError } from './errors.ts';
 
 /**
@@ -18,4 +19,14 @@ export function numberOption(
       `${name} takes a ${rule.whole === true ? 'whole ' : ''}number of at least ${rule.min}, not '${text}'`,
     );
   return value;
+}
+
+/**
+ * The engine's tier, given on the command line.
+ * @throws BenchError BENCH_USAGE
+ */
+export function tierOption(text: string | undefined): Tier {
+  if (text === undefined || text === 'interp') return 'interp';
+  if (text === 'jit') return 'jit';
+  throw new BenchError('BENCH_USAGE', `--tier takes interp or jit, not '${text}'`);
 }

@@ -1,6 +1,6 @@
 import { parseBenchLine } from '../bench-lines.ts';
 import { runConsole } from '../console-run.ts';
-import type { Contender, Job } from '../contenders/contender.ts';
+import type { Contender, Job, Tier } from '../contenders/contender.ts';
 import { qemu } from '../contenders/qemu.ts';
 import { tsvisor } from '../contenders/tsvisor.ts';
 import { type CpuUse, cpuBetween } from '../cpu-time.ts';
@@ -15,7 +15,7 @@ import { type CommandContext, type Outcome, verdict } from './command.ts';
 const LIMIT = 3;
 const SILENCE = 60;
 
-export type BootOptions = { readonly rounds: number };
+export type BootOptions = { readonly rounds: number; readonly tier?: Tier };
 /** From the start of the process to the first line of the guest's init. */
 export type BootTime = CpuUse & { readonly wall: number };
 
@@ -52,7 +52,7 @@ export async function boot(options: BootOptions, { progress }: CommandContext): 
   // Interleaved: what disturbs the host for a while disturbs all contenders.
   for (let round = 1; round <= options.rounds; round++) {
     for (const contender of present) {
-      const result = await measureBoot(contender, workspace.job);
+      const result = await measureBoot(contender, { ...workspace.job, tier: options.tier ?? 'interp' });
       progress(`round ${round}/${options.rounds}, ${contender.name}: ${seconds(result.all)} s of CPU, ${seconds(result.wall)} s`);
       runs.get(contender)?.push(result);
     }

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { workloadNames } from '../bench-lines.ts';
-import type { Contender } from '../contenders/contender.ts';
+import type { Contender, Tier } from '../contenders/contender.ts';
 import { native } from '../contenders/native.ts';
 import { qemu } from '../contenders/qemu.ts';
 import { tsvisor } from '../contenders/tsvisor.ts';
@@ -17,6 +17,7 @@ import type { CommandContext, Outcome } from './command.ts';
 export type SuiteOptions = {
   readonly scale: number;
   readonly rounds: number;
+  readonly tier?: Tier;
   /** Names of workloads; empty: all. */
   readonly only: readonly string[];
 };
@@ -36,7 +37,7 @@ export async function suite(options: SuiteOptions, { progress }: CommandContext)
   if (absent !== undefined) return { text: `Guest workloads: skipped, ${absent}`, data: { skipped: absent }, ok: true };
 
   const workspace = await openWorkspace('workloads', progress);
-  const job = { ...workspace.job, workloads: names, scale: options.scale };
+  const job = { ...workspace.job, workloads: names, scale: options.scale, tier: options.tier ?? 'interp' };
   const contenders = [native, tsvisor, qemu];
   const present = contenders.filter((contender) => contender.missing() === undefined);
   const runs = new Map<Contender, SuiteRun[]>(present.map((contender) => [contender, []]));

@@ -1,5 +1,8 @@
 import type { Command } from '../console-run.ts';
 
+/** How this project's engine runs guest code. */
+export type Tier = 'interp' | 'jit';
+
 /** Everything a contender may need for one run: the same files for all. */
 export type Job = {
   /** The kernel as the runner keeps it: a bzImage whose payload is unpacked. */
@@ -13,6 +16,7 @@ export type Job = {
   readonly workloads: readonly string[];
   /** Share of a workload's full work, which is 1. */
   readonly scale: number;
+  readonly tier?: Tier;
   /** For a contender without a guest: the workloads' programs, the busybox that one runs, a folder for their files. Absent if not built. */
   readonly host?: { readonly bench: string; readonly bench387: string; readonly busybox: string; readonly files: string };
 };
