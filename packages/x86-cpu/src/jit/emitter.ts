@@ -393,7 +393,8 @@ export class RegionEmitter extends Emitter {
   }
   override flagsSub(size: number, a: Local<I64>, b: Local<I64>, r: Local<I64>): void {
     this.#defer('sub', size, a, b, r);
-    if (this.form.sem === 'sbb') this.settleFlags();
+    // CMPS and SCAS under REP compare on some ways through the instruction and not on others.
+    if (this.form.sem === 'sbb' || this.form.rep !== 0) this.settleFlags();
   }
   override flagsLogic(size: number, r: Local<I64>): void {
     this.#defer('logic', size, r, r, r);

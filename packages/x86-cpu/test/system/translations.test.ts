@@ -207,6 +207,34 @@ describe.each(TIERS)('%s', (_, tier) => {
     });
   });
 
+  it('a repeated comparison of nothing leaves the flags of whatever came before it (SDM vol. 2B, REP)', () => {
+    for (const compare of ['a6', 'ae']) {
+      const machine = machineWith(`ba ff ff ff ff 83 f8 05   # mov edx, -1; cmp eax, 5
+                                   ff c2                     # inc edx: ZF
+                                   f3 ${compare}             # repe cmpsb, or scasb, with ECX 0
+                                   0f 94 c3 f4               # setz bl; hlt`);
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(1n);
+    }
+  });
+
+  it('a repeated comparison leaves the flags of its last element', () => {
+    for (const [count, equal, below] of [
+      [1, 1n, 0n],
+      [3, 1n, 0n],
+      [5, 0n, 1n],
+    ] as const) {
+      const machine = machineWith(`b9 0${count} 00 00 00                        # mov ecx, count
+                                   be 00 00 04 00 bf 00 01 04 00            # mov esi, 0x40000; mov edi, 0x40100
+                                   ba 05 00 00 00 ff c2                     # mov edx, 5; inc edx
+                                   f3 a6 0f 94 c3 0f 92 c0 f4               # repe cmpsb; setz bl; setc al; hlt`);
+      machine.write(Place.data, [1, 2, 3, 4, 5]);
+      machine.write(Place.data + 0x100, [1, 2, 3, 5, 5]);
+      expect(machine.run()).toBe('halt');
+      expect([machine.gpr(RBX), machine.gpr(RAX)]).toEqual([equal, below]);
+    }
+  });
+
   it('runs in the tier that it says', () => {
     const machine = machineWith('b9 e8 03 00 00 ff c0 ff c9 75 fa f4'); // mov ecx, 1000; inc eax; dec ecx; jnz; hlt
     expect(machine.run()).toBe('halt');
