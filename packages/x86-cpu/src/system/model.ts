@@ -46,12 +46,15 @@ export type CpuModel = {
   readonly physicalBits: number;
 };
 
+/** What the engine has beyond x86-64-v1 and the names' usual contents. */
+const MORE = 'sse3 ssse3 sse4_1 sse4_2 aes pclmulqdq sha movbe bmi1 bmi2 adx lzcnt clflushopt';
+
 const words = (text: string): string[] => text.split(' ');
 
 const MODELS: Readonly<Record<string, { features: string; brand: string }>> = {
   qemu64: { features: BASE, brand: 'tsvisor Virtual CPU' },
   kvm64: { features: BASE, brand: 'tsvisor Common Virtual CPU' },
-  max: { features: BASE, brand: 'tsvisor Maximum Virtual CPU' },
+  max: { features: `${BASE} ${MORE}`, brand: 'tsvisor Maximum Virtual CPU' },
 };
 
 /** Names `--cpu` accepts. */
