@@ -80,6 +80,16 @@ describe.each(TIERS)('%s', (_, tier) => {
       expect(machine.processor.stats().flushes).toBe(flushes);
     });
 
+    it('a function in another page, rewritten through a register before each call', () => {
+      const machine = machineWith(`b9 c8 00 00 00 bf 01 10 04 00   # mov ecx, 200; mov edi, FUNCTION + 1
+                                 fe 07                           # inc byte [rdi]
+                                 e8 ef 0f 03 00 01 c3            # call FUNCTION; add ebx, eax
+                                 ff c9 75 f3 f4                  # dec ecx; jnz; hlt`);
+      machine.write(FUNCTION, hex('b8 00 00 00 00 c3'));
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(20_100n);
+    });
+
     it('data in the page of the code that writes it retires nothing', () => {
       const machine = machineWith(`b9 e8 03 00 00                  # mov ecx, 1000
                                  ff 05 f5 07 00 00               # inc dword [0x10800]
@@ -159,6 +169,37 @@ describe.each(TIERS)('%s', (_, tier) => {
       expect(machine.run()).toBe('halt');
       expect(machine.gpr(RBX)).toBe(1n);
       expect(machine.gpr(RAX)).toBe(0x2an);
+    });
+  });
+
+  describe('data pages', () => {
+    it('a mapping that changes in a loop, with INVLPG each time', () => {
+      const machine = machineWith(`b9 64 00 00 00 bf 00 10 04 00         # mov ecx, 100; mov edi, FUNCTION
+                                 03 1f                                 # add ebx, [rdi]
+                                 48 81 34 25 08 72 00 00 00 00 01 00   # xor qword [its entry], 0x10000
+                                 0f 01 3f                              # invlpg [rdi]
+                                 ff c9 75 eb f4                        # dec ecx; jnz; hlt`);
+      machine.setU64(FUNCTION, 1n);
+      machine.setU64(OTHER, 100n);
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(5050n);
+    });
+
+    it('a page that was read may still not be written', () => {
+      const machine = machineWith('bf 00 10 04 00 8b 07 89 07 f4'); // mov edi, FUNCTION; mov eax, [rdi]; mov [rdi], eax
+      machine.setPte(FUNCTION, BigInt(FUNCTION) | Page.P);
+      expect(machine.event()).toMatchObject({ vector: 14, error: 3, rip: Place.code + 7 });
+    });
+
+    it('an access at the end of a page that was used before reaches the next one', () => {
+      const machine = machineWith(`bf 00 10 04 00 48 8b 07   # mov edi, FUNCTION; mov rax, [rdi]
+                                 81 c7 fc 0f 00 00         # add edi, 0xffc
+                                 48 8b 1f f4               # mov rbx, [rdi]; hlt`);
+      machine.setPte(FUNCTION + 0x1000, BigInt(OTHER) | Page.P);
+      machine.setU64(FUNCTION + 0xff8, 0x1122_3344_5566_7788n);
+      machine.setU64(OTHER, 0x99aa_bbcc_ddee_ff00n);
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RBX)).toBe(0xddee_ff00_1122_3344n);
     });
   });
 
