@@ -156,7 +156,7 @@ export class Processor {
       {
         bind: (form) => this.#bind(form),
         hasFeature: (feature) => hasFeature(model, feature),
-        heat: (config.tier ?? process.env.TIER) === 'jit' ? (config.heat ?? HEAT) : 0, //DBG
+        heat: config.tier === 'jit' ? (config.heat ?? HEAT) : 0,
         dropRegions: (page) => this.#tier.drop(page),
         hasSemantics: (sem) => sem in semantics,
         fetch: (lo, hi) => this.#fetch(lo, hi),

@@ -109,6 +109,12 @@ export const CPU = defineLayout('x86-cpu', {
   cpl: 'u32',
   /** What a translation depends on besides its bytes; see `records/mode-key.ts`. */
   modeKey: 'u32',
+  /** SYSCALL and SYSRET between 64-bit code at CPL 3 and 0 need nothing worked out: the keys and tag numbers below are ready. */
+  fastCalls: 'u32',
+  userKey: 'u32',
+  kernelKey: 'u32',
+  userTag: 'u32',
+  kernelTag: 'u32',
   /** Tag of jump-cache entries that are valid now: generation · 2^16 + low bits of the mode key's interned number. */
   jumpTag: 'u32',
   /** Negative: generated code returns at the next block boundary. Written by anyone, from any thread. */

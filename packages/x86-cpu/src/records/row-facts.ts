@@ -50,13 +50,19 @@ const UMIP = words('sgdt sidt sldt str smsw');
 const PROTECTED = words('sldt str lldt ltr verr verw lar lsl arpl');
 const CPL0_EXISTENCE = words('clac stac');
 
+/** Whether a model has an encoding: VEX forms of AES or PCLMULQDQ need AVX beside the feature they are listed under. */
+export function rowExists(row: OpcodeRow, hasFeature: (feature: string) => boolean): boolean {
+  const vector = row.vex && row.operands.some((operand) => /^[VHWUL]/.test(operand));
+  return hasFeature(row.feature) && (!vector || hasFeature('avx'));
+}
+
 /** @param hasFeature whether the processor model has a feature; @param hasSemantics whether the engine can run a `sem` */
 export function rowFacts(
   row: OpcodeRow,
   hasFeature: (feature: string) => boolean,
   hasSemantics: (sem: string) => boolean,
 ): RowFacts {
-  const sem = hasFeature(row.feature) ? row.sem : row.fallback;
+  const sem = rowExists(row, hasFeature) ? row.sem : row.fallback;
   const when = (condition: boolean, need: number): number => (condition ? need : 0);
   const needs =
     when(sem === '' || row.flow === 'ud', Need.EXISTENCE) |

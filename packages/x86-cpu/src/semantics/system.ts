@@ -2,9 +2,10 @@
  * System instructions. The few that kernels run by the million are generated here; the rest call TypeScript (system/), which is as
  * much the only description of them as an emitter is of an ADD: both tiers call the same helper.
  */
-import type { I32 } from '@tsvisor/wasm-codegen';
+import type { I32, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
-import { Rflags, Shadow } from '../state.ts';
+import { TLB_ENTRIES } from '../emit/emitter.ts';
+import { CPU, Reg, Rflags, Seg, Shadow, STATUS_FLAGS } from '../state.ts';
 import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
@@ -15,7 +16,7 @@ export const SYSTEM_INSTRUCTIONS = [
   'mov_to_cr', 'mov_from_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
   'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'mov_to_sreg', 'pop_sreg', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
   'call_far_ind', 'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret', 'sysenter', 'sysexit',
-  'swapgs', 'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'rsm', 'rdrand',
+  'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'rsm', 'rdrand',
   'rdseed', 'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
 ] as const;
 
@@ -87,6 +88,102 @@ const popFlags: Semantics = (e) => {
   );
 };
 
+// --- fast system calls -----------------------------------------------------------------------------------------------------------
+
+/** Access rights of the flat segments that SYSCALL and SYSRET load without looking at a table (SDM vol. 2B), as `CPU.segAttr` has them. */
+const CODE64 = 0xa09b;
+const DATA = 0xc093;
+const DPL3 = 0x60;
+/** Distance of the user's TLB set from the supervisor's. */
+const TLB_SET_BYTES = 3 * TLB_ENTRIES * 16;
+const ACCESS_USER = 4;
+/** Bits of R11 that SYSRET takes into RFLAGS. */
+const SYSRET_FLAGS = 0x3c_7fd7;
+
+function loadFlat(e: Emitter, segment: number, selector: I32, attr: number): void {
+  const { f } = e;
+  const chosen = e.let32(selector);
+  f.i32.store16(e.cpu(), f.get(chosen), CPU.offset.segSel + 2 * segment);
+  f.i64.store(e.cpu(), f.i64.const(0), CPU.offset.segBase + 8 * segment);
+  f.i32.store(e.cpu(), f.i32.const(-1), CPU.offset.segLimit + 4 * segment);
+  f.i32.store(e.cpu(), f.i32.const(0), CPU.offset.segLow + 4 * segment);
+  f.i32.store(e.cpu(), f.i32.const(attr), CPU.offset.segAttr + 4 * segment);
+}
+
+/** Switches mode key, jump-cache tag and TLB set to user or supervisor. */
+function switchPrivilege(e: Emitter, user: boolean): void {
+  const { f } = e;
+  e.store32('cpl', () => f.i32.const(user ? 3 : 0));
+  e.store32('modeKey', () => e.load32(user ? 'userKey' : 'kernelKey'));
+  e.store32('jumpTag', () =>
+    f.i32.or(f.i32.and(e.load32('jumpTag'), f.i32.const(~0xfff)), e.load32(user ? 'userTag' : 'kernelTag')),
+  );
+  for (const array of ['tlbRead', 'tlbWrite', 'tlbFetch'] as const)
+    e.store32(array, () => f.i32.add(e.load32(array), f.i32.const(user ? TLB_SET_BYTES : -TLB_SET_BYTES)));
+  e.store32('mmuAccess', () => f.i32.const(user ? ACCESS_USER : 0));
+}
+
+/** Sets RFLAGS as a whole from an image. */
+function loadFlagsImage(e: Emitter, image: Local<I32>): void {
+  const { f } = e;
+  e.store32('rflags', () => f.i32.and(f.get(image), f.i32.const(~(STATUS_FLAGS | Rflags.FIXED))));
+  e.setStatusFlags(image);
+}
+
+/** Bits of IA32_STAR from `shift` on, as a selector. */
+const starSelector = (e: Emitter, shift: number): I32 =>
+  e.f.i32.wrap_i64(e.f.i64.and(e.f.i64.shr_u(e.load64('star'), e.f.i64.const(shift)), e.f.i64.const(0xfffc)));
+
+/** SYSCALL from 64-bit user code (SDM vol. 2B); other modes are the helper's. */
+const syscall: Semantics = (e) => {
+  const { f } = e;
+  const usual = f.i32.and(f.i32.eq(e.load32('modeKey'), e.load32('userKey')), e.load32('fastCalls'));
+  f.if(usual, () => {
+    const kept = e.let32(f.i32.and(e.load32('rflags'), f.i32.const(~Rflags.RF)));
+    const image = e.let32(f.i32.or(f.i32.or(f.get(kept), e.statusFlags()), f.i32.const(Rflags.FIXED)));
+    e.setGpr(Reg.R11, 8, e.let(f.i64.extend_i32_u(f.get(image))));
+    e.setGpr(Reg.RCX, 8, e.let(e.nextRip()));
+    const mask = (): I32 => f.i32.xor(f.i32.wrap_i64(e.load64('sfmask')), f.i32.const(-1));
+    loadFlagsImage(e, e.let32(f.i32.and(f.get(image), mask())));
+    loadFlat(e, Seg.CS, starSelector(e, 32), CODE64);
+    loadFlat(e, Seg.SS, f.i32.add(starSelector(e, 32), f.i32.const(8)), DATA);
+    switchPrivilege(e, false);
+    e.jumpTo(e.let(e.load64('lstar')));
+  });
+  e.system(systemNumber('syscall'));
+};
+
+/** SYSRET to 64-bit user code; a return address or TF that needs care goes to the helper. */
+const sysret: Semantics = (e) => {
+  const { f } = e;
+  if (e.form.opSize === 8) {
+    const target = e.let(e.gpr(Reg.RCX, 8));
+    const image = e.let32(f.i32.and(f.i32.wrap_i64(e.gpr(Reg.R11, 8)), f.i32.const(SYSRET_FLAGS)));
+    const lowHalf = f.i64.eqz(f.i64.shr_u(f.get(target), f.i64.const(47)));
+    const usual = f.i32.and(f.i32.eq(e.load32('modeKey'), e.load32('kernelKey')), e.load32('fastCalls'));
+    const plain = f.i32.eqz(f.i32.and(f.get(image), f.i32.const(Rflags.TF)));
+    f.if(f.i32.and(lowHalf, f.i32.and(usual, plain)), () => {
+      loadFlagsImage(e, image);
+      loadFlat(e, Seg.CS, f.i32.or(f.i32.add(starSelector(e, 48), f.i32.const(16)), f.i32.const(3)), CODE64 | DPL3);
+      loadFlat(e, Seg.SS, f.i32.or(f.i32.add(starSelector(e, 48), f.i32.const(8)), f.i32.const(3)), DATA | DPL3);
+      switchPrivilege(e, true);
+      f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () =>
+        e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending'))),
+      );
+      e.jumpTo(target);
+    });
+  }
+  e.system(systemNumber('sysret'));
+};
+
+const swapGs: Semantics = (e) => {
+  const { f } = e;
+  const base = e.let(f.i64.load(e.cpu(), CPU.offset.segBase + 8 * Seg.GS));
+  const kernel = e.let(e.load64('kernelGsBase'));
+  f.i64.store(e.cpu(), f.get(kernel), CPU.offset.segBase + 8 * Seg.GS);
+  e.store64('kernelGsBase', () => f.get(base));
+};
+
 /** MOV from a segment register: 16 bits to memory, zero-extended to a wider register. */
 const moveFromSegment: Semantics = (e) => {
   e.write(0, e.let(e.segmentSelector(e.form.special)));
@@ -103,4 +200,7 @@ export const systemSemantics: SemanticsTable = {
   pushf: pushFlags,
   popf: popFlags,
   mov_from_sreg: moveFromSegment,
+  syscall,
+  sysret,
+  swapgs: swapGs,
 };

@@ -331,13 +331,31 @@ export class SystemContext {
   }
 
   #tag(): void {
-    const key = this.state.modeKey;
+    this.state.jumpTag = this.#generation * 4096 + this.#keyNumber(this.state.modeKey);
+  }
+
+  #keyNumber(key: number): number {
     let number = this.#keys.get(key);
     if (number === undefined) {
       number = this.#keys.size & 0xfff;
       this.#keys.set(key, number);
     }
-    this.state.jumpTag = this.#generation * 4096 + number;
+    return number;
+  }
+
+  #preparedFor = -1;
+  /** Makes the two modes that SYSCALL and SYSRET switch between ready for generated code. */
+  #prepareCalls(key: number): void {
+    const { state } = this;
+    const possible = (key & ModeKey.SIZE) === 2 && !(key & ModeKey.STEP) && (key & (ModeKey.USER | ModeKey.CPL0)) !== 0;
+    const allowed = possible && (this.lo('efer') & Efer.SCE) !== 0 && !(this.lo('cr4') & Cr4.SMAP);
+    state.fastCalls = allowed ? 1 : 0;
+    if (!allowed || key === this.#preparedFor) return;
+    this.#preparedFor = key;
+    state.userKey = (key & ~ModeKey.CPL0) | ModeKey.USER;
+    state.kernelKey = (key & ~ModeKey.USER) | ModeKey.CPL0;
+    state.userTag = this.#keyNumber(state.userKey);
+    state.kernelTag = this.#keyNumber(state.kernelKey);
   }
 
   segAttr(seg: number): number {
@@ -392,6 +410,7 @@ export class SystemContext {
     if (cr4 & Cr4.UMIP) key |= ModeKey.UMIP;
     if (cr0 & Cr0.PE) key |= ModeKey.PROTECTED;
     state.modeKey = key;
+    this.#prepareCalls(key);
     const base = mode64 ? 0n : state.segBase[Seg.CS];
     if (base === this.#jumpBase) this.#tag();
     else {

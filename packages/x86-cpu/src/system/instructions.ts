@@ -453,12 +453,6 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   sysret: jumped((c, o) => sysret(c, o.form.opSize)),
   sysenter: jumped((c) => sysenter(c)),
   sysexit: jumped((c) => sysexit(c)),
-  swapgs: (c) => {
-    const base = c.state.segBase[Seg.GS];
-    c.state.segBase[Seg.GS] = c.state.kernelGsBase;
-    c.state.kernelGsBase = base;
-    return Next;
-  },
   clac: (c, o) => {
     c.state.rflags &= ~Rflags.AC;
     c.updateMode();
