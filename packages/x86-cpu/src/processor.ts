@@ -44,7 +44,7 @@ export type ProcessorConfig = {
 export type Tier = 'interp' | 'jit';
 
 /** The default of `heat`: about where compiled code has paid for its making. */
-const HEAT = 2000;
+const HEAT = 40000;
 
 /** Why `run` returned. */
 export type RunExit =
