@@ -3,6 +3,7 @@
  * Where Debian's packages cannot be had the tests are skipped, and their title says why.
  */
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -62,6 +63,20 @@ describe.skipIf(typeof amd64 === 'string')(title("Debian's amd64 kernel", amd64)
       expect(log.filter((line) => COMPLAINTS.test(line))).toEqual([]);
       expect(stderr).toBe('');
       expect(status).toBe(7);
+    },
+    BOOT_TIMEOUT,
+  );
+
+  it(
+    'runs in the compiled tier as well',
+    () => {
+      const { status, stdout, stderr } = tsvisor(['--tier', 'jit', '--exec', 'seq 1 20000 | sha256sum; dmesg; exit 5']);
+      const [sum, ...log] = stdout.split('\n');
+      const lines = Array.from({ length: 20_000 }, (_, n) => `${n + 1}\n`).join('');
+      expect(sum).toBe(`${createHash('sha256').update(lines).digest('hex')}  -`);
+      expect(log.filter((line) => COMPLAINTS.test(line))).toEqual([]);
+      expect(stderr).toBe('');
+      expect(status).toBe(5);
     },
     BOOT_TIMEOUT,
   );
