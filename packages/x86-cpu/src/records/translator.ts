@@ -1,26 +1,26 @@
 /** From guest bytes to interpreter records: decodes blocks, lays their records into the record arena, finds and forgets them. */
 
 import { Handler } from '../core/interpreter.ts';
-import { HASH_MULTIPLIER } from '../core/lookup.ts';
 import { Vector } from '../core/memory.ts';
-import { BASE_RIP, DecodeStatus, decode, Insn, OperandKind } from '../decode/insn.ts';
+import { BASE_RIP, DecodeStatus, decode, Insn } from '../decode/insn.ts';
 import { operandSlot } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import { AddressMode, formNumber, formOf } from '../form.ts';
-import { BLOCK_TABLE, CPU, Record, Seg } from '../state.ts';
+import { BLOCK_TABLE, Record, Seg } from '../state.ts';
+import { BlockTable } from './block-table.ts';
+import type { Block } from './code-pages.ts';
+import { CodePages, PAGE, pageOf } from './code-pages.ts';
 import { codeSize, ModeKey, stackMode } from './mode-key.ts';
+import type { BoundForm } from './record-writer.ts';
+import { RecordWriter, TWO_PAGES } from './record-writer.ts';
 import type { RowFacts } from './row-facts.ts';
 import { isRefused, knownException, PROTECTION, rowFacts, UNDEFINED_OPCODE } from './row-facts.ts';
 
 const MAX_INSTRUCTIONS = 48;
-const PAGE = 4096;
 /** ModRM bytes from here on name a register; without a ModRM byte the decoder says -1, which includes moffs. */
 const MODRM_REGISTER = 0xc0;
 /** Length nibble of a header's `place`: no instruction has length 0, so a header can be found backwards from any record. */
 const HEADER_LENGTH = 0;
-
-/** A form bound to a handler: what a record of it needs. */
-type BoundForm = { readonly handler: number; readonly form: Form; readonly slots: readonly number[]; readonly shift: number };
 
 /** What the translator asks of the processor around it. */
 export type TranslatorHost = {
@@ -37,18 +37,6 @@ export type TranslatorHost = {
   readonly fetch: (linearLo: number, linearHi: number) => number;
   readonly protectCode: (hostPage: number) => void;
   readonly unprotectCode: (hostPage: number) => void;
-};
-
-/** A block as the translator remembers it. */
-type Block = {
-  readonly header: number;
-  readonly records: number;
-  readonly key: number;
-  readonly host: number;
-  /** Exclusive end in the first page, and bytes in a second one. */
-  readonly end: number;
-  readonly secondPage: number;
-  readonly secondEnd: number;
 };
 
 export type TranslatorMemory = {
@@ -70,7 +58,9 @@ export class Translator {
   readonly #bytes = new Uint8Array(64);
   readonly #bound = new Map<number, BoundForm>();
   readonly #byHandler: BoundForm[] = [];
-  readonly #pages = new Map<number, Block[]>();
+  readonly #table: BlockTable;
+  readonly #pages: CodePages;
+  readonly #writer: RecordWriter;
   /** Headers of blocks that were invalidated, by (host, key): redirected when the block is translated again. */
   readonly #stale = new Map<number, Map<number, number>>();
   #next: number;
@@ -85,6 +75,9 @@ export class Translator {
     this.#u16 = new Uint16Array(m.memory.buffer);
     this.#i32 = new Int32Array(m.memory.buffer);
     this.#next = m.records;
+    this.#table = new BlockTable(m.memory, m.blockTable);
+    this.#pages = new CodePages(m.memory, m.codeMap, host);
+    this.#writer = new RecordWriter(m.memory, m.cpu);
   }
 
   /** Room for one more block and its links; otherwise `flush` first. */
@@ -98,60 +91,29 @@ export class Translator {
     this.blocks = 0;
     this.#next = this.#m.records;
     this.#stale.clear();
-    this.#u8.fill(0, this.#m.blockTable, this.#m.blockTable + BLOCK_TABLE.entries * BLOCK_TABLE.entryBytes);
-    for (const page of this.#pages.keys()) {
-      this.#setCodeMap(page, 0, 0);
-      this.#host.unprotectCode(page);
-    }
+    this.#table.clear();
     this.#pages.clear();
   }
 
   /** The form and operands of a record, for helpers. */
   formOf(record: number): Form {
-    return this.#byHandler[this.#u16[(record + Record.handler) >> 1]].form;
+    return this.#byHandler[this.#u16[(record + Record.handler) >>> 1]].form;
   }
 
   /** Instructions of the record's block before and after it: what a block that was left in the middle did not retire. */
   remaining(record: number): number {
     let header = record;
-    while (this.#u16[(header + Record.place) >> 1] >> 12 !== HEADER_LENGTH) header -= Record.size;
+    while (this.#u16[(header + Record.place) >>> 1] >> 12 !== HEADER_LENGTH) header -= Record.size;
     // Left at the header itself, the block was not counted yet.
     if (header === record) return 0;
-    const count = this.#i32[(header + Record.b) >> 2];
+    const count = this.#i32[(header + Record.b) >>> 2];
     const before = (record - header) / Record.size - 1;
     return Math.max(0, count - before);
   }
 
+  /** Header of a block, or 0. */
   find(host: number, key: number): number {
-    const mask = BLOCK_TABLE.entries - 1;
-    for (let n = hashOf(host, key); ; n = (n + 1) & mask) {
-      const at = (this.#m.blockTable + n * BLOCK_TABLE.entryBytes) >> 2;
-      if (this.#i32[at] === 0) return 0;
-      if (this.#i32[at] === (host | 0) && this.#i32[at + 1] === key) return this.#i32[at + 2];
-    }
-  }
-
-  #insert(host: number, key: number, record: number): void {
-    const mask = BLOCK_TABLE.entries - 1;
-    for (let n = hashOf(host, key); ; n = (n + 1) & mask) {
-      const at = (this.#m.blockTable + n * BLOCK_TABLE.entryBytes) >> 2;
-      if (this.#i32[at] !== 0 && this.#i32[at] !== TOMBSTONE) continue;
-      this.#i32[at + 1] = key;
-      this.#i32[at + 2] = record;
-      this.#i32[at] = host;
-      return;
-    }
-  }
-
-  #remove(host: number, key: number): void {
-    const mask = BLOCK_TABLE.entries - 1;
-    for (let n = hashOf(host, key); ; n = (n + 1) & mask) {
-      const at = (this.#m.blockTable + n * BLOCK_TABLE.entryBytes) >> 2;
-      if (this.#i32[at] === 0) return;
-      if (this.#i32[at] !== (host | 0) || this.#i32[at + 1] !== key) continue;
-      this.#i32[at] = TOMBSTONE;
-      return;
-    }
+    return this.#table.find(host, key);
   }
 
   /**
@@ -197,7 +159,7 @@ export class Translator {
       const beyond = (ip >>> 0) + (cursor - host) + insn.length - 1 > limit;
       this.#targetBeyond = status === DecodeStatus.Ok && this.#leavesLimit((ip >>> 0) + (cursor - host), limit);
       const refused = beyond || (this.#targetBeyond && insn.row.flow !== 'jcc');
-      at = this.#record(at, offset, refused ? DecodeStatus.TooLong : status, key, secondPage !== 0);
+      at = this.#record(at, offset, refused ? DecodeStatus.TooLong : status, key);
       count++;
       cursor += insn.length;
       if (this.#ends(status, beyond)) {
@@ -216,8 +178,8 @@ export class Translator {
     this.#next = at;
     this.blocks++;
     this.instructions += count;
-    this.#insert(host, key, header);
-    this.#remember({
+    this.#table.insert(host, key, header);
+    this.#pages.add({
       header,
       records: (at - header) / Record.size,
       key,
@@ -234,19 +196,19 @@ export class Translator {
     const old = this.#stale.get(host)?.get(key);
     if (old === undefined) return;
     this.#stale.get(host)?.delete(key);
-    this.#u16[(old + Record.handler) >> 1] = Handler.Goto;
-    this.#i32[(old + Record.imm) >> 2] = header;
+    this.#u16[(old + Record.handler) >>> 1] = Handler.Goto;
+    this.#i32[(old + Record.imm) >>> 2] = header;
   }
 
   #header(record: number, host: number, key: number, count: number, secondPage: number): void {
     this.#clear(record);
-    this.#u16[(record + Record.handler) >> 1] = secondPage ? Handler.CrossingHeader : Handler.Header;
-    this.#u16[(record + Record.place) >> 1] = (host & (PAGE - 1)) | (HEADER_LENGTH << 12);
-    this.#i32[(record + Record.base) >> 2] = host;
-    this.#i32[(record + Record.index) >> 2] = key;
-    this.#i32[(record + Record.b) >> 2] = count;
-    this.#i32[(record + Record.a) >> 2] = secondPage;
-    this.#i32[(record + Record.disp) >> 2] = this.#host.heat;
+    this.#u16[(record + Record.handler) >>> 1] = secondPage ? Handler.CrossingHeader : Handler.Header;
+    this.#u16[(record + Record.place) >>> 1] = (host & (PAGE - 1)) | (HEADER_LENGTH << 12);
+    this.#i32[(record + Record.base) >>> 2] = host;
+    this.#i32[(record + Record.index) >>> 2] = key;
+    this.#i32[(record + Record.b) >>> 2] = count;
+    this.#i32[(record + Record.a) >>> 2] = secondPage;
+    this.#i32[(record + Record.disp) >>> 2] = this.#host.heat;
   }
 
   #clear(record: number): void {
@@ -287,16 +249,16 @@ export class Translator {
       row.flow === 'iret' ||
       row.flow === 'far';
     if (!continues) return at;
-    const place = this.#u16[(at - Record.size + Record.place) >> 1];
+    const place = this.#u16[(at - Record.size + Record.place) >>> 1];
     return this.#fallThrough(at, (place & 0xfff) + (place >> 12), 0, key);
   }
 
   /** A record that goes on at a page offset (which may lie in the next page). */
   #fallThrough(at: number, offset: number, _page: number, key: number): number {
     this.#clear(at);
-    this.#u16[(at + Record.handler) >> 1] = Handler.Goto;
+    this.#u16[(at + Record.handler) >>> 1] = Handler.Goto;
     // It stands for no instruction, but must not look like a header.
-    this.#u16[(at + Record.place) >> 1] = (offset & 0xfff) | 0xf000;
+    this.#u16[(at + Record.place) >>> 1] = (offset & 0xfff) | 0xf000;
     this.#pendingLinks.push({ field: at + Record.imm, offset, cut: codeSize(key), fault: 0 });
     return at + Record.size;
   }
@@ -305,42 +267,42 @@ export class Translator {
   #emitLink(at: number, link: { field: number; offset: number; cut: number; fault: number }, page: number, key: number): number {
     if (link.fault !== 0) {
       this.#clear(at);
-      this.#i32[link.field >> 2] = at;
-      this.#u16[(at + Record.place) >> 1] = link.fault;
-      this.#u16[(at + Record.handler) >> 1] = Handler.Raise;
-      this.#i32[(at + Record.a) >> 2] = Vector.GP;
+      this.#i32[link.field >>> 2] = at;
+      this.#u16[(at + Record.place) >>> 1] = link.fault;
+      this.#u16[(at + Record.handler) >>> 1] = Handler.Raise;
+      this.#i32[(at + Record.a) >>> 2] = Vector.GP;
       return at + Record.size;
     }
     const inPage = link.offset >= 0 && link.offset < PAGE;
     const host = page + link.offset;
     const known = inPage && link.cut === codeSize(key) ? this.find(host, key) : 0;
     if (known !== 0) {
-      this.#i32[link.field >> 2] = known;
+      this.#i32[link.field >>> 2] = known;
       return at;
     }
     this.#clear(at);
-    this.#i32[link.field >> 2] = at;
-    this.#u16[(at + Record.place) >> 1] = 0xf000;
+    this.#i32[link.field >>> 2] = at;
+    this.#u16[(at + Record.place) >>> 1] = 0xf000;
     if (inPage && !(key & ModeKey.STEP) && link.cut === codeSize(key)) {
-      this.#u16[(at + Record.handler) >> 1] = Handler.Link;
-      this.#i32[(at + Record.a) >> 2] = host;
-      this.#i32[(at + Record.b) >> 2] = link.field;
-      this.#i32[(at + Record.base) >> 2] = link.offset;
+      this.#u16[(at + Record.handler) >>> 1] = Handler.Link;
+      this.#i32[(at + Record.a) >>> 2] = host;
+      this.#i32[(at + Record.b) >>> 2] = link.field;
+      this.#i32[(at + Record.base) >>> 2] = link.offset;
     } else {
-      this.#u16[(at + Record.handler) >> 1] = Handler.Cross;
+      this.#u16[(at + Record.handler) >>> 1] = Handler.Cross;
       this.#u8[at + Record.shift] = 64 - link.cut;
-      this.#i32[(at + Record.imm) >> 2] = link.offset | 0;
-      this.#i32[(at + Record.imm2) >> 2] = Math.floor(link.offset / 0x1_0000_0000);
+      this.#i32[(at + Record.imm) >>> 2] = link.offset | 0;
+      this.#i32[(at + Record.imm2) >>> 2] = Math.floor(link.offset / 0x1_0000_0000);
     }
     return at + Record.size;
   }
 
   /** Follows a link record: its target's header, patched into the branch. 0 if translating it left. */
   link(record: number, linearLo: number, linearHi: number, ip: number, key: number, limit: number): number {
-    const host = this.#i32[(record + Record.a) >> 2] >>> 0;
-    const field = this.#i32[(record + Record.b) >> 2];
+    const host = this.#i32[(record + Record.a) >>> 2] >>> 0;
+    const field = this.#i32[(record + Record.b) >>> 2];
     const header = this.translate(host, linearLo, linearHi, ip, key, limit);
-    if (header !== 0) this.#i32[field >> 2] = header;
+    if (header !== 0) this.#i32[field >>> 2] = header;
     return header;
   }
 
@@ -355,17 +317,18 @@ export class Translator {
   /** Host addresses of a page's blocks that the interpreter ran at least `runs` times and still runs. */
   warmBlocks(page: number, key: number, runs: number): number[] {
     const left = this.#host.heat - runs;
-    return (this.#pages.get(page) ?? [])
+    return this.#pages
+      .blocks(page)
       .filter(({ header, host, key: blockKey }) => {
-        const interpreted = this.#u16[(header + Record.handler) >> 1] === Handler.Header;
-        return interpreted && blockKey === key && pageOf(host) === page && this.#i32[(header + Record.disp) >> 2] <= left;
+        const interpreted = this.#u16[(header + Record.handler) >>> 1] === Handler.Header;
+        return interpreted && blockKey === key && pageOf(host) === page && this.#i32[(header + Record.disp) >>> 2] <= left;
       })
       .map(({ host }) => host);
   }
 
   /** Instructions of a block, by its header. */
   countOf(header: number): number {
-    return this.#i32[(header + Record.b) >> 2];
+    return this.#i32[(header + Record.b) >>> 2];
   }
 
   /** Makes a header run a region, entered at the given number; with `Handler.Header` and a new count, the interpreter again. */
@@ -373,36 +336,36 @@ export class Translator {
     const at = (header + Record.handler) >> 1;
     if (this.#u16[at] === Handler.Stale || this.#u16[at] === Handler.Goto) return;
     this.#u16[at] = handler;
-    this.#i32[(header + Record.imm) >> 2] = entry;
-    this.#i32[(header + Record.disp) >> 2] = this.#host.heat;
+    this.#i32[(header + Record.imm) >>> 2] = entry;
+    this.#i32[(header + Record.disp) >>> 2] = this.#host.heat;
   }
 
   /** The mode key of a block, by its header. */
   keyOf(header: number): number {
-    return this.#i32[(header + Record.index) >> 2];
+    return this.#i32[(header + Record.index) >>> 2];
   }
 
   /** The block crosses into another page. */
   isCrossing(header: number): boolean {
-    return this.#i32[(header + Record.a) >> 2] !== 0;
+    return this.#i32[(header + Record.a) >>> 2] !== 0;
   }
 
   /** Host address of a block, by its header. */
   hostOf(header: number): number {
-    return this.#i32[(header + Record.base) >> 2] >>> 0;
+    return this.#i32[(header + Record.base) >>> 2] >>> 0;
   }
 
   linkOffset(record: number): number {
-    return this.#i32[(record + Record.base) >> 2];
+    return this.#i32[(record + Record.base) >>> 2];
   }
 
   // --- one instruction -------------------------------------------------------------------------------------------------------
 
-  #record(at: number, offset: number, status: DecodeStatus, key: number, crossing: boolean): number {
+  #record(at: number, offset: number, status: DecodeStatus, key: number): number {
     const insn = this.#insn;
     this.#clear(at);
     this.#raised = false;
-    this.#u16[(at + Record.place) >> 1] = offset | (Math.max(1, Math.min(15, insn.length)) << 12);
+    this.#u16[(at + Record.place) >>> 1] = offset | (Math.max(1, Math.min(15, insn.length)) << 12);
     const facts = this.#facts();
     const exception =
       status === DecodeStatus.Ok
@@ -412,21 +375,23 @@ export class Translator {
           : UNDEFINED_OPCODE;
     if (exception) {
       this.#raised = true;
-      this.#u16[(at + Record.handler) >> 1] = Handler.Raise;
-      this.#i32[(at + Record.a) >> 2] = exception.vector;
-      this.#i32[(at + Record.b) >> 2] = exception.error;
+      this.#u16[(at + Record.handler) >>> 1] = Handler.Raise;
+      this.#i32[(at + Record.a) >>> 2] = exception.vector;
+      this.#i32[(at + Record.b) >>> 2] = exception.error;
       return at + Record.size;
     }
     if (isRefused(facts.needs)) {
       this.#raised = true;
-      this.#u16[(at + Record.handler) >> 1] = Handler.Refuse;
+      this.#u16[(at + Record.handler) >>> 1] = Handler.Refuse;
       return at + Record.size;
     }
     const address =
       insn.modrm < MODRM_REGISTER || facts.string || facts.masked ? this.#addressMode(key, facts) : AddressMode.Base;
     const bound = this.#bind(address, key, facts);
-    this.#u16[(at + Record.handler) >> 1] = bound.handler;
-    this.#operands(at, offset, bound, key, crossing);
+    this.#u16[(at + Record.handler) >>> 1] = bound.handler;
+    this.#writer.write(at, insn, offset, bound);
+    const { flow } = insn.row;
+    if (flow === 'jcc' || flow === 'jmp' || flow === 'call') this.#branch(at, offset, key);
     return at + Record.size;
   }
 
@@ -472,152 +437,23 @@ export class Translator {
     if (known) return known;
     const form = formOf(insn, address, stack, facts.sem);
     const handler = this.#host.bind(form);
-    const bound = { handler, form, slots: form.classes.map((_, n) => operandSlot(form, n)), shift: 64 - 8 * insn.addrSize };
+    const bound = { handler, form, slots: form.classes.map((_, n) => operandSlot(form, n)) };
     this.#bound.set(number, bound);
     this.#byHandler[handler] = bound;
     return bound;
   }
 
-  #operands(at: number, offset: number, bound: BoundForm, key: number, crossing: boolean): void {
-    const insn = this.#insn;
-    const { cpu } = this.#m;
-    const gpr = (reg: number): number => cpu + CPU.offset.gpr + 8 * reg;
-    if (insn.row.rep !== 'no' || insn.row.sem === 'xlat') {
-      // Also read by I/O helpers: the source segment by number, and its base where the index would be.
-      this.#u8[at + Record.segment] = insn.seg;
-      this.#i32[(at + Record.index) >> 2] = cpu + CPU.offset.segBase + 8 * insn.seg;
-    }
-    for (let n = 0; n < insn.operandCount; n++) {
-      const slot = (at + bound.slots[n]) >> 2;
-      switch (insn.kind[n]) {
-        case OperandKind.Gpr:
-          this.#i32[slot] = gpr(insn.reg[n]);
-          break;
-        case OperandKind.GprHigh:
-          this.#i32[slot] = gpr(insn.reg[n]) + 1;
-          break;
-        case OperandKind.Xmm:
-        case OperandKind.Ymm:
-          this.#i32[slot] = cpu + CPU.offset.xmm + 16 * insn.reg[n];
-          break;
-        case OperandKind.Mmx:
-          this.#i32[slot] = cpu + CPU.offset.fpr + 16 * insn.reg[n];
-          break;
-        case OperandKind.St:
-          this.#i32[slot] = insn.reg[n];
-          break;
-        case OperandKind.Imm:
-          this.#immediate(at, bound, slot << 2, n);
-          break;
-        case OperandKind.Mem:
-          if (insn.row.rep === 'no' && insn.row.sem !== 'xlat') this.#memory(at, offset, bound);
-          break;
-        case OperandKind.Moffs:
-          this.#absolute(at, bound);
-          break;
-        case OperandKind.Rel:
-          this.#branch(at, offset, key, crossing);
-          break;
-        case OperandKind.Far:
-          this.#i32[slot] = insn.immLo;
-          this.#i32[slot + 1] = insn.imm2;
-          break;
-        default: // segment, control and debug registers are part of the form
-      }
-    }
-  }
-
-  #immediate(at: number, bound: BoundForm, slot: number, n: number): void {
-    const insn = this.#insn;
-    // ENTER has two; the second, its level, goes where a second register would.
-    const second = n > 0 && insn.kind[n - 1] === OperandKind.Imm;
-    this.#i32[(second ? at + Record.b : slot) >> 2] = second ? insn.imm2 : insn.immLo;
-    if (second || bound.slots[n] !== Record.imm) return;
-    this.#i32[(slot + 4) >> 2] = insn.immHi;
-  }
-
-  #memory(at: number, offset: number, bound: BoundForm): void {
-    const insn = this.#insn;
-    const { cpu } = this.#m;
-    const zero = cpu + CPU.offset.zero;
-    const reg = (n: number): number => (n < 0 ? zero : cpu + CPU.offset.gpr + 8 * n);
-    let base = reg(insn.base === BASE_RIP ? -1 : insn.base);
-    let index = reg(insn.index);
-    let disp = insn.disp;
-    if (insn.base === BASE_RIP) {
-      base = cpu + CPU.offset.pageRip;
-      disp += offset + insn.length;
-      if (disp > 0x7fff_ffff) {
-        disp -= TWO_PAGES;
-        index = cpu + CPU.offset.twoPages;
-      }
-    }
-    const special = insn.seg === Seg.FS || insn.seg === Seg.GS;
-    if (special && bound.form.address === AddressMode.Indexed && bound.form.sem !== 'lea')
-      index = cpu + CPU.offset.segBase + 8 * insn.seg;
-    this.#i32[(at + Record.base) >> 2] = base;
-    this.#i32[(at + Record.index) >> 2] = index;
-    this.#i32[(at + Record.disp) >> 2] = disp;
-    // A SIB byte without an index may carry a scale, which must not move a segment base that stands in its place.
-    this.#u8[at + Record.scale] = insn.index < 0 ? 0 : insn.scale;
-    this.#u8[at + Record.shift] = 64 - 8 * insn.addrSize;
-    this.#u8[at + Record.segment] = insn.seg;
-  }
-
-  #absolute(at: number, bound: BoundForm): void {
-    const insn = this.#insn;
-    const { cpu } = this.#m;
-    const special = insn.seg === Seg.FS || insn.seg === Seg.GS;
-    const segment = special ? cpu + CPU.offset.segBase + 8 * insn.seg : cpu + CPU.offset.zero;
-    this.#i32[(at + Record.base) >> 2] = cpu + CPU.offset.zero;
-    this.#i32[(at + Record.index) >> 2] = segment;
-    this.#u8[at + Record.segment] = insn.seg;
-    this.#u8[at + Record.shift] = 64 - 8 * insn.addrSize;
-    if (bound.form.address === AddressMode.Absolute) {
-      this.#i32[(at + Record.imm) >> 2] = insn.moffsLo;
-      this.#i32[(at + Record.imm2) >> 2] = insn.moffsHi;
-      return;
-    }
-    if (bound.form.address === AddressMode.Segmented) this.#i32[(at + Record.index) >> 2] = cpu + CPU.offset.zero;
-    this.#i32[(at + Record.disp) >> 2] = insn.moffsLo;
-  }
-
-  #branch(at: number, offset: number, key: number, crossing: boolean): void {
+  #branch(at: number, offset: number, key: number): void {
     const insn = this.#insn;
     const end = offset + insn.length;
     const width = insn.row.flow === 'jcc' || insn.row.flow === 'jmp' || insn.row.flow === 'call' ? insn.opSize * 8 : insn.mode;
     const cut = insn.mode === 64 ? 64 : width;
-    const fault = this.#targetBeyond ? this.#u16[(at + Record.place) >> 1] : 0;
-    this.#pendingLinks.push({ field: at + Record.imm, offset: crossing ? end + insn.rel : end + insn.rel, cut, fault });
+    const fault = this.#targetBeyond ? this.#u16[(at + Record.place) >>> 1] : 0;
+    this.#pendingLinks.push({ field: at + Record.imm, offset: end + insn.rel, cut, fault });
     if (insn.row.flow === 'jcc') this.#pendingLinks.push({ field: at + Record.imm2, offset: end, cut: codeSize(key), fault: 0 });
   }
 
   // --- invalidation ----------------------------------------------------------------------------------------------------------
-
-  #remember(block: Block): void {
-    for (const page of block.secondPage ? [pageOf(block.host), block.secondPage] : [pageOf(block.host)]) {
-      const known = this.#pages.get(page);
-      if (known) known.push(block);
-      else {
-        this.#pages.set(page, [block]);
-        this.#host.protectCode(page);
-      }
-      this.#markGranules(page, block);
-    }
-  }
-
-  #markGranules(page: number, block: Block): void {
-    const first = page === block.secondPage ? 0 : block.host - page;
-    const end = page === block.secondPage ? block.secondEnd : block.end - page;
-    const at = (this.#m.codeMap + (page >>> 12) * 8) >> 2;
-    for (let granule = first >> 6; granule <= (end - 1) >> 6; granule++) this.#i32[at + (granule >> 5)] |= 1 << (granule & 31);
-  }
-
-  #setCodeMap(page: number, lo: number, hi: number): void {
-    const at = (this.#m.codeMap + (page >>> 12) * 8) >> 2;
-    this.#i32[at] = lo;
-    this.#i32[at + 1] = hi;
-  }
 
   /**
    * Bytes at [host, host + length) change: every block that covers any of them is retired. Its records become Stale, so that code
@@ -627,53 +463,26 @@ export class Translator {
   invalidate(host: number, length: number): boolean {
     let any = false;
     for (let page = pageOf(host); page < host + length; page += PAGE) {
-      const blocks = this.#pages.get(page);
-      if (!blocks) continue;
-      const kept = blocks.filter((block) => !covers(block, page, host, length));
-      if (kept.length === blocks.length) continue;
+      const retired = this.#pages.take(page, host, length);
+      if (retired.length === 0) continue;
       any = true;
       this.#host.dropRegions(page);
-      for (const block of blocks) if (covers(block, page, host, length)) this.#retire(block, page);
-      this.#setCodeMap(page, 0, 0);
-      if (kept.length === 0) {
-        this.#pages.delete(page);
-        this.#host.unprotectCode(page);
-      } else {
-        this.#pages.set(page, kept);
-        for (const block of kept) this.#markGranules(page, block);
-      }
+      for (const block of retired) this.#retire(block);
     }
     return any;
   }
 
-  #retire(block: Block, page: number): void {
+  #retire(block: Block): void {
     this.blocks--;
-    this.#remove(block.host, block.key);
-    for (let n = 0; n < block.records; n++) this.#u16[(block.header + n * Record.size + Record.handler) >> 1] = Handler.Stale;
+    this.#table.remove(block.host, block.key);
+    for (let n = 0; n < block.records; n++) this.#u16[(block.header + n * Record.size + Record.handler) >>> 1] = Handler.Stale;
     let stale = this.#stale.get(block.host);
-    if (!stale) this.#stale.set(block.host, (stale = new Map()));
+    if (!stale) {
+      stale = new Map();
+      this.#stale.set(block.host, stale);
+    }
     stale.set(block.key, block.header);
-    if (!block.secondPage) return;
-    const other = page === block.secondPage ? pageOf(block.host) : block.secondPage;
-    const rest = this.#pages.get(other)?.filter((b) => b !== block);
-    if (rest) this.#pages.set(other, rest);
   }
-}
-
-const TOMBSTONE = 1;
-/** What `CPU.twoPages` holds. */
-const TWO_PAGES = 8192;
-/** Page of a host address; these reach beyond 2 GiB, so no signed mask. */
-const pageOf = (host: number): number => host - (host & (PAGE - 1));
-
-function hashOf(host: number, key: number): number {
-  return (Math.imul(host ^ (key << 20), HASH_MULTIPLIER) >>> 10) & (BLOCK_TABLE.entries - 1);
-}
-
-function covers(block: Block, page: number, host: number, length: number): boolean {
-  const start = page === block.secondPage ? page : block.host;
-  const end = page === block.secondPage ? page + block.secondEnd : block.end;
-  return start < host + length && host < end;
 }
 
 /** Linear address of the page after the one that holds an address. */
