@@ -39,6 +39,8 @@ export type ProcessorConfig = {
   readonly tier?: Tier;
   /** Executions of a block before the region around it is compiled. */
   readonly heat?: number;
+  /** Compiled code is checked while it is built: for tests. */
+  readonly checked?: boolean;
 };
 
 export type Tier = 'interp' | 'jit';
@@ -149,6 +151,7 @@ export class Processor {
       core: () => this.#coreImports(),
       translator: () => this.#translator,
       headerAt: (host, key) => this.#headerAt(host, key),
+      checked: config.checked ?? false,
     });
     this.#operands = new RecordOperands(this.context, memory);
     this.#translator = new Translator(

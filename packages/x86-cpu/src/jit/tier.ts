@@ -25,6 +25,8 @@ export type TierHost = {
   readonly translator: () => Translator;
   /** Interpreter header of the block at a host address of the page that is running, or 0. */
   readonly headerAt: (host: number, key: number) => number;
+  /** Build with the checks of the module builder. */
+  readonly checked: boolean;
 };
 
 export class RegionTier {
@@ -73,7 +75,7 @@ export class RegionTier {
     );
     if (!region) return;
     const slot = this.#free.pop() ?? this.#nextSlot++;
-    const { bytes, entries } = compileRegion(this.#host.image, region, slot);
+    const { bytes, entries } = compileRegion(this.#host.image, region, slot, { checked: this.#host.checked });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#host.env, core: this.#host.core() });
     this.#host.table.set(slot, instance.exports.f);
     for (const entry of entries) translator.setHandler(entry.header, slot, entry.number);

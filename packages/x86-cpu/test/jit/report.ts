@@ -1,0 +1,44 @@
+/** Text of a program for reports. */
+import { Decoder, DecoderOptions, Formatter, FormatterSyntax } from 'iced-x86';
+import { Place } from './places.ts';
+import type { Program } from './program.ts';
+import { assemble } from './program.ts';
+
+function disassemble(bytes: Uint8Array, mode: 32 | 64, rip: bigint): { text: string; length: number } {
+  const decoder = new Decoder(mode, bytes, DecoderOptions.None);
+  decoder.ip = rip;
+  const instruction = decoder.decode();
+  const formatter = new Formatter(FormatterSyntax.Nasm);
+  try {
+    return { text: formatter.format(instruction), length: instruction.length };
+  } finally {
+    formatter.free();
+    instruction.free();
+    decoder.free();
+  }
+}
+
+export function programText(program: Program): string {
+  const { code } = assemble(program);
+  const lines = [`seed ${program.seed}, ${program.mode}-bit, CPL ${program.cpl}, rflags ${program.rflags.toString(16)}`];
+  lines.push(Array.from(program.gpr, (value, n) => `r${n}=${value.toString(16)}`).join(' '));
+  let at = program.offset;
+  program.blocks.forEach(({ gap, items }, n) => {
+    at += gap;
+    lines.push(`block ${n}:`);
+    for (const { bytes } of items) {
+      const end = at + bytes.length;
+      while (at < end) {
+        const address = Place.code + at;
+        const { text, length } = disassemble(code.subarray(at, at + 15), program.mode, BigInt(address));
+        lines.push(
+          `  ${address.toString(16)}  ${Buffer.from(code.subarray(at, at + length))
+            .toString('hex')
+            .padEnd(22)} ${text}`,
+        );
+        at += Math.max(1, length);
+      }
+    }
+  });
+  return lines.join('\n');
+}
