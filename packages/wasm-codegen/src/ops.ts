@@ -58,7 +58,8 @@ function memory(
       // Guest accesses are unaligned as often as not; only atomics state (and need) their natural alignment.
       w.u32(prefix === undefined ? 0 : align);
       w.u32(offset);
-      return anyToken;
+      // A store leaves nothing on the operand stack.
+      return name.includes('store') ? undefined : anyToken;
     };
     const method =
       operands === 1

@@ -13,7 +13,7 @@ import { Translator } from './records/translator.ts';
 import { resetState } from './reset.ts';
 import { semantics } from './semantics/index.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
-import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, Record, Reg, Rflags, Seg, Shadow } from './state.ts';
+import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, REGION_TABLE, Record, Reg, Rflags, Seg, Shadow } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
 import { deliver, deliverException, TripleFault, UnsupportedFeature } from './system/events.ts';
 import { systemInstructions } from './system/instructions.ts';
@@ -39,6 +39,8 @@ export type ProcessorConfig = {
   readonly tier?: Tier;
   /** Executions of a block before the region around it is compiled. */
   readonly heat?: number;
+  /** Bytes of WebAssembly kept for compiled regions; beyond, the oldest are dropped. */
+  readonly regionBytes?: number;
   /** Compiled code is checked while it is built: for tests. */
   readonly checked?: boolean;
 };
@@ -62,6 +64,7 @@ const SLICE = 200_000;
 /** A block that does not fit the budget does not start, so a call must have at least this much to get on. */
 const MAX_BLOCK = 64;
 const DEFAULT_CODE_BYTES = 32 << 20;
+const REGION_BYTES = 8 << 20;
 
 let core: { image: CoreImage; module: WebAssembly.Module; offsets: string } | undefined;
 
@@ -106,6 +109,7 @@ export class Processor {
     this.#address = address;
     const jumpCache = alloc(JUMP_CACHE.entries * JUMP_CACHE.entryBytes, 64);
     const blockTable = alloc(BLOCK_TABLE.entries * BLOCK_TABLE.entryBytes, 64);
+    const regionTable = alloc(REGION_TABLE.entries * REGION_TABLE.entryBytes, 64);
     const codeMap = alloc((memory.buffer.byteLength / 4096) * 8, 64);
     const codeBytes = config.codeBytes ?? DEFAULT_CODE_BYTES;
     const records = alloc(codeBytes, 64);
@@ -115,7 +119,7 @@ export class Processor {
     this.#handlers = new Map(image.handlers);
     this.#nextHandler = image.nextHandler;
     const global = (value: number) => new WebAssembly.Global({ value: 'i32' }, value | 0);
-    this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache) };
+    this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache), regionTable: global(regionTable) };
     const instance = new WebAssembly.Instance(module, {
       mmu: { fill: mmu.exports.fill },
       env: {
@@ -150,7 +154,9 @@ export class Processor {
       env: this.#globals,
       core: () => this.#coreImports(),
       translator: () => this.#translator,
-      headerAt: (host, key) => this.#headerAt(host, key),
+      hostPage: (offset) => this.#fetchedPage(offset),
+      heat: config.heat ?? HEAT,
+      limit: config.regionBytes ?? REGION_BYTES,
       checked: config.checked ?? false,
     });
     this.#operands = new RecordOperands(this.context, memory);
@@ -202,9 +208,13 @@ export class Processor {
       translated: this.#translator.instructions,
       flushes: this.#translator.flushes,
       tlbMisses: this.#u32[(this.#config.mmu.stateAddress + this.#config.mmu.offsets.misses) >> 2],
-      regions: this.#tier.compiled,
-      regionBytes: this.#tier.bytes,
-      compileMs: Math.round(this.#tier.milliseconds),
+      regions: this.#tier.counts.compiled,
+      regionsDropped: this.#tier.counts.dropped,
+      regionsEvicted: this.#tier.counts.evicted,
+      regionsLive: this.#tier.live.regions,
+      regionBytes: this.#tier.counts.bytes,
+      regionInstructions: this.#tier.counts.instructions,
+      compileMs: Math.round(this.#tier.counts.milliseconds),
       ...this.#counts,
     };
   }
@@ -516,18 +526,16 @@ export class Processor {
     return 0;
   }
 
-  /** For the compiled tier: the header of a block in the page that is running, without any effect the guest could see. */
-  #headerAt(host: number, key: number): number {
-    const known = this.#translator.find(host, key);
-    if (known !== 0) return this.#translator.isCrossing(known) ? 0 : known;
-    if (!this.#translator.hasRoom) return 0;
+  /** For the compiled tier: where instructions at a distance from the running page are fetched from, if the fetch TLB knows; else 0. */
+  #fetchedPage(offset: number): number {
     const { state } = this.context;
-    const { cr2 } = state;
-    const rip = this.context.wrap(state.pageRip + BigInt(host & 0xfff));
-    const [lo, hi] = this.#linear(rip);
-    const header = this.#translator.translate(host, lo, hi, Number(rip & 0xffff_ffffn), key, this.#codeLimit());
-    state.cr2 = cr2;
-    return header === 0 || this.#translator.isCrossing(header) ? 0 : header;
+    const rip = state.pageRip + BigInt(offset);
+    const mode64 = (state.modeKey & 3) === 2;
+    if (!mode64 && (rip < 0n || rip > 0xffff_ffffn)) return 0;
+    const [lo, hi] = this.#linear(BigInt.asUintN(64, rip));
+    const at = (state.tlbFetch + ((lo >>> 8) & 0x7ff0)) >>> 2;
+    if (this.#u32[at] !== lo || this.#u32[at + 1] !== hi) return 0;
+    return (lo + this.#u32[at + 2]) >>> 0;
   }
 
   /** A block whose instruction crosses pages: is the second page still what was translated? */

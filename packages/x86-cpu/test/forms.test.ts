@@ -115,7 +115,11 @@ function regionFailures(image: CoreImage, mode: 64 | 32, instructions: readonly 
       return [offset, { ...block, entry: n % 4 === 0, checked: n % 8 === 0 }];
     });
     try {
-      const region = { page: 0, key: mode === 64 ? 2 : 1, blocks: new Map(blocks) };
+      const pages = [
+        { offset: 0, host: 0x10_0000 },
+        { offset: 4096, host: 0x20_0000 },
+      ];
+      const region = { key: mode === 64 ? 2 : 1, pages, blocks: new Map(blocks) };
       new WebAssembly.Module(compileRegion(image, region, 0x4000, { checked: true }).bytes);
       return undefined;
     } catch (error) {

@@ -27,9 +27,9 @@ function watched(e: RegionEmitter, body: () => void): number {
   const watch =
     (arm: Method): Method =>
     (...args) => {
-      const before = e.pendingFlags;
+      const before = e.lazy.pending;
       const result = arm(...args);
-      if (e.pendingFlags !== before) different++;
+      if (e.lazy.pending !== before) different++;
       return result;
     };
   for (const name of CONDITIONAL) {
@@ -77,7 +77,11 @@ describe('pending flags of the compiled tier', () => {
     const second = instruction(bytes, 2);
     const next = 2 + second.insn.length;
     const block = { offset: 0, header: 0x1000, interpreterCount: 2, entry: true, checked: false, next };
-    const region = { page: 0, key: 2, blocks: new Map([[0, { ...block, instructions: [instruction(CMP, 0), second] }]]) };
+    const region = {
+      key: 2,
+      pages: [{ offset: 0, host: 0x10_0000 }],
+      blocks: new Map([[0, { ...block, instructions: [instruction(CMP, 0), second] }]]),
+    };
     let different = 0;
     const wrap =
       (original: Semantics): Semantics =>

@@ -9,8 +9,8 @@ import { semantics } from '../semantics/index.ts';
 import { addDivide128, addMulHighS, addMulHighU } from './division.ts';
 import type { MmuOffsets } from './imports.ts';
 import { importCore, importMemory } from './imports.ts';
-import { addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
-import { addCheckCrossing, addResolve } from './lookup.ts';
+import { addChain, addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
+import { addCheckCrossing, addCheckPage, addResolve } from './lookup.ts';
 import { addMemoryHelpers } from './memory.ts';
 
 /** Slots of the handler table: cases, function forms and, later, compiled regions. */
@@ -81,6 +81,8 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   const interpret = addInterpreter(module, io, helpers, resolve, addCheckCrossing(module, io), forms, semantics);
   module.table({ min: TABLE_SIZE }, 'table');
   module.exportFunction('interpret', interpret);
+  module.exportFunction('chain', addChain(module, io));
+  module.exportFunction('checkPage', addCheckPage(module, io));
   module.exportFunction('translateAddress', memory.translate);
   for (const name of HELPERS) if (name !== 'system') module.exportFunction(name, helpers[name]);
   for (const name of Object.values(SAFE)) module.exportFunction(name, memory[name]);

@@ -40,6 +40,36 @@ export const FIRST_REGION = 0x4000;
 /** Function-table slot of handler n is n: cases leave theirs empty. */
 export const HANDLER_TYPE = { params: ['i32'], results: ['i32'] } as const;
 
+/**
+ * `chain() → status`: from one compiled region to the next: goes on at `CPU.rip` if that is a region's, as the jump cache has it; else
+ * `Status.Jump`.
+ */
+export function addChain(module: ModuleBuilder, io: CoreImports): FunctionBuilder {
+  const f = module.function('chain', [], HANDLER_TYPE.results);
+  const rip = f.local('i64');
+  const entry = f.local('i32');
+  const record = f.local('i32');
+  const handler = f.local('i32');
+  const cpu = (): I32 => f.globalGet(io.cpu);
+  f.set(rip, f.i64.load(cpu(), CPU.offset.rip));
+  f.set(entry, f.i32.add(f.globalGet(io.jumpCache), jumpIndex(f, rip)));
+  const sameRip = f.i64.eq(f.i64.load(f.get(entry)), f.get(rip));
+  const sameTag = f.i32.eq(f.i32.load(f.get(entry), 12), f.i32.load(cpu(), CPU.offset.jumpTag));
+  f.if(f.i32.and(sameRip, sameTag), () => {
+    f.set(record, f.i32.load(f.get(entry), 8));
+    f.set(handler, f.i32.load16_u(f.get(record), R.handler));
+    f.if(f.i32.ge_u(f.get(handler), f.i32.const(FIRST_REGION)), () => {
+      const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), R.place), f.i64.const(0xfff));
+      const page = f.local('i64');
+      f.set(page, f.i64.sub(f.get(rip), offset()));
+      f.i64.store(cpu(), f.get(page), CPU.offset.pageRip);
+      f.returnCallIndirect(HANDLER_TYPE, [f.get(record)], f.get(handler));
+    });
+  });
+  f.i32.const(Status.Jump);
+  return f;
+}
+
 export function addInterpreter(
   module: ModuleBuilder,
   io: CoreImports,
@@ -230,8 +260,11 @@ export function addInterpreter(
       f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
       leave(Exit.Budget, exit);
     });
-    // A function faults at its own record, a region at one of many.
-    f.if(f.i32.ge_u(f.i32.load16_u(f.get(record), R.handler), f.i32.const(FIRST_REGION)), () =>
+    f.if(f.i32.eq(f.get(status), f.i32.const(Status.Header)), () => {
+      countBlock(exit);
+      next();
+    });
+    f.if(f.i32.eq(f.get(status), f.i32.const(Status.FaultAt)), () =>
       f.set(record, f.i32.load(f.get(cpu), CPU.offset.exitRecord)),
     );
     f.br(fault);

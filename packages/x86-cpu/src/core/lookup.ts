@@ -136,6 +136,24 @@ export function addCheckCrossing(module: ModuleBuilder, io: CoreImports): FuncRe
   return f.ref();
 }
 
+/** `checkPage(linear, host) → 0 or 1`: whether instructions at a page's linear address are fetched from that host address; no faults. */
+export function addCheckPage(module: ModuleBuilder, io: CoreImports): FuncRef<[I64, I32], I32> {
+  const f = module.function('checkPage', ['i64', 'i32'], ['i32']);
+  const [linear, host] = [f.param(0, 'i64'), f.param(1, 'i32')];
+  const entry = f.local('i32');
+  const cpu = (): I32 => f.globalGet(io.cpu);
+  const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(linear)), f.i32.const(8)), f.i32.const(0x7ff0));
+  f.set(entry, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
+  f.if(f.i64.eq(f.i64.load(f.get(entry)), f.get(linear)), () => {
+    const found = f.i32.add(f.i32.wrap_i64(f.get(linear)), f.i32.load(f.get(entry), 8));
+    f.return(f.i32.eq(found, f.get(host)));
+  });
+  const access = f.i32.or(f.i32.const(FETCH), f.i32.load(cpu(), CPU.offset.mmuAccess));
+  f.set(entry, access);
+  f.i32.eq(f.call(io.mmuFill, f.get(linear), f.get(entry)), f.get(host));
+  return f.ref();
+}
+
 type Builder = ReturnType<ModuleBuilder['function']>;
 
 /** Byte index into the jump cache for a RIP. The cache is tagged with RIP, not the linear address: a change of CS base retires it. */

@@ -439,6 +439,57 @@ export abstract class Emitter {
       result: () => this.signExtend(f.get(r), size),
     });
   }
+  /** Flags of INC and DEC: a + step = r, CF as it was. */
+  flagsIncrement(size: number, a: Local<I64>, step: 1 | -1, r: Local<I64>): void {
+    const { f } = this;
+    // Overflow exactly when INC reaches, or DEC leaves, the most negative value.
+    const edge = step === 1 ? r : a;
+    const minimum = (): I64 => (size === 8 ? f.i64.halves(0, -0x8000_0000) : f.i64.const(2 ** (8 * size - 1)));
+    this.flagsKeepCarry(size, a, this.let(f.i64.const(1)), r, () => f.i64.eq(f.get(edge), minimum()));
+  }
+  /** Flags of a shift of `a` by `count`, which is not 0, with the result r. */
+  flagsShift(kind: 'shl' | 'shr' | 'sar', size: number, a: Local<I64>, count: Local<I64>, r: Local<I64>): void {
+    const { f } = this;
+    const { i64, i32 } = f;
+    const less = this.let(i64.sub(f.get(count), i64.const(1)));
+    const source = (): I64 => (kind === 'sar' ? this.signExtend(f.get(a), size) : f.get(a));
+    // The last bit shifted out is what one shift fewer leaves at the edge.
+    const edge =
+      kind === 'shl'
+        ? i64.shr_u(i64.shl(f.get(a), f.get(less)), i64.const(8 * size - 1))
+        : i64[kind === 'shr' ? 'shr_u' : 'shr_s'](source(), f.get(less));
+    const carry = this.let32(i32.and(i32.wrap_i64(edge), i32.const(1)));
+    const top = (value: Local<I64>): I32 => i32.wrap_i64(i64.and(i64.shr_u(f.get(value), i64.const(8 * size - 1)), i64.const(1)));
+    this.flagsResult(
+      size,
+      r,
+      () => f.get(carry),
+      () => {
+        if (kind === 'shl') return i32.xor(top(r), f.get(carry));
+        return kind === 'shr' ? top(a) : i32.const(0);
+      },
+    );
+  }
+  /**
+   * Flags of a product of sign-extended factors cut to r: CF = OF = it did not fit; SF, ZF, AF and PF are undefined (SDM vol. 2A, IMUL) and
+   * taken from r.
+   */
+  flagsMultiply(size: number, a: Local<I64>, b: Local<I64>, r: Local<I64>): void {
+    const { f } = this;
+    const product = this.let(f.i64.mul(f.get(a), f.get(b)));
+    const fits = (): I32 => {
+      if (size < 8) return f.i64.ne(f.get(product), this.signExtend(f.get(r), size));
+      const high = f.call(this.helpers.mulHighS, f.get(a), f.get(b));
+      return f.i64.ne(high, f.i64.shr_s(f.get(product), f.i64.const(63)));
+    };
+    const overflow = this.let32(fits());
+    this.flagsResult(
+      size,
+      r,
+      () => f.get(overflow),
+      () => f.get(overflow),
+    );
+  }
   /** Changes CF alone (given as 0 or 1). */
   flagsCarry(carry: () => I32): void {
     const overflow = this.let32(this.condition(0));

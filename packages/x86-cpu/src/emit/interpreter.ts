@@ -248,9 +248,10 @@ export class InlineEmitter extends RecordEmitter {
 
 /**
  * What a function form, or a compiled region, returns: `Next` the following record, `Fault` leave, `Jump` continue at `CPU.rip`, `Record`
- * at the record in `CPU.exitRecord`; `Leave`: the budget is used up or an event waits, `CPU.rip` is set.
+ * at the record in `CPU.exitRecord`; `Leave`: the budget is used up or an event waits, `CPU.rip` is set; `Header`: the region cannot be
+ * entered now, the block is the interpreter's; `FaultAt`: leave, the faulting instruction's record is in `CPU.exitRecord`.
  */
-export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3, Leave: 4 } as const;
+export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3, Leave: 4, Header: 5, FaultAt: 6 } as const;
 
 /** A form as a function `(record) → status`, flags in the state. */
 export class FunctionEmitter extends RecordEmitter {

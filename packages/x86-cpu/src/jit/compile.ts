@@ -1,57 +1,66 @@
 /** Compiles a region to a WebAssembly module. */
-import type { FunctionBuilder, GlobalRef, I32, I64, Label, Local } from '@tsvisor/wasm-codegen';
+import type { FuncRef, FunctionBuilder, GlobalRef, I32, I64, Label, Local } from '@tsvisor/wasm-codegen';
 import { ModuleBuilder } from '@tsvisor/wasm-codegen';
 import type { CoreImage } from '../core/build.ts';
 import { importedHelpers } from '../core/build.ts';
 import { importMemory } from '../core/imports.ts';
-import { HANDLER_TYPE } from '../core/interpreter.ts';
+import { FIRST_REGION, HANDLER_TYPE } from '../core/interpreter.ts';
 import { jumpIndex } from '../core/lookup.ts';
 import type { Helpers } from '../emit/emitter.ts';
 import { Status } from '../emit/interpreter.ts';
 import { codeSize } from '../records/mode-key.ts';
 import { semantics } from '../semantics/index.ts';
-import { SYSTEM_INSTRUCTIONS } from '../semantics/system.ts';
-import { Record } from '../state.ts';
+import { CPU, REGION_TABLE, Record, Seg } from '../state.ts';
 import { RegionEmitter } from './emitter.ts';
 import type { FlowGraph } from './graph.ts';
 import { analyse, ROOT } from './graph.ts';
+import { flagsLiveAt, flagsUnseen, preserves } from './liveness.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
+import { isSystem, pageOfOffset } from './region.ts';
 
-const SYSTEM: ReadonlySet<string> = new Set(SYSTEM_INSTRUCTIONS);
-/** Semantics that change flags on one path only, so that pending ones must be settled before. */
+/** Semantics that may change flags on one path only, so that pending ones must be settled before. */
 const CONDITIONAL_FLAGS = new Set('shl shr sar rol ror rcl rcr shld shrd movs cmps stos lods scas'.split(' '));
-const PAGE = 4096;
 
 export type CompiledRegion = {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Headers of the blocks it can be entered at; each one's entry number goes into the header's `imm`. */
-  readonly entries: readonly { readonly header: number; readonly number: number }[];
+  /** Headers of the blocks it can be entered at; the entry number goes into the header's `imm`, the page's offset into `imm2`. */
+  readonly entries: readonly { readonly header: number; readonly number: number; readonly page: number }[];
 };
 
-/** Whether an instruction hands over to the interpreter instead of being compiled. */
-const isSystem = (instruction: RegionInstruction): boolean => SYSTEM.has(instruction.form.sem);
-
-/** Where the region will be: its handler number, and the jump cache of its processor. */
-type RegionPlace = { readonly slot: number; readonly jumpCache: GlobalRef<I32> };
+/** Where the region will be: its handler number, the jump cache of its processor, and the words that say under which mappings it was checked. */
+export type RegionPlace = {
+  readonly slot: number;
+  readonly jumpCache: GlobalRef<I32>;
+  readonly regionTable: GlobalRef<I32>;
+  /** (linear address, host address): whether instructions of that page are fetched from there. */
+  readonly checkPage: FuncRef<[I64, I32], I32>;
+  /** Goes on at `CPU.rip`, in another region if there is one. */
+  readonly chain: FuncRef<[], I32>;
+};
 
 class RegionCompiler {
   readonly #f: FunctionBuilder;
   readonly #e: RegionEmitter;
+  readonly #region: Region;
   readonly #blocks: readonly RegionBlock[];
   readonly #node = new Map<number, number>();
   readonly #graph: FlowGraph;
+  readonly #live: ReadonlySet<number>;
   readonly #loopLabels = new Map<number, Label>();
   readonly #blockLabels = new Map<number, Label>();
   readonly #entryNumber = new Map<number, number>();
   readonly #children: number[][];
-  #exit!: Label;
-
   readonly #place: RegionPlace;
   readonly #cached: Local<I32>;
   readonly #record: Local<I32>;
+  readonly #faultLabels = new Map<number, Label>();
+  readonly #recordLabels = new Map<number, Label>();
+  #jump!: Label;
+  #leave!: Label;
 
   constructor(f: FunctionBuilder, helpers: Helpers, region: Region, place: RegionPlace) {
     this.#place = place;
+    this.#region = region;
     this.#cached = f.local('i32');
     this.#record = f.local('i32');
     this.#f = f;
@@ -63,8 +72,17 @@ class RegionCompiler {
     const entries = this.#blocks.flatMap((block, n) => (block.entry ? [n + 1] : []));
     this.#graph = analyse(this.#blocks.length + 1, edges, entries);
     this.#graph.entries.forEach((node, n) => this.#entryNumber.set(node, n));
+    // An indirect jump may lead to any entry.
+    const flow = edges.map((to, node) => (node !== ROOT && this.#isIndirect(node) ? [...to, ...this.#graph.entries] : to));
+    this.#live = flagsLiveAt(this.#blocks, flow);
     this.#children = edges.map(() => []);
     for (const node of this.#graph.order) if (node !== ROOT) this.#children[this.#graph.idom[node]].push(node);
+  }
+
+  #isIndirect(node: number): boolean {
+    const { instructions } = this.#blocks[node - 1];
+    const { flow, rep } = instructions[instructions.length - 1].insn.row;
+    return flow === 'ret' || flow === 'jmpi' || flow === 'calli' || flow === 'trans' || rep !== 'no';
   }
 
   /** Nodes that a block's direct transfers reach inside the region. */
@@ -74,7 +92,7 @@ class RegionCompiler {
     const next = offset + insn.length;
     const offsets: number[] = [];
     if (block.next !== undefined) offsets.push(block.next);
-    else if (!isSystem(last)) {
+    else if (!isSystem(last.form)) {
       if (insn.row.flow === 'jcc') offsets.push(next + insn.rel, next);
       else if (insn.row.flow === 'jmp' || insn.row.flow === 'call') offsets.push(next + insn.rel);
     }
@@ -84,15 +102,83 @@ class RegionCompiler {
   compile(cpu: () => I32): CompiledRegion['entries'] {
     const f = this.#f;
     const e = this.#e;
-    f.block((exit) => {
-      this.#exit = exit;
-      this.#tree(ROOT);
+    f.block((leave) => {
+      this.#leave = leave;
+      f.block((jump) => {
+        this.#jump = jump;
+        this.#withinExits([...this.#region.pages]);
+      });
+      f.set(e.status, f.i32.const(Status.Jump));
     });
     e.emitSpill();
+    e.store64('rip', () => f.get(e.exitRip));
+    e.store32('exitRecord', () => f.get(e.exitRecord));
+    f.if(f.i32.eq(f.get(e.status), f.i32.const(Status.Jump)), () => f.returnCall(this.#place.chain));
     f.get(e.status);
+    f.prologue(() => {
+      f.set(this.#entry, f.i32.load(f.get(f.param(0, 'i32')), Record.imm));
+      if (this.#region.pages.length > 1) this.#checkPages();
+    });
     e.emitPrologue(cpu);
-    f.prologue(() => f.set(this.#entry, f.i32.load(f.get(f.param(0, 'i32')), Record.imm)));
-    return this.#graph.entries.map((node, number) => ({ header: this.#blocks[node - 1].header, number }));
+    return this.#graph.entries.map((node, number) => {
+      const { header, offset } = this.#blocks[node - 1];
+      return { header, number, page: pageOfOffset(offset) };
+    });
+  }
+
+  /**
+   * The region was made when its pages were next to each other at these addresses. Whether they still are needs to be asked only if mappings
+   * have changed since the last time, which the jump cache's tag tells; if not, the interpreter runs the block.
+   */
+  #checkPages(): void {
+    const f = this.#f;
+    const e = this.#e;
+    const { slot, regionTable, checkPage } = this.#place;
+    const at = (slot - FIRST_REGION) * REGION_TABLE.entryBytes;
+    const samePlace = f.i64.eq(f.i64.load(f.globalGet(regionTable), at), f.get(e.pageRip));
+    const sameTag = f.i32.eq(f.i32.load(f.globalGet(regionTable), at + 8), e.load32('jumpTag'));
+    f.if(f.i32.eqz(f.i32.and(samePlace, sameTag)), () => {
+      const linear = (offset: number): I64 => {
+        const rip = f.i64.add(f.get(e.pageRip), f.i64.const(offset));
+        if (codeSize(this.#region.key) === 64) return rip;
+        const based = f.i64.add(rip, f.i64.load(e.cpu(), CPU.offset.segBase + 8 * Seg.CS));
+        return f.i64.and(based, f.i64.const(0xffff_ffff));
+      };
+      for (const { offset, host } of this.#region.pages)
+        f.if(f.i32.eqz(f.call(checkPage, linear(offset), f.i32.const(host | 0))), () => f.return(f.i32.const(Status.Header)));
+      f.i64.store(f.globalGet(regionTable), f.get(e.pageRip), at);
+      f.i32.store(f.globalGet(regionTable), e.load32('jumpTag'), at + 8);
+    });
+  }
+
+  /** The exits to the interpreter's records, each of a page of its own, around the code. */
+  #withinExits(pages: { readonly offset: number }[]): void {
+    const f = this.#f;
+    const e = this.#e;
+    const page = pages.pop();
+    if (page === undefined) {
+      this.#tree(ROOT);
+      return;
+    }
+    f.block((record) => {
+      this.#recordLabels.set(page.offset, record);
+      f.block((fault) => {
+        this.#faultLabels.set(page.offset, fault);
+        this.#withinExits(pages);
+      });
+      // A store into translated code looks like a fault, and is the interpreter's to run.
+      f.set(e.status, f.select(f.i32.const(Status.Record), f.i32.const(Status.FaultAt), e.load32('restart')));
+      this.#leaveInPage(page.offset);
+    });
+    f.set(e.status, f.i32.const(Status.Record));
+    this.#leaveInPage(page.offset);
+  }
+
+  #leaveInPage(offset: number): void {
+    const f = this.#f;
+    const e = this.#e;
+    e.store64('pageRip', () => f.i64.add(f.get(e.pageRip), f.i64.const(offset)));
+    f.br(this.#leave);
   }
 
   /** Emits a node and, behind labels, the nodes it dominates. */
@@ -126,62 +212,74 @@ class RegionCompiler {
 
   /** Holds the number of the entry to go to. */
   readonly #entry: Local<I32>;
-  /** Goes to the entry whose number the header holds, or a dispatched edge set. */
+
+  /** Goes to the entry whose number the header holds, or a dispatched edge set, unless the budget is used up or an event waits. */
   #dispatch(): void {
     const f = this.#f;
+    this.#checkEvents();
     const labels = this.#graph.entries.map((node) => this.#blockLabels.get(node) as Label);
     if (labels.length === 1) f.br(labels[0]);
     else f.brTable(labels, labels[0], f.get(this.#entry));
   }
 
+  /** Leaves for `exitRip`, which `set` may set. */
+  #checkEvents(set?: () => void): void {
+    const f = this.#f;
+    const e = this.#e;
+    f.if(f.i32.lt_s(f.i32.or(f.get(e.budget), e.load32('exitRequest')), f.i32.const(0)), () => {
+      set?.();
+      f.set(e.status, f.i32.const(Status.Leave));
+      f.br(this.#leave);
+    });
+  }
+
   #body(node: number): void {
     const f = this.#f;
     const e = this.#e;
+    const { merges, loops } = this.#graph;
     const block = this.#blocks[node - 1];
-    e.startBlock();
+    if (merges.has(node) || loops.has(node)) e.lazy.pending = this.#live.has(node) ? 'none' : 'unknown';
+    if (loops.has(node) || block.checked) this.#checkEvents(() => f.set(e.exitRip, e.ripAt(block.offset)));
     f.set(e.budget, f.i32.sub(f.get(e.budget), f.i32.const(block.instructions.length)));
-    if (this.#graph.loops.has(node) || this.#entryNumber.has(node) || block.checked) this.#checkEvents(block);
-    for (const instruction of block.instructions) {
-      e.instruction(block, instruction, {
-        exit: () => this.#exit,
-        enter: () => this.#enter(),
-        goTo: (offset) => this.#goTo(node, offset),
-      });
-      if (CONDITIONAL_FLAGS.has(instruction.form.sem)) e.settleFlags();
+    const page = pageOfOffset(block.offset);
+    const transfers = {
+      fault: () => this.#faultLabels.get(page) as Label,
+      record: () => this.#recordLabels.get(page) as Label,
+      jump: () => this.#jump,
+      enter: () => this.#enter(),
+      goTo: (offset: number) => this.#goTo(node, offset),
+    };
+    for (const [n, instruction] of block.instructions.entries()) {
+      const unseen = flagsUnseen(block.instructions, n);
+      const blind = unseen && preserves(instruction);
+      e.instruction(block, instruction, transfers, { unseen, blind });
+      if (CONDITIONAL_FLAGS.has(instruction.form.sem) && !unseen && !this.#alwaysSets(instruction)) e.lazy.settle();
       semantics[instruction.form.sem](e);
-      if (isSystem(instruction)) {
+      if (isSystem(instruction.form)) {
         f.unreachable();
         return;
       }
     }
-    if (e.ended) return;
-    e.settleFlags();
-    this.#goTo(node, block.next as number);
+    if (!e.ended) this.#goTo(node, block.next as number);
   }
 
-  /** Leaves before the block when the budget is used up or an event waits. */
-  #checkEvents(block: RegionBlock): void {
-    const f = this.#f;
-    const e = this.#e;
-    f.if(f.i32.lt_s(f.i32.or(f.get(e.budget), e.load32('exitRequest')), f.i32.const(0)), () => {
-      f.set(e.budget, f.i32.add(f.get(e.budget), f.i32.const(block.instructions.length)));
-      this.#leaveTo(block.offset, Status.Leave);
-    });
+  /** A shift by an immediate: that the count is not 0 is known. Rotates keep some flags, and look at the old ones by themselves. */
+  #alwaysSets({ form }: RegionInstruction): boolean {
+    return form.classes[form.classes.length - 1] === 'i' && form.rep === 0;
   }
 
-  #leaveTo(offset: number, status: number): void {
+  #leaveTo(offset: number): void {
     const f = this.#f;
     const e = this.#e;
     f.set(e.exitRip, e.ripAt(offset));
-    f.set(e.exitRecord, f.i32.const(0));
-    f.set(e.status, f.i32.const(status));
-    f.br(this.#exit);
+    f.br(this.#jump);
   }
 
   /** An indirect jump or return back into this region needs neither spill nor interpreter: the jump cache tells. */
   #enter(): void {
     const f = this.#f;
     const e = this.#e;
+    if (this.#graph.entries.some((node) => this.#live.has(node))) e.lazy.settle();
     const cached = this.#cached;
     const record = this.#record;
     f.set(cached, f.i32.add(f.globalGet(this.#place.jumpCache), jumpIndex(f, e.exitRip)));
@@ -190,9 +288,10 @@ class RegionCompiler {
       f.set(record, f.i32.load(f.get(cached), 8));
       const ours = f.i32.eq(f.i32.load16_u(f.get(record), Record.handler), f.i32.const(this.#place.slot));
       // The same page may be mapped at a second address.
-      const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), Record.place), f.i64.const(PAGE - 1));
-      const page = (): I64 => f.i64.sub(f.get(e.exitRip), offset());
-      f.if(f.i32.and(ours, f.i64.eq(page(), f.get(e.pageRip))), () => {
+      const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), Record.place), f.i64.const(0xfff));
+      const distance = (): I64 => f.i64.add(offset(), f.i64.load32_s(f.get(record), Record.imm2));
+      const base = (): I64 => f.i64.sub(f.get(e.exitRip), distance());
+      f.if(f.i32.and(ours, f.i64.eq(base(), f.get(e.pageRip))), () => {
         f.set(this.#entry, f.i32.load(f.get(record), Record.imm));
         f.br(this.#loopLabels.get(ROOT) as Label);
       });
@@ -201,14 +300,17 @@ class RegionCompiler {
 
   #goTo(from: number, offset: number): void {
     const f = this.#f;
-    const to = offset >= 0 && offset < PAGE ? this.#node.get(offset) : undefined;
+    const e = this.#e;
+    const to = this.#node.get(offset);
     if (to === undefined) {
-      this.#leaveTo(offset, Status.Jump);
+      this.#leaveTo(offset);
       return;
     }
     const { position, merges, dispatched } = this.#graph;
+    if (this.#live.has(to) && (merges.has(to) || this.#graph.loops.has(to))) e.lazy.settle();
     if (dispatched.has(from * (this.#blocks.length + 1) + to)) {
       f.set(this.#entry, f.i32.const(this.#entryNumber.get(to) ?? 0));
+      f.set(e.exitRip, e.ripAt(offset));
       f.br(this.#loopLabels.get(ROOT) as Label);
     } else if (position[to] <= position[from]) f.br(this.#loopLabels.get(to) as Label);
     else if (merges.has(to)) f.br(this.#blockLabels.get(to) as Label);
@@ -227,9 +329,12 @@ export function compileRegion(
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
   const jumpCache = module.importGlobal('env', 'jumpCache', 'i32');
+  const regionTable = module.importGlobal('env', 'regionTable', 'i32');
   const helpers = importedHelpers(module, image, true);
-  const f = module.function(`region ${region.page.toString(16)}`, HANDLER_TYPE.params, HANDLER_TYPE.results);
-  const compiler = new RegionCompiler(f, helpers, region, { slot, jumpCache });
+  const checkPage = module.importFunction('core', 'checkPage', ['i64', 'i32'], ['i32']);
+  const chain = module.importFunction('core', 'chain', [], HANDLER_TYPE.results);
+  const f = module.function('region', HANDLER_TYPE.params, HANDLER_TYPE.results);
+  const compiler = new RegionCompiler(f, helpers, region, { slot, jumpCache, regionTable, checkPage, chain });
   const entries = compiler.compile(() => f.globalGet(cpu));
   module.exportFunction('f', f);
   return { bytes: module.build(), entries };

@@ -1,19 +1,23 @@
-/** The compiled tier's context: operands are constants, general registers and flags are locals. */
+/** The compiled tier's context: operands are constants, general registers are locals, flags are worked out when someone looks. */
 import type { FunctionBuilder, I32, I64, Label, Local, V128 } from '@tsvisor/wasm-codegen';
 import { BASE_RIP, OperandKind } from '../decode/insn.ts';
 import type { Helpers } from '../emit/emitter.ts';
 import { Emitter } from '../emit/emitter.ts';
 import type { FlagLocals } from '../emit/flags.ts';
-import { addCarries, condition, subCarries } from '../emit/flags.ts';
-import { Status } from '../emit/interpreter.ts';
+import { condition } from '../emit/flags.ts';
 import { AddressMode } from '../form.ts';
-import { CPU, Seg } from '../state.ts';
+import { CPU, Record, Seg } from '../state.ts';
+import { LazyFlags } from './lazy-flags.ts';
 import type { RegionBlock, RegionInstruction } from './region.ts';
 
 /** Where a region's code goes when it leaves a block. */
 export type Transfers = {
-  /** The common exit: spills, and returns `status`. */
-  readonly exit: () => Label;
+  /** After a helper recorded a fault, or that the interpreter must run the instruction, at `exitRecord`. */
+  readonly fault: () => Label;
+  /** The interpreter goes on at `exitRecord`. */
+  readonly record: () => Label;
+  /** Whoever has `exitRip` goes on. */
+  readonly jump: () => Label;
   /** Goes to `exitRip` if that is an entry of this region; else does nothing. */
   readonly enter: () => void;
   /** Goes to a page offset: a block of the region, or out of it. */
@@ -27,27 +31,27 @@ export type Transfers = {
 type PageCache = { readonly page: Local<I64>; readonly addend: Local<I32> };
 const MAX_PAGE_CACHES = 8;
 
-/** Flags of the last arithmetic instruction, not yet worked out: its operands are still in locals. */
-type Pending = { readonly kind: 'add' | 'sub' | 'logic'; readonly size: number };
+/** What can be seen of the flags that an instruction leaves. */
+export type FlagUse = {
+  /** Nobody sees them: they need not be made. */
+  readonly unseen: boolean;
+  /** It looks at old flags only to keep them, so then it need not look either. */
+  readonly blind: boolean;
+};
 
 export class RegionEmitter extends Emitter {
   readonly #cpu: Local<I32>;
   readonly #codeSize: 16 | 32 | 64;
   readonly #registers: (Local<I64> | undefined)[] = [];
   readonly #written = new Set<number>();
-  readonly #result: Local<I64>;
-  readonly #carry: Local<I64>;
-  readonly #aux: Local<I64>;
-  readonly #a: Local<I64>;
-  readonly #b: Local<I64>;
-  readonly #r: Local<I64>;
   readonly status: Local<I32>;
   readonly exitRecord: Local<I32>;
   readonly exitRip: Local<I64>;
   readonly budget: Local<I32>;
   readonly pageRip: Local<I64>;
   readonly flags: FlagLocals;
-  #pending: Pending | undefined;
+  readonly lazy: LazyFlags;
+  #use: FlagUse = { unseen: false, blind: false };
   readonly #pageCaches = new Map<string, PageCache>();
   /** What the current instruction's next access goes through: a base register, or the stack pointer. */
   #accessBase: string | undefined;
@@ -62,46 +66,35 @@ export class RegionEmitter extends Emitter {
     super(f, helpers);
     this.#codeSize = codeSize;
     this.#cpu = f.local('i32');
-    this.#result = f.local('i64');
-    this.#carry = f.local('i64');
-    this.#aux = f.local('i64');
-    this.#a = f.local('i64');
-    this.#b = f.local('i64');
-    this.#r = f.local('i64');
     this.status = f.local('i32');
     this.exitRecord = f.local('i32');
     this.exitRip = f.local('i64');
     this.budget = f.local('i32');
     this.pageRip = f.local('i64');
-    this.flags = {
-      result: () => {
-        this.settleFlags();
-        return f.get(this.#result);
-      },
-      carry: () => {
-        this.settleFlags();
-        return f.get(this.#carry);
-      },
-      aux: () => {
-        this.settleFlags();
-        return f.get(this.#aux);
-      },
+    this.lazy = new LazyFlags(f, {
+      truncate: (value, size) => this.truncate(value, size),
+      signExtend: (value, size) => this.signExtend(value, size),
+      packCarry: (carry, overflow) => this.packCarry(carry, overflow),
+      mulHigh: (x, y) => f.call(helpers.mulHighS, x, y),
+      store: (values) => this.#storeFlags(values),
+      storeCompare: (zero, parity, carry) => super.flagsCompare(zero, parity, carry),
+    });
+    const settled = (field: 'flagResult' | 'flagCarry' | 'flagAux') => (): I64 => {
+      this.lazy.settle();
+      return this.load64(field);
     };
+    this.flags = { result: settled('flagResult'), carry: settled('flagCarry'), aux: settled('flagAux') };
   }
 
   /** Starts an instruction. */
-  instruction(block: RegionBlock, instruction: RegionInstruction, transfers: Transfers): void {
+  instruction(block: RegionBlock, instruction: RegionInstruction, transfers: Transfers, use: FlagUse): void {
     this.begin(instruction.form);
     this.#block = block;
     this.#current = instruction;
     this.#transfers = transfers;
+    this.#use = use;
     this.ended = false;
     this.#accessBase = instruction.insn.row.rep === 'no' ? 'r4' : undefined;
-  }
-
-  /** Starts a block: flags are where the predecessors put them. */
-  startBlock(): void {
-    this.#pending = undefined;
   }
 
   cpu(): I32 {
@@ -113,11 +106,12 @@ export class RegionEmitter extends Emitter {
     const { f } = this;
     f.prologue(() => {
       f.set(this.#cpu, cpuAddress());
-      f.set(this.#result, this.load64('flagResult'));
-      f.set(this.#carry, this.load64('flagCarry'));
-      f.set(this.#aux, this.load64('flagAux'));
       f.set(this.budget, this.load32('budget'));
+      const entered = f.param(0, 'i32');
       f.set(this.pageRip, this.load64('pageRip'));
+      const place = f.i64.and(f.i64.load16_u(f.get(entered), Record.place), f.i64.const(0xfff));
+      f.set(this.exitRip, this.#cutRip(f.i64.add(place, f.get(this.pageRip))));
+      f.set(this.pageRip, f.i64.sub(f.get(this.pageRip), f.i64.load32_s(f.get(entered), Record.imm2)));
       for (const { page } of this.#pageCaches.values()) f.set(page, f.i64.const(-1));
       this.#registers.forEach((local, reg) => {
         if (local) f.set(local, f.i64.load(this.cpu(), CPU.offset.gpr + 8 * reg));
@@ -128,16 +122,13 @@ export class RegionEmitter extends Emitter {
   /** Stores what the region changed. */
   emitSpill(): void {
     const { f } = this;
+    this.#use = { unseen: false, blind: false };
     for (const reg of this.#written) {
       const local = this.#registers[reg];
       if (local) f.i64.store(this.cpu(), f.get(local), CPU.offset.gpr + 8 * reg);
     }
-    this.store64('flagResult', () => f.get(this.#result));
-    this.store64('flagCarry', () => f.get(this.#carry));
-    this.store64('flagAux', () => f.get(this.#aux));
+    this.lazy.settleAny();
     this.store32('budget', () => f.get(this.budget));
-    this.store32('exitRecord', () => f.get(this.exitRecord));
-    this.store64('rip', () => f.get(this.exitRip));
   }
 
   // --- registers -------------------------------------------------------------------------------------------------------------
@@ -294,23 +285,26 @@ export class RegionEmitter extends Emitter {
     f.set(cache.addend, f.i32.load(f.get(entry), 8));
   }
 
+  /** Makes the cache hold the page of `va`, or does the access by `missed`, which leaves `done`. */
+  #reach(cache: PageCache, va: Local<I64>, size: number, write: boolean, missed: () => void): void {
+    const { f } = this;
+    f.if(f.i32.eqz(this.#inCachedPage(cache, va, size)), () => {
+      const entry = this.probe(va, write ? CPU.offset.tlbWrite : CPU.offset.tlbRead);
+      f.if(this.hit(va, entry, size), () => this.#fillPageCache(cache, va, entry), missed);
+    });
+  }
+
   override load(va: Local<I64>, size: number): I64 {
     const { f } = this;
     const cache = this.#pageCache(false);
     if (!cache) return super.load(va, size);
-    const miss = (): I64 => {
-      const entry = this.probe(va, CPU.offset.tlbRead);
-      return f.ifOf(
-        'i64',
-        this.hit(va, entry, size),
-        () => {
-          this.#fillPageCache(cache, va, entry);
-          return this.loadHost(this.#cachedHost(cache, va), size);
-        },
-        () => this.loadMissed(va, size),
-      );
-    };
-    return f.ifOf('i64', this.#inCachedPage(cache, va, size), () => this.loadHost(this.#cachedHost(cache, va), size), miss);
+    return f.blockOf('i64', (done) => {
+      this.#reach(cache, va, size, false, () => {
+        this.loadMissed(va, size);
+        f.br(done);
+      });
+      return this.loadHost(this.#cachedHost(cache, va), size);
+    });
   }
 
   override store(va: Local<I64>, size: number, value: Local<I64>): void {
@@ -320,17 +314,12 @@ export class RegionEmitter extends Emitter {
       super.store(va, size, value);
       return;
     }
-    const direct = (): void => this.storeHost(() => this.#cachedHost(cache, va), size, value);
-    f.if(this.#inCachedPage(cache, va, size), direct, () => {
-      const entry = this.probe(va, CPU.offset.tlbWrite);
-      f.if(
-        this.hit(va, entry, size),
-        () => {
-          this.#fillPageCache(cache, va, entry);
-          direct();
-        },
-        () => this.storeMissed(va, size, value),
-      );
+    f.block((done) => {
+      this.#reach(cache, va, size, true, () => {
+        this.storeMissed(va, size, value);
+        f.br(done);
+      });
+      this.storeHost(() => this.#cachedHost(cache, va), size, value);
     });
   }
 
@@ -339,135 +328,137 @@ export class RegionEmitter extends Emitter {
     const cache = size <= 16 ? this.#pageCache(write) : undefined;
     if (!cache) return super.reference(va, size, write);
     const host = this.tmp32();
-    f.if(
-      this.#inCachedPage(cache, va, size),
-      () => f.set(host, this.#cachedHost(cache, va)),
-      () => {
-        const entry = this.probe(va, write ? CPU.offset.tlbWrite : CPU.offset.tlbRead);
-        f.if(
-          this.hit(va, entry, size),
-          () => {
-            this.#fillPageCache(cache, va, entry);
-            f.set(host, this.#cachedHost(cache, va));
-          },
-          () => this.referenceMissed(host, va, size, write),
-        );
-      },
-    );
+    f.block((done) => {
+      this.#reach(cache, va, size, write, () => {
+        this.referenceMissed(host, va, size, write);
+        f.br(done);
+      });
+      f.set(host, this.#cachedHost(cache, va));
+    });
     return host;
   }
 
   // --- flags -----------------------------------------------------------------------------------------------------------------
 
-  /** What is pending, if anything: must be the same on both ways out of a condition. For tests. */
-  get pendingFlags(): object | undefined {
-    return this.#pending;
-  }
-  /** Works out flags that are still pending: before they are read in full, changed on one path only, or seen outside. */
-  settleFlags(): void {
-    if (!this.#pending) return;
-    this.#emitFlags(this.#pending);
-    this.#pending = undefined;
-  }
-
-  #emitFlags({ kind, size }: Pending): void {
-    const { f } = this;
-    const [a, b, r] = [this.#a, this.#b, this.#r];
-    if (kind === 'logic') f.set(this.#carry, f.i64.const(0));
-    else f.set(this.#carry, kind === 'add' ? addCarries(f, size, a, b, r) : subCarries(f, size, a, b, r));
-    f.set(this.#result, this.signExtend(f.get(r), size));
-    f.set(this.#aux, kind === 'logic' ? f.get(this.#result) : f.i64.xor(f.get(a), f.get(b)));
-  }
-
-  #defer(kind: Pending['kind'], size: number, a: Local<I64>, b: Local<I64>, r: Local<I64>): void {
-    const { f } = this;
-    f.set(this.#a, f.get(a));
-    f.set(this.#b, f.get(b));
-    f.set(this.#r, f.get(r));
-    this.#pending = { kind, size };
-  }
-  override flagsAdd(size: number, a: Local<I64>, b: Local<I64>, r: Local<I64>): void {
-    this.#defer('add', size, a, b, r);
-    // With a carry in, CF is not simply r < a.
-    if (this.form.sem !== 'add' && this.form.sem !== 'xadd') this.settleFlags();
-  }
-  override flagsSub(size: number, a: Local<I64>, b: Local<I64>, r: Local<I64>): void {
-    this.#defer('sub', size, a, b, r);
-    // CMPS and SCAS under REP compare on some ways through the instruction and not on others.
-    if (this.form.sem === 'sbb' || this.form.rep !== 0) this.settleFlags();
-  }
-  override flagsLogic(size: number, r: Local<I64>): void {
-    this.#defer('logic', size, r, r, r);
-  }
-  setFlags(values: { result: () => I64; carry: () => I64; aux: () => I64 }): void {
-    const { f } = this;
+  #storeFlags(values: { result: () => I64; carry: () => I64; aux: () => I64 }): void {
     const carry = this.let(values.carry());
     const aux = this.let(values.aux());
-    const result = this.let(values.result());
-    this.#pending = undefined;
-    f.set(this.#carry, f.get(carry));
-    f.set(this.#aux, f.get(aux));
-    f.set(this.#result, f.get(result));
+    this.store64('flagResult', values.result);
+    this.store64('flagCarry', () => this.f.get(carry));
+    this.store64('flagAux', () => this.f.get(aux));
+  }
+  setFlags(values: { result: () => I64; carry: () => I64; aux: () => I64 }): void {
+    if (this.#use.unseen) return;
+    this.#storeFlags(values);
+    this.lazy.inState();
+  }
+
+  override flagsAdd(size: number, a: Local<I64>, b: Local<I64>, r: Local<I64>): void {
+    const { f } = this;
+    if (this.#use.unseen) return;
+    // With a carry in, CF is not simply r < a.
+    if (this.form.sem === 'adc') super.flagsAdd(size, a, b, r);
+    else
+      this.lazy.defer(
+        'add',
+        size,
+        () => f.get(a),
+        () => f.get(b),
+      );
+  }
+  override flagsSub(size: number, a: Local<I64>, b: Local<I64>, r: Local<I64>): void {
+    const { f } = this;
+    if (this.#use.unseen) return;
+    // CMPS and SCAS under REP compare on some ways through the instruction and not on others.
+    if (this.form.sem === 'sbb' || this.form.rep !== 0) super.flagsSub(size, a, b, r);
+    else
+      this.lazy.defer(
+        'sub',
+        size,
+        () => f.get(a),
+        () => f.get(b),
+      );
+  }
+  override flagsLogic(size: number, r: Local<I64>): void {
+    if (!this.#use.unseen) this.lazy.defer('logic', size, () => this.f.get(r));
+  }
+  override flagsIncrement(size: number, a: Local<I64>, step: 1 | -1): void {
+    if (this.#use.unseen) return;
+    const carry = this.let(this.f.i64.extend_i32_u(this.carry()));
+    this.lazy.defer(
+      step === 1 ? 'inc' : 'dec',
+      size,
+      () => this.f.get(a),
+      () => this.f.get(carry),
+    );
+  }
+  override flagsShift(kind: 'shl' | 'shr' | 'sar', size: number, a: Local<I64>, count: Local<I64>, r: Local<I64>): void {
+    if (this.#use.unseen) return;
+    // A count that may be 0 makes flags on one of two ways.
+    if (this.immediate(1) === undefined) super.flagsShift(kind, size, a, count, r);
+    else
+      this.lazy.defer(
+        kind,
+        size,
+        () => this.f.get(a),
+        () => this.f.get(count),
+      );
+  }
+  override flagsMultiply(size: number, a: Local<I64>, b: Local<I64>): void {
+    if (!this.#use.unseen)
+      this.lazy.defer(
+        'imul',
+        size,
+        () => this.f.get(a),
+        () => this.f.get(b),
+      );
+  }
+  override flagsCompare(zero: () => I32, parity: () => I32, carry: () => I32): void {
+    const { f } = this;
+    if (this.#use.unseen) return;
+    const packed = (): I32 => {
+      const low = f.i32.or(zero(), f.i32.shl(parity(), f.i32.const(1)));
+      return f.i32.or(low, f.i32.shl(carry(), f.i32.const(2)));
+    };
+    this.lazy.defer('compare', 1, () => f.i64.extend_i32_u(packed()));
+  }
+  override flagsCarry(carry: () => I32): void {
+    if (!this.#use.unseen) super.flagsCarry(carry);
   }
 
   override carry(): I32 {
-    return this.#fused(2) ?? super.carry();
+    if (this.#use.blind) return this.f.i32.const(0);
+    return this.lazy.fused(2) ?? super.carry();
   }
   override condition(cc: number): I32 {
-    const fused = this.#fused(cc & ~1);
+    if (this.#use.blind) return this.f.i32.const(0);
+    const fused = this.lazy.fused(cc & ~1);
     if (fused === undefined) return condition(this.f, cc, this.flags);
     return cc & 1 ? this.f.i32.eqz(fused) : fused;
   }
-
-  /** An even condition straight from the operands of the pending instruction, where that is possible. */
-  #fused(cc: number): I32 | undefined {
-    if (!this.#pending) return undefined;
-    const { f } = this;
-    const { i64 } = f;
-    const { kind, size } = this.#pending;
-    const signed = (local: Local<I64>): I64 => this.signExtend(f.get(local), size);
-    const zero = (): I64 => i64.const(0);
-    if (cc === 4) return kind === 'sub' ? i64.eq(f.get(this.#a), f.get(this.#b)) : i64.eqz(f.get(this.#r));
-    if (cc === 8) return i64.lt_s(signed(this.#r), zero());
-    if (kind === 'sub') {
-      if (cc === 2) return i64.lt_u(f.get(this.#a), f.get(this.#b));
-      if (cc === 6) return i64.le_u(f.get(this.#a), f.get(this.#b));
-      if (cc === 12) return i64.lt_s(signed(this.#a), signed(this.#b));
-      if (cc === 14) return i64.le_s(signed(this.#a), signed(this.#b));
-    }
-    if (kind === 'add' && cc === 2) return i64.lt_u(f.get(this.#r), f.get(this.#a));
-    if (kind === 'logic') {
-      if (cc === 0 || cc === 2) return f.i32.const(0);
-      if (cc === 6) return i64.eqz(f.get(this.#r));
-      if (cc === 12) return i64.lt_s(signed(this.#r), zero());
-      if (cc === 14) return i64.le_s(signed(this.#r), zero());
-    }
-    return undefined;
+  override statusFlags(): I32 {
+    return this.#use.blind ? this.f.i32.const(0) : super.statusFlags();
   }
 
   // --- leaving ---------------------------------------------------------------------------------------------------------------
 
   /** Leaves for the interpreter at the current instruction's record, not executed. */
-  #leaveHere(status: () => I32): void {
+  #leaveHere(label: Label): void {
     const { f } = this;
-    // This is one path of several: the others still have the flags pending.
-    if (this.#pending) this.#emitFlags(this.#pending);
     const surplus = this.#block.interpreterCount - this.#block.instructions.length;
     // From here on the interpreter's block is what counts: it runs the rest of it, or takes the rest off again after a fault.
     if (surplus) f.set(this.budget, f.i32.sub(f.get(this.budget), f.i32.const(surplus)));
     f.set(this.exitRecord, f.i32.const(this.#current.record));
-    f.set(this.status, status());
-    f.br(this.#transfers.exit());
+    f.br(label);
   }
 
   /** A fault, or a store into translated code: that one the interpreter has to run, for this very region may not survive it. */
   fault(): void {
-    const { f } = this;
-    this.#leaveHere(() => f.select(f.i32.const(Status.Record), f.i32.const(Status.Fault), this.load32('restart')));
+    this.#leaveHere(this.#transfers.fault());
   }
   /** System instructions are the interpreter's. None has changed anything before it gets here. */
   system(_id: number): void {
-    this.#leaveHere(() => this.f.i32.const(Status.Record));
+    this.#leaveHere(this.#transfers.record());
   }
   repeat(): void {
     this.jumpTo(this.let(this.thisRip()));
@@ -490,7 +481,6 @@ export class RegionEmitter extends Emitter {
   }
   jumpDirect(): void {
     const { insn, offset } = this.#current;
-    this.settleFlags();
     this.#transfers.goTo(offset + insn.length + insn.rel);
     this.ended = true;
   }
@@ -499,23 +489,25 @@ export class RegionEmitter extends Emitter {
     const { insn, offset } = this.#current;
     // Going to a block may emit it right here, and with it other instructions.
     const { goTo } = this.#transfers;
-    const taken = this.let32(holds());
-    this.settleFlags();
+    const { lazy } = this;
+    const condition = holds();
+    const { pending } = lazy;
     f.if(
-      f.get(taken),
+      condition,
       () => goTo(offset + insn.length + insn.rel),
-      () => goTo(offset + insn.length),
+      () => {
+        lazy.pending = pending;
+        goTo(offset + insn.length);
+      },
     );
     f.unreachable();
     this.ended = true;
   }
   jumpTo(rip: Local<I64>): void {
     const { f } = this;
-    this.settleFlags();
     f.set(this.exitRip, f.get(rip));
     this.#transfers.enter();
-    f.set(this.status, f.i32.const(Status.Jump));
-    f.br(this.#transfers.exit());
+    f.br(this.#transfers.jump());
     this.ended = true;
   }
 }

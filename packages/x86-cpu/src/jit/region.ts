@@ -1,23 +1,30 @@
-/** Finding what to compile together: the blocks of one page that are reachable from a hot one by direct branches. */
+/**
+ * Finding what to compile together: the blocks that run around a hot one, as far as direct branches and the calls among them lead. Where
+ * nothing has run yet nothing is compiled: that way leaves the region.
+ */
 import { DecodeStatus, decode, Insn } from '../decode/insn.ts';
 import type { Form } from '../form.ts';
 import { AddressMode, StackMode } from '../form.ts';
+import { SYSTEM_INSTRUCTIONS } from '../semantics/system.ts';
 
 const PAGE = 4096;
 const MAX_BLOCKS = 64;
 const MAX_INSTRUCTIONS = 500;
+const MAX_PAGES = 6;
+/** Offsets stay far from the ends of 32 bits. */
+const FARTHEST = 0x2000_0000;
 
 export type RegionInstruction = {
   readonly insn: Insn;
   readonly form: Form;
-  /** Offset in the page. */
+  /** Distance in bytes of its RIP from the region's base, the first byte of the page of the block that was hot. */
   readonly offset: number;
   /** Its interpreter record: where execution goes on when the region is left at this instruction. */
   readonly record: number;
 };
 
 export type RegionBlock = {
-  /** Offset in the page. */
+  /** Distance from the region's base. */
   readonly offset: number;
   /** The interpreter's header of the block that starts here. */
   readonly header: number;
@@ -32,149 +39,197 @@ export type RegionBlock = {
   readonly checked: boolean;
 };
 
-export type Region = { readonly page: number; readonly key: number; readonly blocks: ReadonlyMap<number, RegionBlock> };
+/** A page of the region's code: distance of its first byte from the base, and where it is in host memory. */
+export type RegionPage = { readonly offset: number; readonly host: number };
 
-/** What discovery asks of the translator. */
+/** The first page is the base's. */
+export type Region = {
+  readonly key: number;
+  readonly pages: readonly RegionPage[];
+  readonly blocks: ReadonlyMap<number, RegionBlock>;
+};
+
+/** Offset of the first byte of the page that an offset lies in. */
+export const pageOfOffset = (offset: number): number => offset - (offset & (PAGE - 1));
+
+/** What discovery asks of the processor and its translator. */
 export type RegionSource = {
   readonly bytes: Uint8Array;
   readonly codeSize: 16 | 32 | 64;
   /** The form of an instruction that can be compiled; undefined for one that raises or is refused. */
   readonly describe: (insn: Insn) => Form | undefined;
-  /** Page offsets of blocks that the interpreter has run repeatedly: what indirect jumps of the page lead to. */
-  readonly warm: () => readonly number[];
-  /** Interpreter header of the block at a page offset, or 0 if it cannot be translated now; and its number of instructions. */
-  readonly headerAt: (offset: number) => number;
+  /** Host address of the page at an offset from the base if instructions were fetched from it lately; 0 if that is not known. */
+  readonly hostPage: (offset: number) => number;
+  /** Header of the block at a host address if it has run repeatedly, else 0. */
+  readonly headerAt: (host: number) => number;
+  /** Host addresses of a page's blocks that have run repeatedly: what indirect jumps may lead to. */
+  readonly warm: (hostPage: number) => readonly number[];
+  /** Instructions of a block, by its header. */
   readonly countOf: (header: number) => number;
   readonly recordSize: number;
 };
 
 type Decoded = { readonly insn: Insn; readonly form: Form };
+type Leader = { readonly header: number; readonly count: number };
+
+const SYSTEM: ReadonlySet<string> = new Set(SYSTEM_INSTRUCTIONS);
+/** Whether an instruction hands over to the interpreter instead of being compiled. */
+export const isSystem = (form: Form): boolean => SYSTEM.has(form.sem);
 
 const endsBlock = (insn: Insn): boolean => insn.row.flow !== 'next' || (insn.row.rep !== 'no' && insn.rep !== 0);
 
 class Discovery {
   readonly #source: RegionSource;
-  readonly #page: number;
+  readonly #pages = new Map<number, number>();
   readonly #decoded = new Map<number, Decoded | undefined>();
-  readonly leaders = new Set<number>();
+  readonly #work: number[] = [];
+  readonly leaders = new Map<number, Leader>();
   readonly entries = new Set<number>();
   readonly checked = new Set<number>();
   #instructions = 0;
 
-  constructor(source: RegionSource, page: number) {
+  constructor(source: RegionSource) {
     this.#source = source;
-    this.#page = page;
+  }
+
+  get pages(): RegionPage[] {
+    return [...this.#pages].map(([offset, host]) => ({ offset, host }));
+  }
+
+  /** Host address of an offset's page, which thereby becomes one of the region's; 0 if it cannot. */
+  #hostPage(offset: number): number {
+    const page = pageOfOffset(offset);
+    const known = this.#pages.get(page);
+    if (known !== undefined) return known;
+    return this.#pages.size < MAX_PAGES && Math.abs(page) < FARTHEST ? this.#source.hostPage(page) : 0;
   }
 
   at(offset: number): Decoded | undefined {
     if (this.#decoded.has(offset)) return this.#decoded.get(offset);
-    const insn = new Insn();
-    const status = decode(this.#source.bytes, this.#page + offset, this.#page + PAGE, this.#source.codeSize, insn);
-    const form = status === DecodeStatus.Ok ? this.#source.describe(insn) : undefined;
-    const fits = form && form.address !== AddressMode.Segmented && form.stack !== StackMode.Segmented;
-    const decoded = fits ? { insn, form } : undefined;
+    const decoded = this.#decode(offset);
     this.#decoded.set(offset, decoded);
     return decoded;
   }
 
-  /** Follows direct branches from an offset. */
-  run(head: number): void {
-    const work: number[] = [];
-    const add = (offset: number, entry: boolean): void => {
-      if (offset < 0 || offset >= PAGE || (this.leaders.size >= MAX_BLOCKS && !this.leaders.has(offset))) return;
-      if (!this.leaders.has(offset)) {
-        if (!this.at(offset)) return;
-        this.leaders.add(offset);
-        work.push(offset);
-      }
-      if (entry) this.entries.add(offset);
-    };
-    add(head, true);
-    this.#follow(work, add);
-    for (const offset of this.#source.warm()) {
-      add(offset, true);
-      this.#follow(work, add);
-    }
+  /** An instruction that lies in one page and that regions can hold. */
+  #decode(offset: number): Decoded | undefined {
+    const page = this.#hostPage(offset);
+    if (page === 0) return undefined;
+    const { bytes, codeSize, describe } = this.#source;
+    const insn = new Insn();
+    if (decode(bytes, page + (offset & (PAGE - 1)), page + PAGE, codeSize, insn) !== DecodeStatus.Ok) return undefined;
+    const form = describe(insn);
+    const fits = form && form.address !== AddressMode.Segmented && form.stack !== StackMode.Segmented;
+    return fits ? { insn, form } : undefined;
   }
 
-  #follow(work: number[], add: (offset: number, entry: boolean) => void): void {
-    for (let start = work.pop(); start !== undefined; start = work.pop()) {
-      for (let offset = start; offset < PAGE && this.#instructions < MAX_INSTRUCTIONS; this.#instructions++) {
+  /** Makes a block that has run repeatedly part of the region. */
+  #add(offset: number, entry: boolean): void {
+    if (!this.leaders.has(offset)) {
+      if (this.leaders.size >= MAX_BLOCKS || this.#instructions >= MAX_INSTRUCTIONS) return;
+      const page = this.#hostPage(offset);
+      const header = page === 0 ? 0 : this.#source.headerAt(page + (offset & (PAGE - 1)));
+      if (header === 0 || !this.at(offset)) return;
+      this.#pages.set(pageOfOffset(offset), page);
+      this.leaders.set(offset, { header, count: this.#source.countOf(header) });
+      this.#work.push(offset);
+    }
+    if (entry) this.entries.add(offset);
+  }
+
+  /** Follows branches from an offset, nearest blocks first. */
+  run(head: number): void {
+    this.#add(head, true);
+    for (let n = 0; n < this.#work.length; n++) {
+      const start = this.#work[n];
+      const { count } = this.leaders.get(start) as Leader;
+      let offset = start;
+      for (let left = count; left > 0; left--) {
         const decoded = this.at(offset);
         if (!decoded) break;
-        const { insn } = decoded;
-        const next = offset + insn.length;
-        if (endsBlock(insn)) {
-          this.#successors(insn, next, add);
+        this.#instructions++;
+        const next = offset + decoded.insn.length;
+        if (endsBlock(decoded.insn)) {
+          this.#successors(decoded.insn, offset, next);
           break;
         }
+        // The interpreter goes on behind it, and does not come back before the block's end.
+        if (isSystem(decoded.form)) break;
         offset = next;
+        // Blocks end where they are long enough, or another begins: the next one follows.
+        if (left === 1) this.#add(offset, false);
       }
     }
   }
 
-  #successors(insn: Insn, next: number, add: (offset: number, entry: boolean) => void): void {
+  #successors(insn: Insn, offset: number, next: number): void {
     const target = next + insn.rel;
     switch (insn.row.flow) {
       case 'jcc':
-        add(target, false);
-        add(next, false);
+        this.#add(target, false);
+        this.#add(next, false);
         return;
       case 'jmp':
-        add(target, false);
+        this.#add(target, false);
         return;
       case 'call':
-        add(target, false);
-        add(next, true);
+        this.#add(target, false);
+        this.#add(next, true);
         return;
       case 'calli':
-        add(next, true);
+        this.#add(next, true);
+        return;
+      case 'jmpi':
+        this.#addWarm(offset);
         return;
       case 'next':
-        add(next, false);
+        this.#add(next, false);
         return;
       case 'end':
-        add(next, true);
+        this.#add(next, true);
         this.checked.add(next);
         return;
       default:
     }
   }
+
+  /** The targets of an indirect jump are not known, but they have run, and are mostly in its page. */
+  #addWarm(offset: number): void {
+    const page = this.#hostPage(offset);
+    for (const host of this.#source.warm(page)) this.#add(pageOfOffset(offset) + (host - page), true);
+  }
 }
 
-/** The region around the block at `head` (an offset in the page), or undefined if there is nothing to compile. */
-export function discover(source: RegionSource, page: number, key: number, head: number): Region | undefined {
-  const found = new Discovery(source, page);
+/** The region around the block at `head`, its offset in the page of the base; undefined if there is nothing to compile. */
+export function discover(source: RegionSource, key: number, head: number): Region | undefined {
+  const found = new Discovery(source);
   found.run(head);
   if (!found.leaders.has(head)) return undefined;
   const blocks = new Map<number, RegionBlock>();
-  for (const start of found.leaders) {
-    const header = source.headerAt(start);
-    if (header === 0) continue;
-    const interpreterCount = source.countOf(header);
+  for (const [start, { header, count }] of found.leaders) {
     const instructions: RegionInstruction[] = [];
     let offset = start;
     let open = true;
     while (open) {
       const decoded = found.at(offset);
       // The interpreter's block holds the records this one leaves to, so it cannot be longer than that.
-      if (!decoded || instructions.length === interpreterCount) break;
+      if (!decoded || instructions.length === count) break;
       instructions.push({ ...decoded, offset, record: header + source.recordSize * (instructions.length + 1) });
       offset += decoded.insn.length;
-      open = !endsBlock(decoded.insn) && !found.leaders.has(offset);
+      open = !endsBlock(decoded.insn) && !isSystem(decoded.form) && !found.leaders.has(offset);
     }
     if (instructions.length === 0) continue;
-    const last = instructions[instructions.length - 1].insn;
-    const falls = !endsBlock(last) || last.row.flow === 'next' || last.row.flow === 'end';
+    const { insn: last, form } = instructions[instructions.length - 1];
+    const falls = !isSystem(form) && (!endsBlock(last) || last.row.flow === 'next' || last.row.flow === 'end');
     blocks.set(start, {
       offset: start,
       header,
       instructions,
-      interpreterCount,
+      interpreterCount: count,
       next: falls ? offset : undefined,
       entry: found.entries.has(start),
       checked: found.checked.has(start),
     });
   }
-  return blocks.has(head) ? { page, key, blocks } : undefined;
+  return blocks.has(head) ? { key, pages: found.pages, blocks } : undefined;
 }

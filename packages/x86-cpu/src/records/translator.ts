@@ -1,6 +1,6 @@
 /** From guest bytes to interpreter records: decodes blocks, lays their records into the record arena, finds and forgets them. */
 
-import { Handler } from '../core/interpreter.ts';
+import { FIRST_REGION, Handler } from '../core/interpreter.ts';
 import { Vector } from '../core/memory.ts';
 import { BASE_RIP, DecodeStatus, decode, Insn } from '../decode/insn.ts';
 import { operandSlot } from '../emit/interpreter.ts';
@@ -326,17 +326,28 @@ export class Translator {
       .map(({ host }) => host);
   }
 
+  /** Header of a block that ran at least `runs` times since it was translated, or is compiled; else 0. Crossing ones do not count. */
+  warmHeader(host: number, key: number, runs: number): number {
+    const header = this.find(host, key);
+    if (header === 0) return 0;
+    const handler = this.#u16[(header + Record.handler) >>> 1];
+    if (handler >= FIRST_REGION) return header;
+    const ran = this.#host.heat - this.#i32[(header + Record.disp) >>> 2];
+    return handler === Handler.Header && ran >= runs ? header : 0;
+  }
+
   /** Instructions of a block, by its header. */
   countOf(header: number): number {
     return this.#i32[(header + Record.b) >>> 2];
   }
 
-  /** Makes a header run a region, entered at the given number; with `Handler.Header` and a new count, the interpreter again. */
-  setHandler(header: number, handler: number, entry: number): void {
-    const at = (header + Record.handler) >> 1;
+  /** Makes a header run a region, entered at the given number and page offset; with `Handler.Header`, the interpreter again. */
+  setHandler(header: number, handler: number, entry: number, page: number): void {
+    const at = (header + Record.handler) >>> 1;
     if (this.#u16[at] === Handler.Stale || this.#u16[at] === Handler.Goto) return;
     this.#u16[at] = handler;
     this.#i32[(header + Record.imm) >>> 2] = entry;
+    this.#i32[(header + Record.imm2) >>> 2] = page;
     this.#i32[(header + Record.disp) >>> 2] = this.#host.heat;
   }
 

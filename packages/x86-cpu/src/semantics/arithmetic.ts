@@ -68,12 +68,8 @@ const increment =
     e.modify(0, (a) => {
       const { f } = e;
       const size = e.size(0);
-      const one = e.let(f.i64.const(1));
       const r = e.let(e.truncate(f.i64.add(f.get(a), f.i64.const(step)), size));
-      // Overflow exactly when INC reaches, or DEC leaves, the most negative value.
-      const edge = step === 1 ? r : a;
-      const minimum = (): I64 => (size === 8 ? f.i64.halves(0, -0x8000_0000) : f.i64.const(2 ** (8 * size - 1)));
-      e.flagsKeepCarry(size, a, one, r, () => f.i64.eq(f.get(edge), minimum()));
+      e.flagsIncrement(size, a, step, r);
       return r;
     });
 

@@ -52,11 +52,7 @@ const multiply =
     const b = e.let(e.readSigned(right, size));
     const product = e.let(f.i64.mul(f.get(a), f.get(b)));
     const r = e.let(e.truncate(f.get(product), size));
-    productFlags(e, size, r, () => {
-      if (size < 8) return f.i64.ne(f.get(product), e.signExtend(f.get(r), size));
-      const high = f.call(e.helpers.mulHighS, f.get(a), f.get(b));
-      return f.i64.ne(high, f.i64.shr_s(f.get(product), f.i64.const(63)));
-    });
+    e.flagsMultiply(size, a, b, r);
     e.write(0, r);
   };
 

@@ -26,7 +26,9 @@ function shiftOperand(
   const count = countOf(e, countOperand, size);
   e.modify(0, (old) => {
     const r = compute(old, count, size);
-    f.if(f.i64.ne(f.get(count), f.i64.const(0)), () => flags(old, count, r, size));
+    const known = e.immediate(countOperand);
+    if (known === undefined) f.if(f.i64.ne(f.get(count), f.i64.const(0)), () => flags(old, count, r, size));
+    else if (known & (size === 8 ? 63 : 31)) flags(old, count, r, size);
     return r;
   });
 }
@@ -43,25 +45,7 @@ const shift =
         const op = kind === 'shl' ? 'shl' : kind === 'shr' ? 'shr_u' : 'shr_s';
         return e.let(e.truncate(f.i64[op](source(old, size), f.get(count)), size));
       },
-      (old, count, r, size) => {
-        const less = e.let(f.i64.sub(f.get(count), f.i64.const(1)));
-        // The last bit shifted out is what one shift fewer leaves at the edge.
-        const edge =
-          kind === 'shl'
-            ? f.i64.shr_u(f.i64.shl(f.get(old), f.get(less)), f.i64.const(8 * size - 1))
-            : f.i64[kind === 'shr' ? 'shr_u' : 'shr_s'](source(old, size), f.get(less));
-        const carry = e.let32(f.i32.and(f.i32.wrap_i64(edge), f.i32.const(1)));
-        const top = 8 * size - 1;
-        e.flagsResult(
-          size,
-          r,
-          () => f.get(carry),
-          () => {
-            if (kind === 'shl') return f.i32.xor(bitAt(e, r, top), f.get(carry));
-            return kind === 'shr' ? bitAt(e, old, top) : f.i32.const(0);
-          },
-        );
-      },
+      (old, count, r, size) => e.flagsShift(kind, size, old, count, r),
     );
   };
 
