@@ -34,6 +34,7 @@ export class FunctionBuilder {
   readonly #code = new Writer();
   readonly #locals: ValTypeName[] = [];
   #prologue = new Uint8Array(0);
+  readonly #later: { readonly at: number; readonly target: FunctionBuilder }[] = [];
   #depth = 0;
 
   constructor(module: ModuleBuilder, indexOf: () => number, type: FuncType, name: string) {
@@ -215,6 +216,15 @@ export class FunctionBuilder {
     return (target.type.results.length > 0 ? anyToken : undefined) as R;
   }
 
+  /** Calls a function of the same module, with a result, whose index is not known before the last import is. Not for prologues. */
+  callLater<T extends AnyValue>(target: FunctionBuilder, ..._args: readonly AnyValue[]): T {
+    this.#code.u8(0x10);
+    this.#later.push({ at: this.#code.length, target });
+    this.#code.u8(0x80);
+    this.#code.u8(0);
+    return anyToken;
+  }
+
   /** Calls table 0's entry `index`; arguments are pushed before the index. */
   callIndirect<N extends ValTypeName>(
     type: { readonly params: readonly ValTypeName[]; readonly results: readonly [N] },
@@ -285,6 +295,12 @@ export class FunctionBuilder {
   /** Size-prefixed body for the code section: local declarations in runs of one type, the code, `end`. */
   encodeTo(out: Writer): void {
     if (this.#depth !== 0) throw new Error(`${this.name}: ${this.#depth} blocks left open`);
+    for (const { at, target } of this.#later) {
+      const { index } = target;
+      if (index >= 1 << 14) throw new RangeError(`${this.name}: function ${index} cannot be called by a reference of two bytes`);
+      this.#code.bytes[at] = (index & 0x7f) | 0x80;
+      this.#code.bytes[at + 1] = index >> 7;
+    }
     const header = new Writer(32);
     const runs: [number, ValTypeName][] = [];
     for (const type of this.#locals) {

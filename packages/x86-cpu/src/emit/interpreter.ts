@@ -6,6 +6,7 @@
  *   Each holds the address of the register (AH is the address of AL plus one), or the number of an x87 stack register.
  * - a memory operand: `base`, `index`, `scale`, `disp`, and `shift` = 64 minus the address size in bits; what is absent reads `CPU.zero`.
  * - an immediate: `imm`, sign-extended; with a memory operand and two registers `imm2`.
+ * - an indirect branch: `imm` how far from its page it led the last time, 0 if it has not run.
  * - a direct branch: `imm` the record of the target, `imm2` of the next instruction; `disp` of a call is the return address's page offset.
  */
 import type { I32, I64, Label, Local, V128 } from '@tsvisor/wasm-codegen';
@@ -129,6 +130,13 @@ abstract class RecordEmitter extends Emitter {
     return linear;
   }
 
+  /** The record of an indirect jump or call keeps where it led last, as a distance from its page: the compiled tier follows it there. */
+  protected noteTarget(rip: Local<I64>): void {
+    const { f } = this;
+    if (this.form.sem !== 'jmp_ind' && this.form.sem !== 'call_ind') return;
+    f.i32.store(this.record(), f.i32.wrap_i64(f.i64.sub(f.get(rip), this.load64('pageRip'))), Record.imm);
+  }
+
   thisRip(): I64 {
     const { i64 } = this.f;
     const place = i64.load16_u(this.record(), Record.place);
@@ -240,6 +248,7 @@ export class InlineEmitter extends RecordEmitter {
     this.#goto(() => f.select(f.i32.load(this.record(), Record.imm), f.i32.load(this.record(), Record.imm2), holds()));
   }
   jumpTo(rip: Local<I64>): void {
+    this.noteTarget(rip);
     this.f.set(this.#locals.target, this.f.get(rip));
     this.f.br(this.#labels.enter);
     this.ended = true;
@@ -307,6 +316,7 @@ export class FunctionEmitter extends RecordEmitter {
     this.#jumpThrough(() => f.select(f.i32.load(this.record(), Record.imm), f.i32.load(this.record(), Record.imm2), holds()));
   }
   jumpTo(rip: Local<I64>): void {
+    this.noteTarget(rip);
     this.store64('rip', () => this.f.get(rip));
     this.f.return(this.f.i32.const(Status.Jump));
   }

@@ -5,7 +5,6 @@ import type { CoreImage } from '../core/build.ts';
 import { importedHelpers } from '../core/build.ts';
 import { importMemory } from '../core/imports.ts';
 import { FIRST_REGION, HANDLER_TYPE } from '../core/interpreter.ts';
-import { jumpIndex } from '../core/lookup.ts';
 import type { Helpers } from '../emit/emitter.ts';
 import { Status } from '../emit/interpreter.ts';
 import { codeSize } from '../records/mode-key.ts';
@@ -14,23 +13,28 @@ import { CPU, REGION_TABLE, Record, Seg } from '../state.ts';
 import { RegionEmitter } from './emitter.ts';
 import type { FlowGraph } from './graph.ts';
 import { analyse, ROOT } from './graph.ts';
+import { perfectHash } from './hash.ts';
 import { flagsLiveAt, flagsUnseen, preserves } from './liveness.ts';
+import type { Reaching } from './reach.ts';
+import { reachingIn } from './reach.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
 import { isSystem, pageOfOffset } from './region.ts';
 
 /** Semantics that may change flags on one path only, so that pending ones must be settled before. */
 const CONDITIONAL_FLAGS = new Set('shl shr sar rol ror rcl rcr shld shrd movs cmps stos lods scas'.split(' '));
 
+/** Up to as many entries are compared one after the other. */
+const FEW_ENTRIES = 3;
+
 export type CompiledRegion = {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Headers of the blocks it can be entered at; the entry number goes into the header's `imm`, the page's offset into `imm2`. */
-  readonly entries: readonly { readonly header: number; readonly number: number; readonly page: number }[];
+  /** Headers of the blocks it can be entered at, and the offsets of their pages, which go into the headers' `imm2`. */
+  readonly entries: readonly { readonly header: number; readonly page: number }[];
 };
 
-/** Where the region will be: its handler number, the jump cache of its processor, and the words that say under which mappings it was checked. */
+/** Where the region will be: its handler number, and the words that say under which mappings it was checked. */
 export type RegionPlace = {
   readonly slot: number;
-  readonly jumpCache: GlobalRef<I32>;
   readonly regionTable: GlobalRef<I32>;
   /** (linear address, host address): whether instructions of that page are fetched from there. */
   readonly checkPage: FuncRef<[I64, I32], I32>;
@@ -48,30 +52,25 @@ class RegionCompiler {
   readonly #live: ReadonlySet<number>;
   readonly #loopLabels = new Map<number, Label>();
   readonly #blockLabels = new Map<number, Label>();
-  readonly #entryNumber = new Map<number, number>();
   readonly #children: number[][];
   readonly #place: RegionPlace;
-  readonly #cached: Local<I32>;
-  readonly #record: Local<I32>;
+  readonly #distance: Local<I64>;
   readonly #faultLabels = new Map<number, Label>();
   readonly #recordLabels = new Map<number, Label>();
   #jump!: Label;
   #leave!: Label;
 
-  constructor(f: FunctionBuilder, helpers: Helpers, region: Region, place: RegionPlace) {
+  constructor(f: FunctionBuilder, helpers: Helpers, region: Region, place: RegionPlace, reaching: Reaching) {
     this.#place = place;
     this.#region = region;
-    this.#cached = f.local('i32');
-    this.#record = f.local('i32');
+    this.#distance = f.local('i64');
     this.#f = f;
-    this.#e = new RegionEmitter(f, helpers, codeSize(region.key));
-    this.#entry = f.local('i32');
+    this.#e = new RegionEmitter(f, helpers, codeSize(region.key), reaching);
     this.#blocks = [...region.blocks.values()];
     this.#blocks.forEach((block, n) => this.#node.set(block.offset, n + 1));
     const edges = [[], ...this.#blocks.map((block) => this.#successors(block))];
     const entries = this.#blocks.flatMap((block, n) => (block.entry ? [n + 1] : []));
     this.#graph = analyse(this.#blocks.length + 1, edges, entries);
-    this.#graph.entries.forEach((node, n) => this.#entryNumber.set(node, n));
     // An indirect jump may lead to any entry.
     const flow = edges.map((to, node) => (node !== ROOT && this.#isIndirect(node) ? [...to, ...this.#graph.entries] : to));
     this.#live = flagsLiveAt(this.#blocks, flow);
@@ -115,14 +114,11 @@ class RegionCompiler {
     e.store32('exitRecord', () => f.get(e.exitRecord));
     f.if(f.i32.eq(f.get(e.status), f.i32.const(Status.Jump)), () => f.returnCall(this.#place.chain));
     f.get(e.status);
-    f.prologue(() => {
-      f.set(this.#entry, f.i32.load(f.get(f.param(0, 'i32')), Record.imm));
-      if (this.#region.pages.length > 1) this.#checkPages();
-    });
+    if (this.#region.pages.length > 1) f.prologue(() => this.#checkPages());
     e.emitPrologue(cpu);
-    return this.#graph.entries.map((node, number) => {
+    return this.#graph.entries.map((node) => {
       const { header, offset } = this.#blocks[node - 1];
-      return { header, number, page: pageOfOffset(offset) };
+      return { header, page: pageOfOffset(offset) };
     });
   }
 
@@ -210,16 +206,36 @@ class RegionCompiler {
     this.#tree(outer);
   }
 
-  /** Holds the number of the entry to go to. */
-  readonly #entry: Local<I32>;
-
-  /** Goes to the entry whose number the header holds, or a dispatched edge set, unless the budget is used up or an event waits. */
+  /**
+   * Goes to the entry at `exitRip`, unless the budget is used up or an event waits; leaves if there is none. The way into the region, of
+   * indirect jumps and returns in it, and of edges that no structured branch can take.
+   */
   #dispatch(): void {
     const f = this.#f;
+    const e = this.#e;
     this.#checkEvents();
+    const offsets = this.#graph.entries.map((node) => this.#blocks[node - 1].offset);
     const labels = this.#graph.entries.map((node) => this.#blockLabels.get(node) as Label);
-    if (labels.length === 1) f.br(labels[0]);
-    else f.brTable(labels, labels[0], f.get(this.#entry));
+    f.set(this.#distance, f.i64.sub(f.get(e.exitRip), f.get(e.pageRip)));
+    const goIf = (n: number): void => f.brIf(labels[n], f.i64.eq(f.get(this.#distance), f.i64.const(offsets[n])));
+    if (labels.length <= FEW_ENTRIES) {
+      for (let n = 0; n < labels.length; n++) goIf(n);
+      f.br(this.#jump);
+      return;
+    }
+    const { multiplier, bits, places } = perfectHash(offsets);
+    const cases = labels.map(() => f.openBlock());
+    const hash = f.i32.shr_u(f.i32.mul(f.i32.wrap_i64(f.get(this.#distance)), f.i32.const(multiplier)), f.i32.const(32 - bits));
+    f.brTable(
+      places.map((n) => (n < 0 ? this.#jump : cases[n])),
+      this.#jump,
+      hash,
+    );
+    for (let n = labels.length - 1; n >= 0; n--) {
+      f.closeBlock();
+      goIf(n);
+      f.br(this.#jump);
+    }
   }
 
   /** Leaves for `exitRip`, which `set` may set. */
@@ -275,27 +291,10 @@ class RegionCompiler {
     f.br(this.#jump);
   }
 
-  /** An indirect jump or return back into this region needs neither spill nor interpreter: the jump cache tells. */
+  /** An indirect jump or return back into this region needs neither spill nor interpreter. */
   #enter(): void {
-    const f = this.#f;
-    const e = this.#e;
-    if (this.#graph.entries.some((node) => this.#live.has(node))) e.lazy.settle();
-    const cached = this.#cached;
-    const record = this.#record;
-    f.set(cached, f.i32.add(f.globalGet(this.#place.jumpCache), jumpIndex(f, e.exitRip)));
-    const sameRip = f.i64.eq(f.i64.load(f.get(cached)), f.get(e.exitRip));
-    f.if(f.i32.and(sameRip, f.i32.eq(f.i32.load(f.get(cached), 12), e.load32('jumpTag'))), () => {
-      f.set(record, f.i32.load(f.get(cached), 8));
-      const ours = f.i32.eq(f.i32.load16_u(f.get(record), Record.handler), f.i32.const(this.#place.slot));
-      // The same page may be mapped at a second address.
-      const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), Record.place), f.i64.const(0xfff));
-      const distance = (): I64 => f.i64.add(offset(), f.i64.load32_s(f.get(record), Record.imm2));
-      const base = (): I64 => f.i64.sub(f.get(e.exitRip), distance());
-      f.if(f.i32.and(ours, f.i64.eq(base(), f.get(e.pageRip))), () => {
-        f.set(this.#entry, f.i32.load(f.get(record), Record.imm));
-        f.br(this.#loopLabels.get(ROOT) as Label);
-      });
-    });
+    if (this.#graph.entries.some((node) => this.#live.has(node))) this.#e.lazy.settle();
+    this.#f.br(this.#loopLabels.get(ROOT) as Label);
   }
 
   #goTo(from: number, offset: number): void {
@@ -309,7 +308,6 @@ class RegionCompiler {
     const { position, merges, dispatched } = this.#graph;
     if (this.#live.has(to) && (merges.has(to) || this.#graph.loops.has(to))) e.lazy.settle();
     if (dispatched.has(from * (this.#blocks.length + 1) + to)) {
-      f.set(this.#entry, f.i32.const(this.#entryNumber.get(to) ?? 0));
       f.set(e.exitRip, e.ripAt(offset));
       f.br(this.#loopLabels.get(ROOT) as Label);
     } else if (position[to] <= position[from]) f.br(this.#loopLabels.get(to) as Label);
@@ -325,16 +323,16 @@ export function compileRegion(
   slot: number,
   options: { checked?: boolean } = {},
 ): CompiledRegion {
-  const module = new ModuleBuilder(options);
+  const module = new ModuleBuilder({ ...options, inlining: true });
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
-  const jumpCache = module.importGlobal('env', 'jumpCache', 'i32');
   const regionTable = module.importGlobal('env', 'regionTable', 'i32');
   const helpers = importedHelpers(module, image, true);
   const checkPage = module.importFunction('core', 'checkPage', ['i64', 'i32'], ['i32']);
   const chain = module.importFunction('core', 'chain', [], HANDLER_TYPE.results);
   const f = module.function('region', HANDLER_TYPE.params, HANDLER_TYPE.results);
-  const compiler = new RegionCompiler(f, helpers, region, { slot, jumpCache, regionTable, checkPage, chain });
+  const reaching = reachingIn(module, (builder) => builder.globalGet(cpu), helpers);
+  const compiler = new RegionCompiler(f, helpers, region, { slot, regionTable, checkPage, chain }, reaching);
   const entries = compiler.compile(() => f.globalGet(cpu));
   module.exportFunction('f', f);
   return { bytes: module.build(), entries };

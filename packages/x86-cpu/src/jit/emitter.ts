@@ -8,6 +8,7 @@ import { condition } from '../emit/flags.ts';
 import { AddressMode } from '../form.ts';
 import { CPU, Record, Seg } from '../state.ts';
 import { LazyFlags } from './lazy-flags.ts';
+import type { Reach, Reaching } from './reach.ts';
 import type { RegionBlock, RegionInstruction } from './region.ts';
 
 /** Where a region's code goes when it leaves a block. */
@@ -61,9 +62,12 @@ export class RegionEmitter extends Emitter {
   /** The instruction transferred control; nothing follows it. */
   ended = false;
 
+  readonly #reaching: Reaching;
+
   /** @param codeSize of the whole region */
-  constructor(f: FunctionBuilder, helpers: Helpers, codeSize: 16 | 32 | 64) {
+  constructor(f: FunctionBuilder, helpers: Helpers, codeSize: 16 | 32 | 64, reaching: Reaching) {
     super(f, helpers);
+    this.#reaching = reaching;
     this.#codeSize = codeSize;
     this.#cpu = f.local('i32');
     this.status = f.local('i32');
@@ -271,70 +275,76 @@ export class RegionEmitter extends Emitter {
     return cache;
   }
 
-  /** 1 if the access is in the cached page and aligned. */
-  #inCachedPage(cache: PageCache, va: Local<I64>, size: number): I32 {
+  /** 1 if the access is not in the cached page, or not aligned. */
+  #outsideCachedPage(cache: PageCache, va: Local<I64>, size: number): I32 {
     const { i64 } = this.f;
-    return i64.eq(i64.and(this.f.get(va), i64.const(-4096 | (size - 1))), this.f.get(cache.page));
+    return i64.ne(i64.and(this.f.get(va), i64.const(-4096 | (size - 1))), this.f.get(cache.page));
   }
   #cachedHost(cache: PageCache, va: Local<I64>): I32 {
     return this.f.i32.add(this.f.i32.wrap_i64(this.f.get(va)), this.f.get(cache.addend));
   }
-  #fillPageCache(cache: PageCache, va: Local<I64>, entry: Local<I32>): void {
+  /** Makes the cache hold the page of `va`, which lies at a host address; -1 in its upper half keeps it out. */
+  #fillPageCache(cache: PageCache, va: Local<I64>, reached: Local<I64>): void {
     const { f } = this;
-    f.set(cache.page, f.i64.and(f.get(va), f.i64.const(-4096)));
-    f.set(cache.addend, f.i32.load(f.get(entry), 8));
+    const page = f.i64.and(f.get(va), f.i64.const(-4096));
+    f.set(cache.page, f.i64.or(page, f.i64.shr_s(f.get(reached), f.i64.const(63))));
+    f.set(cache.addend, f.i32.sub(f.i32.wrap_i64(f.get(reached)), f.i32.wrap_i64(f.get(va))));
   }
 
-  /** Makes the cache hold the page of `va`, or does the access by `missed`, which leaves `done`. */
-  #reach(cache: PageCache, va: Local<I64>, size: number, write: boolean, missed: () => void): void {
+  /** Host address of an access that may leave the instruction by a fault. */
+  #reach(kind: Reach, va: Local<I64>, size: number): I32 {
     const { f } = this;
-    f.if(f.i32.eqz(this.#inCachedPage(cache, va, size)), () => {
-      const entry = this.probe(va, write ? CPU.offset.tlbWrite : CPU.offset.tlbRead);
-      f.if(this.hit(va, entry, size), () => this.#fillPageCache(cache, va, entry), missed);
+    const cache = this.#pageCache(kind !== 'read');
+    const reached = this.tmp();
+    const find = (): void => {
+      f.set(reached, f.callLater<I64>(this.#reaching(kind), f.get(va), f.i32.const(size)));
+      f.if(f.i64.eqz(f.get(reached)), () => this.fault());
+    };
+    if (!cache) {
+      find();
+      return f.i32.wrap_i64(f.get(reached));
+    }
+    f.if(this.#outsideCachedPage(cache, va, size), () => {
+      find();
+      this.#fillPageCache(cache, va, reached);
     });
+    return this.#cachedHost(cache, va);
   }
 
   override load(va: Local<I64>, size: number): I64 {
-    const { f } = this;
-    const cache = this.#pageCache(false);
-    if (!cache) return super.load(va, size);
-    return f.blockOf('i64', (done) => {
-      this.#reach(cache, va, size, false, () => {
-        this.loadMissed(va, size);
-        f.br(done);
-      });
-      return this.loadHost(this.#cachedHost(cache, va), size);
-    });
+    return this.loadHost(this.#reach('read', va, size), size);
   }
 
   override store(va: Local<I64>, size: number, value: Local<I64>): void {
     const { f } = this;
     const cache = this.#pageCache(true);
-    if (!cache) {
-      super.store(va, size, value);
-      return;
-    }
+    const reached = this.tmp();
     f.block((done) => {
-      this.#reach(cache, va, size, true, () => {
-        this.storeMissed(va, size, value);
-        f.br(done);
+      const find = (): void => {
+        f.set(reached, f.callLater<I64>(this.#reaching('write'), f.get(va), f.i32.const(size)));
+        f.if(f.i64.eqz(f.get(reached)), () => {
+          this.storeMissed(va, size, value);
+          f.br(done);
+        });
+      };
+      if (!cache) {
+        find();
+        this.storeHost(() => f.i32.wrap_i64(f.get(reached)), size, value);
+        return;
+      }
+      f.if(this.#outsideCachedPage(cache, va, size), () => {
+        find();
+        this.#fillPageCache(cache, va, reached);
       });
       this.storeHost(() => this.#cachedHost(cache, va), size, value);
     });
   }
 
   override reference(va: Local<I64>, size: number, write: boolean): Local<I32> {
-    const { f } = this;
-    const cache = size <= 16 ? this.#pageCache(write) : undefined;
-    if (!cache) return super.reference(va, size, write);
     const host = this.tmp32();
-    f.block((done) => {
-      this.#reach(cache, va, size, write, () => {
-        this.referenceMissed(host, va, size, write);
-        f.br(done);
-      });
-      f.set(host, this.#cachedHost(cache, va));
-    });
+    // The page cache tells whether bytes are in one page only for sizes that are a power of two.
+    if (size > 16) this.#accessBase = undefined;
+    this.f.set(host, this.#reach(write ? 'modify' : 'read', va, size));
     return host;
   }
 

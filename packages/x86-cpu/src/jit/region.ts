@@ -2,7 +2,7 @@
  * Finding what to compile together: the blocks that run around a hot one, as far as direct branches and the calls among them lead. Where
  * nothing has run yet nothing is compiled: that way leaves the region.
  */
-import { DecodeStatus, decode, Insn } from '../decode/insn.ts';
+import { DecodeStatus, decode, Insn, OperandKind } from '../decode/insn.ts';
 import type { Form } from '../form.ts';
 import { AddressMode, StackMode } from '../form.ts';
 import { SYSTEM_INSTRUCTIONS } from '../semantics/system.ts';
@@ -64,6 +64,8 @@ export type RegionSource = {
   readonly headerAt: (host: number) => number;
   /** Host addresses of a page's blocks that have run repeatedly: what indirect jumps may lead to. */
   readonly warm: (hostPage: number) => readonly number[];
+  /** How far from its page the indirect branch with a record led the last time; 0 if that is not known. */
+  readonly targetOf: (record: number) => number;
   /** Instructions of a block, by its header. */
   readonly countOf: (header: number) => number;
   readonly recordSize: number;
@@ -142,7 +144,7 @@ class Discovery {
     this.#add(head, true);
     for (let n = 0; n < this.#work.length; n++) {
       const start = this.#work[n];
-      const { count } = this.leaders.get(start) as Leader;
+      const { header, count } = this.leaders.get(start) as Leader;
       let offset = start;
       for (let left = count; left > 0; left--) {
         const decoded = this.at(offset);
@@ -150,7 +152,7 @@ class Discovery {
         this.#instructions++;
         const next = offset + decoded.insn.length;
         if (endsBlock(decoded.insn)) {
-          this.#successors(decoded.insn, offset, next);
+          this.#successors(decoded.insn, offset, header + this.#source.recordSize * (count - left + 1));
           break;
         }
         // The interpreter goes on behind it, and does not come back before the block's end.
@@ -162,7 +164,8 @@ class Discovery {
     }
   }
 
-  #successors(insn: Insn, offset: number, next: number): void {
+  #successors(insn: Insn, offset: number, record: number): void {
+    const next = offset + insn.length;
     const target = next + insn.rel;
     switch (insn.row.flow) {
       case 'jcc':
@@ -177,10 +180,13 @@ class Discovery {
         this.#add(next, true);
         return;
       case 'calli':
+        this.#addObserved(offset, record);
         this.#add(next, true);
         return;
       case 'jmpi':
-        this.#addWarm(offset);
+        this.#addObserved(offset, record);
+        // Through a table or a register: one of many, and mostly near.
+        if (insn.index >= 0 || insn.kind[0] === OperandKind.Gpr) this.#addWarm(offset);
         return;
       case 'next':
         this.#add(next, false);
@@ -191,6 +197,11 @@ class Discovery {
         return;
       default:
     }
+  }
+
+  #addObserved(offset: number, record: number): void {
+    const target = this.#source.targetOf(record);
+    if (target !== 0) this.#add(pageOfOffset(offset) + target, true);
   }
 
   /** The targets of an indirect jump are not known, but they have run, and are mostly in its page. */

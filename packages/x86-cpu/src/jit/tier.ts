@@ -81,6 +81,7 @@ export class RegionTier {
       hostPage: (offset: number) => (offset === 0 ? host - (host % PAGE) : this.#host.hostPage(offset)),
       headerAt: (at: number) => (at === host ? header : translator.warmHeader(at, key, runs)),
       warm: (page: number) => translator.warmBlocks(page, key, runs),
+      targetOf: (record: number) => translator.targetOf(record),
       countOf: (block: number) => translator.countOf(block),
       recordSize: Record.size,
     };
@@ -93,7 +94,7 @@ export class RegionTier {
     const { bytes, entries } = compileRegion(this.#host.image, region, slot, { checked: this.#host.checked });
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#host.env, core: this.#host.core() });
     this.#host.table.set(slot, instance.exports.f);
-    for (const { header, number, page } of entries) translator.setHandler(header, slot, number, page);
+    for (const { header, page } of entries) translator.setHandler(header, slot, page);
     const compiled = {
       slot,
       headers: entries.map((entry) => entry.header),
@@ -127,7 +128,7 @@ export class RegionTier {
     const { slot, headers, pages, bytes } = compiled;
     for (const header of headers) {
       // A header may have been given to a later region.
-      if (this.#u16[(header + Record.handler) >>> 1] === slot) this.#host.translator().setHandler(header, Handler.Header, 0, 0);
+      if (this.#u16[(header + Record.handler) >>> 1] === slot) this.#host.translator().setHandler(header, Handler.Header, 0);
     }
     this.#host.table.set(slot, null);
     this.#free.push(slot);

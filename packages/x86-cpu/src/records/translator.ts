@@ -341,12 +341,16 @@ export class Translator {
     return this.#i32[(header + Record.b) >>> 2];
   }
 
-  /** Makes a header run a region, entered at the given number and page offset; with `Handler.Header`, the interpreter again. */
-  setHandler(header: number, handler: number, entry: number, page: number): void {
+  /** How far from its page an indirect branch led the last time, by its record. */
+  targetOf(record: number): number {
+    return this.#i32[(record + Record.imm) >>> 2];
+  }
+
+  /** Makes a header run a region that has its page at an offset; with `Handler.Header`, the interpreter again. */
+  setHandler(header: number, handler: number, page: number): void {
     const at = (header + Record.handler) >>> 1;
     if (this.#u16[at] === Handler.Stale || this.#u16[at] === Handler.Goto) return;
     this.#u16[at] = handler;
-    this.#i32[(header + Record.imm) >>> 2] = entry;
     this.#i32[(header + Record.imm2) >>> 2] = page;
     this.#i32[(header + Record.disp) >>> 2] = this.#host.heat;
   }

@@ -1,0 +1,61 @@
+/**
+ * From linear to host addresses in a region: functions beside its code, so that each access that is not in a page reached before costs a
+ * call and few bytes; V8 copies them to where they are called often.
+ */
+import type { FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
+import type { Helpers } from '../emit/emitter.ts';
+import { TLB_ENTRIES } from '../emit/emitter.ts';
+import { CPU } from '../state.ts';
+
+/** `write` gives up where memory is not plain; `read` and `modify` then give the bounce buffer. */
+export type Reach = 'read' | 'write' | 'modify';
+/**
+ * `(va, size) → host address`, zero-extended; with bit 63 set the bounce buffer, which is of this access alone; 0 for a fault, or for a write
+ * that is to be made by `storeSafe`.
+ */
+export type Reaching = (kind: Reach) => FunctionBuilder;
+
+const TLB_INDEX_MASK = (TLB_ENTRIES - 1) << 4;
+const PAGE = 4096;
+
+export function reachingIn(module: ModuleBuilder, cpu: (f: FunctionBuilder) => I32, helpers: Helpers): Reaching {
+  const made = new Map<Reach, FunctionBuilder>();
+  return (kind) => {
+    let f = made.get(kind);
+    if (!f) {
+      f = module.function(`reach ${kind}`, ['i64', 'i32'], ['i64']);
+      made.set(kind, f);
+      define(f, kind, cpu, helpers);
+    }
+    return f;
+  };
+}
+
+function define(f: FunctionBuilder, kind: Reach, cpu: (f: FunctionBuilder) => I32, helpers: Helpers): void {
+  const [va, size] = [f.param(0, 'i64'), f.param(1, 'i32')];
+  const entry = f.local('i32');
+  const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(va)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
+  f.set(entry, f.i32.add(index, f.i32.load(cpu(f), kind === 'read' ? CPU.offset.tlbRead : CPU.offset.tlbWrite)));
+  // One compare covers the tag and the page crossing: an address below the page wraps to a huge difference.
+  const distance = f.i64.sub(f.get(va), f.i64.load(f.get(entry)));
+  f.if(f.i64.le_u(distance, f.i64.extend_i32_u(f.i32.sub(f.i32.const(PAGE), f.get(size)))), () =>
+    f.return(f.i64.extend_i32_u(f.i32.add(f.i32.wrap_i64(f.get(va)), f.i32.load(f.get(entry), 8)))),
+  );
+  if (kind === 'write') f.i64.const(0);
+  else referenced(f, kind, va, size, cpu, helpers);
+}
+
+function referenced(
+  f: FunctionBuilder,
+  kind: Reach,
+  va: Local<I64>,
+  size: Local<I32>,
+  cpu: (f: FunctionBuilder) => I32,
+  helpers: Helpers,
+): void {
+  const host = f.local('i32');
+  f.set(host, f.call(helpers.reference, f.get(va), f.get(size), f.i32.const(kind === 'modify' ? 1 : 0)));
+  const bounced = f.i32.eq(f.get(host), f.i32.add(cpu(f), f.i32.const(CPU.offset.scratch)));
+  const flag = f.i64.shl(f.i64.extend_i32_u(bounced), f.i64.const(63));
+  f.i64.or(flag, f.i64.extend_i32_u(f.get(host)));
+}
