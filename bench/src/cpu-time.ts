@@ -6,6 +6,9 @@ export type CpuTimes = ReadonlyMap<number, number>;
 /** CPU seconds between two readings: of the thread that used most, which is the one that runs the guest, and of all threads. */
 export type CpuUse = { readonly busiest: number; readonly all: number };
 
+/** The same with the seconds that passed. */
+export type TimedUse = CpuUse & { readonly wall: number };
+
 /** The first number of a `schedstat` file is the time on a processor, in ns (Documentation/scheduler/sched-stats.rst). */
 export const parseSchedstat = (text: string): number => Number(text.trim().split(/\s+/)[0]) / 1e9;
 
