@@ -1,5 +1,5 @@
 import type { TimedUse } from '../cpu-time.ts';
-import { figuresOf, NATIVE, OURS, peersOf, type SuiteFigures } from '../figures.ts';
+import { type ContenderFigures, figuresOf, NATIVE, OURS, peersOf, type SuiteFigures } from '../figures.ts';
 import { type Ratio, ratiosOf } from '../ratios.ts';
 import { seconds, times } from '../table.ts';
 
@@ -10,6 +10,10 @@ const pair = (use: TimedUse | undefined): string => (use === undefined ? '–' :
 const ratioPair = ({ emulating, all }: Ratio): string =>
   emulating === undefined && all === undefined ? '–' : `${times(emulating)} / ${times(all)}`;
 const mebibytes = (value: number | undefined): string => (value === undefined ? '–' : `${value.toFixed(0)} MiB`);
+
+/** Seconds that passed in all workloads. */
+const wallOf = (workloads: ContenderFigures['workloads']): number =>
+  Object.values(workloads).reduce((sum, { wall }) => sum + wall, 0);
 
 /** Workloads, their mean, boot and memory; each figure is the emulating thread's, then that of all threads. */
 export function suiteRows(figures: SuiteFigures): SuiteTable {
@@ -29,6 +33,7 @@ export function suiteRows(figures: SuiteFigures): SuiteTable {
       ...workloads,
       ['geometric mean', '', ...emulators.map(() => ''), ...ratios.map(({ mean }) => ratioPair(mean))],
       ['boot to init', '', ...emulators.map(({ boot }) => pair(boot)), ...ratios.map(({ boot }) => ratioPair(boot))],
+      ['wall of all', '', ...emulators.map(({ workloads }) => seconds(wallOf(workloads))), ...ratios.map(() => '')],
       ['peak memory', '', ...emulators.map(({ peakMiB }) => mebibytes(peakMiB)), ...ratios.map(() => '')],
     ],
   };
