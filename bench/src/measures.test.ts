@@ -19,7 +19,7 @@ describe('CPU times', () => {
     expect(parseSchedstat('1558652590 12345 678\n')).toBe(1.55865259);
   });
 
-  it('between two readings belong to the busiest thread and to all, also to those that came meanwhile', () => {
+  it('between two readings belong to the thread that is busiest since the beginning and to all, also to those that came meanwhile', () => {
     const from = new Map([
       [10, 5],
       [11, 1],
@@ -29,7 +29,7 @@ describe('CPU times', () => {
       [11, 3],
       [12, 0.25],
     ]);
-    expect(cpuBetween(from, to)).toEqual({ busiest: 2, all: 2.75 });
+    expect(cpuBetween(from, to)).toEqual({ busiest: 0.5, all: 2.75 });
   });
 
   it.runIf(hasCpuTimes())('of this process grow with its work', () => {

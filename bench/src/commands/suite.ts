@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { workloadNames } from '../bench-lines.ts';
 import type { Bits, Contender, Job, Tier } from '../contenders/contender.ts';
 import { callRoll, suiteContenders } from '../contenders/roster.ts';
-import { BenchError } from '../errors.ts';
+import { BenchError, isBenchError } from '../errors.ts';
 import { contenderFigures, FORMAT, NATIVE, type Results, type SuiteFigures } from '../figures.ts';
 import { guestFolder, reportedNames } from '../guest-program.ts';
 import { describeHost } from '../host.ts';
@@ -80,15 +80,24 @@ async function measureSuite(bits: Bits, options: SuiteOptions, progress: Progres
   };
 }
 
-/** The suites of these widths, one after the other. */
+/**
+ * The suites of these widths, one after the other.
+ * @throws BenchError when the host keeps all of them from being measured; one alone is left out
+ */
 export async function measureSuites(bits: readonly Bits[], options: SuiteOptions, progress: Progress): Promise<Results> {
   const suites: SuiteFigures[] = [];
   const leftOut: string[] = [];
+  let failure: BenchError | undefined;
   for (const width of bits) {
-    const measured = await measureSuite(width, options, progress);
+    const measured = await measureSuite(width, options, progress).catch((error: unknown) => {
+      if (!isBenchError(error) || error.code !== 'BENCH_HOST') throw error;
+      failure = error;
+      return `${width}-bit suite: left out, ${error.message}`;
+    });
     if (typeof measured === 'string') leftOut.push(measured);
     else suites.push(measured);
   }
+  if (suites.length === 0 && failure !== undefined) throw failure;
   return { format: FORMAT, suites, leftOut };
 }
 
