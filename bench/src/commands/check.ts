@@ -65,6 +65,7 @@ export async function check({ from, against, rounds }: CheckOptions, { progress 
   const text = [
     comparisonTable(shown),
     ...now.leftOut,
+    ...now.suites.flatMap(({ absent }) => absent),
     ...errors.map((error) => `WRONG CHECKSUM: ${error}`),
     `limits: geometric means +${percent(MARGINS.mean)}, boot +${percent(MARGINS.boot)}, ` +
       `single workloads +${percent(MARGINS.workload)} (listed only beyond that): ${held ? 'held' : 'NOT HELD'}`,
