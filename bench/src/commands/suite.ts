@@ -43,9 +43,9 @@ async function runRounds(
     for (const contender of contenders) {
       progress(`round ${round}/${rounds}, ${contender.name}`);
       const run = await runSuite(contender, job, (name, { busiest, all, guestCpu }) =>
-        progress(`  ${name}: ${contender.name === NATIVE ? seconds(guestCpu) : `${seconds(busiest)} / ${seconds(all)}`}`),
+        progress(`${name}: ${contender.name === NATIVE ? seconds(guestCpu) : `${seconds(busiest)} / ${seconds(all)}`}`),
       );
-      for (const failure of run.failures) progress(`  ${failure}`);
+      for (const failure of run.failures) progress(failure);
       runs.get(contender)?.push(run);
     }
   }
@@ -63,7 +63,8 @@ async function measureSuite(bits: Bits, options: SuiteOptions, progress: Progres
 
   const { scale, rounds, tier } = options;
   const workspace = await openWorkspace(bits, 'workloads', progress);
-  const runs = await runRounds(present, { ...workspace.job, workloads, scale, tier }, rounds, progress);
+  const say: Progress = (text) => progress(`${bits} bits, ${text}`);
+  const runs = await runRounds(present, { ...workspace.job, workloads, scale, tier }, rounds, say);
   workspace.dispose();
   return {
     bits,
