@@ -25,7 +25,7 @@ export type SuiteRun = {
 };
 
 /** Seconds that a boot may be silent, and a workload at full scale, generous: they end guests that hang. */
-const BOOT_SILENCE = 60;
+const BOOT_SILENCE = 180;
 const WORKLOAD_SILENCE = 300;
 
 type OnResult = (name: string, result: WorkloadResult) => void;
