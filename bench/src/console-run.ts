@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { type CpuTimes, readCpuTimes } from './cpu-time.ts';
 import { BenchError } from './errors.ts';
 import { LineSplitter } from './lines.ts';
+import { readPeakMemory } from './peak-memory.ts';
 
 /** A program whose standard output is the console to watch. */
 export type Command = {
@@ -10,8 +11,15 @@ export type Command = {
   readonly env?: Readonly<Record<string, string>>;
 };
 
-/** The state of the program when a line came: CPU of its threads, and seconds since it was started. */
-export type Moment = { readonly cpu: CpuTimes; readonly wall: number };
+/** The state of the program when a line came. */
+export type Moment = {
+  /** CPU of its threads. */
+  readonly cpu: CpuTimes;
+  /** Seconds since it was started. */
+  readonly wall: number;
+  /** The most memory it has had resident, MiB. */
+  readonly peakMiB: number;
+};
 
 export type ConsoleRun = {
   readonly command: Command;
@@ -61,7 +69,11 @@ export function runConsole({ command, name, onLine, onRest, silence }: ConsoleRu
     child.kill('SIGKILL');
   };
   const failure = (what: string): BenchError => new BenchError('BENCH_GUEST', `${name} ${what}${tail.text}`);
-  const now = (): Moment => ({ wall: (performance.now() - started) / 1000, cpu: readCpuTimes(child.pid ?? 0) });
+  const now = (): Moment => ({
+    wall: (performance.now() - started) / 1000,
+    cpu: readCpuTimes(child.pid ?? 0),
+    peakMiB: readPeakMemory(child.pid ?? 0),
+  });
 
   const lines = new LineSplitter((line) => {
     tail.push(line);

@@ -3,8 +3,14 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** CPU seconds that each thread of a process has used since it began, by thread id. */
 export type CpuTimes = ReadonlyMap<number, number>;
 
-/** CPU seconds between two readings: of the thread that used most, which is the one that runs the guest, and of all threads. */
+/**
+ * CPU seconds between two readings: of the thread that has used most since the process began, which is the one that runs the guest,
+ * and of all threads. In a short time a compiler's thread may use more.
+ */
 export type CpuUse = { readonly busiest: number; readonly all: number };
+
+/** The same with the seconds that passed. */
+export type TimedUse = CpuUse & { readonly wall: number };
 
 /** The first number of a `schedstat` file is the time on a processor, in ns (Documentation/scheduler/sched-stats.rst). */
 export const parseSchedstat = (text: string): number => Number(text.trim().split(/\s+/)[0]) / 1e9;
@@ -29,10 +35,14 @@ export function readCpuTimes(pid: number): CpuTimes {
 
 export function cpuBetween(from: CpuTimes, to: CpuTimes): CpuUse {
   let busiest = 0;
+  let most = 0;
   let all = 0;
   for (const [tid, seconds] of to) {
     const used = seconds - (from.get(tid) ?? 0);
-    busiest = Math.max(busiest, used);
+    if (seconds > most) {
+      most = seconds;
+      busiest = used;
+    }
     all += used;
   }
   return { busiest, all };

@@ -1,53 +1,66 @@
 /**
- * `npm run -s bench -- NAME [options]`: measurements beside peers. Results on standard output, progress on standard error.
+ * `npm run -s bench -- [NAME] [options]`: measurements beside peers. Results on standard output, progress on standard error.
  * Ends with 0, with 1 when a limit or a checksum does not hold, with 2 for a wrong command line, with 3 when it cannot measure here.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { boot } from './commands/boot.ts';
+import { check, RECORDED } from './commands/check.ts';
 import type { CommandContext, Outcome } from './commands/command.ts';
-import { suite } from './commands/suite.ts';
+import { type SuiteOptions, suite } from './commands/suite.ts';
 import { hasCpuTimes } from './cpu-time.ts';
 import { BenchError, isBenchError } from './errors.ts';
-import { numberOption, tierOption } from './options.ts';
+import { bitsOption, numberOption, tierOption } from './options.ts';
 
-const USAGE = `usage: npm run -s bench -- NAME [options]
+const USAGE = `usage: npm run -s bench -- [NAME] [options]
 
-  boot    boot to init: CPU seconds beside QEMU's translator       --rounds N (3)  --tier T (interp)
-  suite   guest workloads: checksums and CPU seconds beside QEMU   --scale S (0.1)  --only NAME,NAME  --rounds N (1)
-                                                                   --tier T (interp)
-  interp  guest instructions per second on crc32                   --scale S (1)
+  all     both suites; what is run without a name                  --scale S (1)  --only NAME,NAME  --rounds N (3)  --tier T
+  suite   guest workloads, boot and memory, beside QEMU and v86    --bits 64|32 (64), and those of all
+  check   the suites beside the results recorded last              --rounds N (3)  --from FILE  --against FILE
+  boot    boot to init alone                                       --bits 64|32 (64)  --rounds N (3)  --tier T
+  interp  the interpreter's guest instructions per second          --scale S (1)
   start   process start to first guest instruction                 --runs N (10)
 
-  --json FILE  also writes the figures there
+  --tier T         of this project's engine: interp, jit or auto (jit)
+  --json FILE      also writes the figures there
+  --markdown FILE  and --svg FILE: a table and a chart of the suites
+  --from FILE      judges results that --json wrote, instead of measuring
+  --against FILE   compares with those instead of bench/results/latest.json
 `;
 
-type Values = { rounds?: string; runs?: string; scale?: string; only?: string; tier?: string; json?: string };
+type Option = 'rounds' | 'runs' | 'scale' | 'only' | 'tier' | 'bits' | 'from' | 'against' | 'json' | 'markdown' | 'svg';
+type Values = { readonly [name in Option]?: string };
 type CommandEntry = {
-  readonly options: readonly (keyof Values)[];
+  readonly options: readonly Option[];
   readonly run: (values: Values, context: CommandContext) => Promise<Outcome>;
 };
 
 const whole = { min: 1, whole: true };
+const OUTPUTS = ['markdown', 'svg'] as const;
+const SUITE = ['scale', 'only', 'rounds', 'tier', ...OUTPUTS] as const;
+
+const suiteOptions = ({ scale, only, rounds, tier }: Values): SuiteOptions => ({
+  scale: numberOption('--scale', scale, 1, { min: 0.0001 }),
+  rounds: numberOption('--rounds', rounds, 3, whole),
+  tier: tierOption(tier),
+  only: only?.split(',').filter((name) => name !== '') ?? [],
+});
 
 const commands: Readonly<Record<string, CommandEntry>> = {
-  boot: {
-    options: ['rounds', 'tier'],
-    run: ({ rounds, tier }, context) =>
-      boot({ rounds: numberOption('--rounds', rounds, 3, whole), tier: tierOption(tier) }, context),
-  },
+  all: { options: SUITE, run: (values, context) => suite([64, 32], suiteOptions(values), context) },
   suite: {
-    options: ['scale', 'only', 'rounds', 'tier'],
-    run: ({ scale, only, rounds, tier }, context) =>
-      suite(
-        {
-          scale: numberOption('--scale', scale, 0.1, { min: 0.0001 }),
-          rounds: numberOption('--rounds', rounds, 1, whole),
-          tier: tierOption(tier),
-          only: only?.split(',').filter((name) => name !== '') ?? [],
-        },
-        context,
-      ),
+    options: ['bits', ...SUITE],
+    run: (values, context) => suite([bitsOption(values.bits)], suiteOptions(values), context),
+  },
+  check: {
+    options: ['from', 'against', 'rounds', ...OUTPUTS],
+    run: ({ from, against = RECORDED, rounds }, context) =>
+      check({ from, against, rounds: numberOption('--rounds', rounds, 3, whole) }, context),
+  },
+  boot: {
+    options: ['bits', 'rounds', 'tier'],
+    run: ({ bits, rounds, tier }, context) =>
+      boot({ bits: bitsOption(bits), rounds: numberOption('--rounds', rounds, 3, whole), tier: tierOption(tier) }, context),
   },
   interp: {
     options: ['scale'],
@@ -75,19 +88,28 @@ function readOptions(name: string, command: CommandEntry, args: readonly string[
   }
 }
 
+/** The clocks' steps are longer than what is cut off. */
+const rounded = (_: string, value: unknown): unknown => (typeof value === 'number' ? Number(value.toFixed(5)) : value);
+
+function write(path: string | undefined, content: (() => string) | undefined): void {
+  if (path !== undefined && content !== undefined) writeFileSync(path, content());
+}
+
 async function main(args: readonly string[]): Promise<number> {
-  const [name = '--help', ...rest] = args;
-  if (name === '--help' || name === '-h' || rest.includes('--help')) {
+  if (args.includes('--help') || args.includes('-h')) {
     process.stdout.write(USAGE);
     return 0;
   }
+  const [name, ...rest] = args[0] === undefined || args[0].startsWith('-') ? ['all', ...args] : args;
   if (!Object.hasOwn(commands, name)) throw new BenchError('BENCH_USAGE', `no such benchmark: ${name}\n${USAGE}`);
   const values = readOptions(name, commands[name], rest);
   if (!hasCpuTimes())
     throw new BenchError('BENCH_HOST', 'this host does not tell the CPU time of threads (/proc/PID/task/*/schedstat)');
   const outcome = await commands[name].run(values, { progress: (text) => process.stderr.write(`bench: ${text}\n`) });
   process.stdout.write(`${outcome.text}\n`);
-  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(outcome.data, null, 2)}\n`);
+  write(values.json, () => `${JSON.stringify(outcome.data, rounded, 2)}\n`);
+  write(values.markdown, outcome.markdown);
+  write(values.svg, outcome.svg);
   return outcome.ok ? 0 : 1;
 }
 

@@ -3,15 +3,15 @@ import { join } from 'node:path';
 import { readCpio } from '@tsvisor/boot';
 import { describe, expect, it } from 'vitest';
 import { parseBenchLine, workloadNames } from './bench-lines.ts';
-import { medianBoot } from './commands/boot.ts';
 import { chooseWorkloads } from './commands/suite.ts';
 import { cpuBetween, hasCpuTimes, parseSchedstat, readCpuTimes } from './cpu-time.ts';
 import { newestCache } from './guest-kernel.ts';
 import { guestFolder, reportedNames } from './guest-program.ts';
 import { benchInitramfs } from './initramfs.ts';
 import { LineSplitter } from './lines.ts';
-import { numberOption } from './options.ts';
-import { geometricMean, median } from './statistics.ts';
+import { bitsOption, numberOption, tierOption } from './options.ts';
+import { parsePeakMemory } from './peak-memory.ts';
+import { geometricMean, median, medianUse } from './statistics.ts';
 import { seconds, table, times } from './table.ts';
 
 describe('CPU times', () => {
@@ -19,7 +19,7 @@ describe('CPU times', () => {
     expect(parseSchedstat('1558652590 12345 678\n')).toBe(1.55865259);
   });
 
-  it('between two readings belong to the busiest thread and to all, also to those that came meanwhile', () => {
+  it('between two readings belong to the thread that is busiest since the beginning and to all, also to those that came meanwhile', () => {
     const from = new Map([
       [10, 5],
       [11, 1],
@@ -29,7 +29,7 @@ describe('CPU times', () => {
       [11, 3],
       [12, 0.25],
     ]);
-    expect(cpuBetween(from, to)).toEqual({ busiest: 2, all: 2.75 });
+    expect(cpuBetween(from, to)).toEqual({ busiest: 0.5, all: 2.75 });
   });
 
   it.runIf(hasCpuTimes())('of this process grow with its work', () => {
@@ -60,7 +60,7 @@ describe('statistics', () => {
       { busiest: 2, all: 8, wall: 4 },
       { busiest: 3, all: 7, wall: 6 },
     ];
-    expect(medianBoot(runs)).toEqual({ busiest: 2, all: 8, wall: 5 });
+    expect(medianUse(runs)).toEqual({ busiest: 2, all: 8, wall: 5 });
   });
 });
 
@@ -122,8 +122,9 @@ describe('the initramfs', () => {
   });
 
   it("comes from the newest form of the runner's cache", () => {
-    expect(newestCache(['debian-i386-3', 'debian-amd64-2', 'debian-amd64-10', 'tmp-1'])).toBe('debian-amd64-10');
-    expect(newestCache(['tmp-1'])).toBeUndefined();
+    expect(newestCache(['debian-i386-3', 'debian-amd64-2', 'debian-amd64-10', 'tmp-1'], 'amd64')).toBe('debian-amd64-10');
+    expect(newestCache(['debian-i386-3', 'debian-amd64-4'], 'i386')).toBe('debian-i386-3');
+    expect(newestCache(['tmp-1', 'debian-i386-1'], 'amd64')).toBeUndefined();
   });
 });
 
@@ -147,7 +148,20 @@ describe('output', () => {
   });
 });
 
+describe('peak memory', () => {
+  it('is VmHWM, told in KiB, taken as MiB', () => {
+    expect(parsePeakMemory('Name:\tx\nVmPeak:\t  900000 kB\nVmHWM:\t  318464 kB\n')).toBe(311);
+    expect(parsePeakMemory('Name:\tx\n')).toBeNaN();
+  });
+});
+
 describe('options', () => {
+  it('the tier is the compiled one unless asked otherwise, the guest of 64 bits', () => {
+    expect([tierOption(undefined), tierOption('auto'), bitsOption(undefined), bitsOption('32')]).toEqual(['jit', 'auto', 64, 32]);
+    for (const wrong of [() => tierOption('fast'), () => bitsOption('16')])
+      expect(wrong).toThrow(expect.objectContaining({ code: 'BENCH_USAGE' }));
+  });
+
   it('numbers have a least value, and a default', () => {
     const rule = { min: 1, whole: true };
     expect(numberOption('--rounds', undefined, 3, rule)).toBe(3);

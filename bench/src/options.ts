@@ -1,4 +1,4 @@
-import type { Tier } from './contenders/contender.ts';
+import { type Bits, TIERS, type Tier } from './contenders/contender.ts';
 import { BenchError } from './errors.ts';
 
 /**
@@ -25,8 +25,18 @@ export function numberOption(
  * The engine's tier, given on the command line.
  * @throws BenchError BENCH_USAGE
  */
-export function tierOption(text: string | undefined): Tier {
-  if (text === undefined || text === 'interp') return 'interp';
-  if (text === 'jit') return 'jit';
-  throw new BenchError('BENCH_USAGE', `--tier takes interp or jit, not '${text}'`);
+export function tierOption(text = 'jit'): Tier {
+  const tier = TIERS.find((name) => name === text);
+  if (tier === undefined) throw new BenchError('BENCH_USAGE', `--tier takes ${TIERS.join(', ')}, not '${text}'`);
+  return tier;
+}
+
+/**
+ * The guest's width, given on the command line.
+ * @throws BenchError BENCH_USAGE
+ */
+export function bitsOption(text = '64'): Bits {
+  if (text === '64') return 64;
+  if (text === '32') return 32;
+  throw new BenchError('BENCH_USAGE', `--bits takes 64 or 32, not '${text}'`);
 }

@@ -1,8 +1,8 @@
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Job } from './contenders/contender.ts';
-import { debianGuest, readBusybox, readVmlinux } from './guest-kernel.ts';
+import type { Bits, Job } from './contenders/contender.ts';
+import { debianGuest, readBusybox, readUnpacked } from './guest-kernel.ts';
 import { buildWorkloads, guestFolder, hasCompiler } from './guest-program.ts';
 import { benchInitramfs } from './initramfs.ts';
 
@@ -24,8 +24,12 @@ export type Workspace = {
  * @param wanted `workloads`: builds the program where the host has a compiler
  * @throws BenchError BENCH_HOST
  */
-export async function openWorkspace(wanted: 'boot' | 'workloads', progress: (text: string) => void): Promise<Workspace> {
-  const guest = await debianGuest(progress);
+export async function openWorkspace(
+  bits: Bits,
+  wanted: 'boot' | 'workloads',
+  progress: (text: string) => void,
+): Promise<Workspace> {
+  const guest = await debianGuest(bits, progress);
   const folder = mkdtempSync(join(tmpdir(), 'tsvisor-bench-'));
   const dispose = (): void => rmSync(folder, { recursive: true, force: true });
   process.on('exit', dispose);
@@ -34,12 +38,12 @@ export async function openWorkspace(wanted: 'boot' | 'workloads', progress: (tex
     return join(folder, name);
   };
   const busybox = readBusybox(guest);
-  const withWorkloads = wanted === 'workloads' && hasCompiler();
+  const withWorkloads = wanted === 'workloads' && hasCompiler(bits);
   const [bench, bench387] = [join(folder, 'bench'), join(folder, 'bench387')];
   if (withWorkloads) {
-    progress('building the workloads');
-    buildWorkloads(bench, 'sse');
-    buildWorkloads(bench387, 'x87');
+    progress(`building the workloads (${bits} bits)`);
+    buildWorkloads(bench, bits, 'sse');
+    buildWorkloads(bench387, bits, 'x87');
   }
   const hostBusybox = put('busybox', busybox);
   chmodSync(hostBusybox, 0o755);
@@ -52,7 +56,7 @@ export async function openWorkspace(wanted: 'boot' | 'workloads', progress: (tex
   return {
     job: {
       kernel: guest.kernel,
-      vmlinux: put('vmlinux', await readVmlinux(guest)),
+      unpacked: put('unpacked-kernel', await readUnpacked(guest)),
       initramfs: put('initramfs.cpio', initramfs),
       memoryMiB: MEMORY_MIB,
       workloads: [],

@@ -12,6 +12,10 @@ export type Outcome = {
   readonly data: unknown;
   /** Whether everything held that must hold: limits, checksums, runs that came to their end. */
   readonly ok: boolean;
+  /** For `--markdown`. */
+  readonly markdown?: () => string;
+  /** For `--svg`. */
+  readonly svg?: () => string;
 };
 
 /** A limit and whether it holds: `limit 3.00×: held`. */

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { microvm } from '@tsvisor/machines';
 import { parseBenchLine } from '../bench-lines.ts';
 import { CONSOLE, guestParameters, type Job } from '../contenders/contender.ts';
-import { native } from '../contenders/native.ts';
-import { qemu } from '../contenders/qemu.ts';
+import { nativeOf } from '../contenders/native.ts';
+import { qemuOf } from '../contenders/qemu.ts';
 import { tsvisor } from '../contenders/tsvisor.ts';
 import { readCpuTimes } from '../cpu-time.ts';
 import { BenchError } from '../errors.ts';
@@ -68,9 +68,10 @@ async function measureInstructions(job: Job): Promise<InterpResult> {
 
 /** Guest instructions per second on crc32, a loop of loads, shifts and a table: what an interpreter does all day. */
 export async function interp({ scale }: InterpOptions, { progress }: CommandContext): Promise<Outcome> {
+  const [native, qemu] = [nativeOf(64), qemuOf(64)];
   const absent = native.missing();
   if (absent !== undefined) return { text: `Interpreter: skipped, ${absent}`, data: { skipped: absent }, ok: true };
-  const workspace = await openWorkspace('workloads', progress);
+  const workspace = await openWorkspace(64, 'workloads', progress);
   const job = { ...workspace.job, workloads: [WORKLOAD], scale };
   const others = new Map<string, WorkloadResult | undefined>();
   for (const contender of [native, qemu]) {

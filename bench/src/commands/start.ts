@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { runConsole } from '../console-run.ts';
 import type { Job } from '../contenders/contender.ts';
 import { tsvisor } from '../contenders/tsvisor.ts';
-import { type CpuUse, cpuBetween } from '../cpu-time.ts';
+import { cpuBetween, type TimedUse } from '../cpu-time.ts';
 import { BenchError } from '../errors.ts';
 import { describeHost } from '../host.ts';
 import { MARKER, markedKernel } from '../marker-kernel.ts';
@@ -17,10 +17,9 @@ const LIMIT = 1;
 const SILENCE = 30;
 
 export type StartOptions = { readonly runs: number };
-type StartTime = CpuUse & { readonly wall: number };
 
-async function measureStart(job: Job): Promise<StartTime> {
-  let result: StartTime | undefined;
+async function measureStart(job: Job): Promise<TimedUse> {
+  let result: TimedUse | undefined;
   await runConsole({
     name: tsvisor.name,
     command: tsvisor.command(job),
@@ -42,13 +41,13 @@ async function measureStart(job: Job): Promise<StartTime> {
  * because it is Debian's with another entry; nothing is warm but V8's cache of compiled code, as after a first `npm start`.
  */
 export async function start({ runs }: StartOptions, { progress }: CommandContext): Promise<Outcome> {
-  const workspace = await openWorkspace('boot', progress);
+  const workspace = await openWorkspace(64, 'boot', progress);
   const kernel = join(workspace.folder, 'marked-kernel');
   writeFileSync(kernel, await markedKernel(readFileSync(workspace.job.kernel)));
   const job = { ...workspace.job, kernel };
   const { wall: first } = await measureStart(job);
   progress(`to fill the caches: ${seconds(first)} s`);
-  const results: StartTime[] = [];
+  const results: TimedUse[] = [];
   for (let run = 1; run <= runs; run++) {
     const result = await measureStart(job);
     progress(`run ${run}/${runs}: ${seconds(result.wall)} s, ${seconds(result.all)} s of CPU`);

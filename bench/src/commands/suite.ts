@@ -1,15 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { workloadNames } from '../bench-lines.ts';
-import type { Contender, Tier } from '../contenders/contender.ts';
-import { native } from '../contenders/native.ts';
-import { qemu } from '../contenders/qemu.ts';
-import { tsvisor } from '../contenders/tsvisor.ts';
-import { BenchError } from '../errors.ts';
+import type { Bits, Contender, Job, Tier } from '../contenders/contender.ts';
+import { callRoll, suiteContenders } from '../contenders/roster.ts';
+import { BenchError, isBenchError } from '../errors.ts';
+import { contenderFigures, FORMAT, NATIVE, type Results, type SuiteFigures } from '../figures.ts';
 import { guestFolder, reportedNames } from '../guest-program.ts';
 import { describeHost } from '../host.ts';
-import { type SuiteReport, suiteReport } from '../suite-report.ts';
-import { bestOf, runSuite, type SuiteRun } from '../suite-run.ts';
+import { resultsOutcome } from '../report/text.ts';
+import { runSuite, type SuiteRun } from '../suite-run.ts';
 import { seconds } from '../table.ts';
 import { openWorkspace } from '../workspace.ts';
 import type { CommandContext, Outcome } from './command.ts';
@@ -17,10 +16,12 @@ import type { CommandContext, Outcome } from './command.ts';
 export type SuiteOptions = {
   readonly scale: number;
   readonly rounds: number;
-  readonly tier?: Tier;
+  readonly tier: Tier;
   /** Names of workloads; empty: all. */
   readonly only: readonly string[];
 };
+
+type Progress = CommandContext['progress'];
 
 /** All names, or those asked for in the order in which the guest runs them. */
 export function chooseWorkloads(all: readonly string[], only: readonly string[]): string[] {
@@ -30,41 +31,77 @@ export function chooseWorkloads(all: readonly string[], only: readonly string[])
   return only.length === 0 ? [...all] : all.filter((name) => only.includes(name));
 }
 
-/** The guest workloads under every contender: the same checksums, and CPU seconds side by side. */
-export async function suite(options: SuiteOptions, { progress }: CommandContext): Promise<Outcome> {
-  const names = chooseWorkloads(workloadNames(readFileSync(join(guestFolder, 'bench.c'), 'utf8')), options.only);
-  const absent = native.missing();
-  if (absent !== undefined) return { text: `Guest workloads: skipped, ${absent}`, data: { skipped: absent }, ok: true };
-
-  const workspace = await openWorkspace('workloads', progress);
-  const job = { ...workspace.job, workloads: names, scale: options.scale, tier: options.tier ?? 'interp' };
-  const contenders = [native, tsvisor, qemu];
-  const present = contenders.filter((contender) => contender.missing() === undefined);
-  const runs = new Map<Contender, SuiteRun[]>(present.map((contender) => [contender, []]));
-  for (let round = 1; round <= options.rounds; round++) {
-    for (const contender of present) {
-      progress(`round ${round}/${options.rounds}, ${contender.name}`);
+async function runRounds(
+  contenders: readonly Contender[],
+  job: Job,
+  rounds: number,
+  progress: Progress,
+): Promise<Map<Contender, SuiteRun[]>> {
+  const runs = new Map<Contender, SuiteRun[]>(contenders.map((contender) => [contender, []]));
+  // Interleaved: what disturbs the host for a while disturbs all contenders.
+  for (let round = 1; round <= rounds; round++) {
+    for (const contender of contenders) {
+      progress(`round ${round}/${rounds}, ${contender.name}`);
       const run = await runSuite(contender, job, (name, { busiest, all, guestCpu }) =>
-        progress(`  ${name}: ${contender === native ? seconds(guestCpu) : `${seconds(busiest)} / ${seconds(all)}`}`),
+        progress(`${name}: ${contender.name === NATIVE ? seconds(guestCpu) : `${seconds(busiest)} / ${seconds(all)}`}`),
       );
-      for (const failure of run.failures) progress(`  ${failure}`);
+      for (const failure of run.failures) progress(failure);
       runs.get(contender)?.push(run);
     }
   }
-  workspace.dispose();
-
-  const of = (contender: Contender): SuiteRun[] => runs.get(contender) ?? [];
-  const report: SuiteReport = {
-    names: reportedNames(names),
-    scale: options.scale,
-    rounds: options.rounds,
-    kernel: workspace.kernelVersion,
-    contenders: [...contenders.map((contender) => contender.missing() ?? contender.describe()), describeHost()],
-    native: bestOf(of(native)),
-    ours: bestOf(of(tsvisor)),
-    theirs: bestOf(of(qemu)),
-    peer: runs.has(qemu),
-    failures: present.flatMap((contender) => of(contender).flatMap(({ failures }) => failures)),
-  };
-  return suiteReport(report);
+  return runs;
 }
+
+/** The guest workloads of one width under every contender; or, in a sentence, why they cannot be measured here. */
+async function measureSuite(bits: Bits, options: SuiteOptions, progress: Progress): Promise<SuiteFigures | string> {
+  const all = workloadNames(readFileSync(join(guestFolder, 'bench.c'), 'utf8'));
+  const workloads = chooseWorkloads(all, options.only);
+  const contenders = suiteContenders(bits);
+  const { present, absent } = await callRoll(contenders);
+  const native = contenders[0].missing();
+  if (native !== undefined) return `${bits}-bit suite: left out, ${native}`;
+
+  const { scale, rounds, tier } = options;
+  const workspace = await openWorkspace(bits, 'workloads', progress);
+  const say: Progress = (text) => progress(`${bits} bits, ${text}`);
+  const runs = await runRounds(present, { ...workspace.job, workloads, scale, tier }, rounds, say);
+  workspace.dispose();
+  return {
+    bits,
+    kernel: workspace.kernelVersion,
+    memoryMiB: workspace.job.memoryMiB,
+    scale,
+    rounds,
+    tier,
+    host: describeHost(),
+    names: reportedNames(workloads),
+    whole: workloads.length === all.length,
+    contenders: [...runs].map(([contender, results]) => contenderFigures(contender.name, contender.describe(), results)),
+    absent,
+  };
+}
+
+/**
+ * The suites of these widths, one after the other.
+ * @throws BenchError when the host keeps all of them from being measured; one alone is left out
+ */
+export async function measureSuites(bits: readonly Bits[], options: SuiteOptions, progress: Progress): Promise<Results> {
+  const suites: SuiteFigures[] = [];
+  const leftOut: string[] = [];
+  let failure: BenchError | undefined;
+  for (const width of bits) {
+    const measured = await measureSuite(width, options, progress).catch((error: unknown) => {
+      if (!isBenchError(error) || error.code !== 'BENCH_HOST') throw error;
+      failure = error;
+      return `${width}-bit suite: left out, ${error.message}`;
+    });
+    if (typeof measured === 'string') leftOut.push(measured);
+    else suites.push(measured);
+  }
+  if (suites.length === 0 && failure !== undefined) throw failure;
+  return { format: FORMAT, suites, leftOut };
+}
+
+/** The guest workloads under every contender: the same checksums, CPU seconds side by side, boot, memory, and what must hold of them. */
+export const suite = async (bits: readonly Bits[], options: SuiteOptions, { progress }: CommandContext): Promise<Outcome> =>
+  resultsOutcome(await measureSuites(bits, options, progress));

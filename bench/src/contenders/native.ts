@@ -1,17 +1,17 @@
 import { BenchError } from '../errors.ts';
 import { hasCompiler, X87_WORKLOADS } from '../guest-program.ts';
-import type { Contender } from './contender.ts';
+import type { Bits, Contender } from './contender.ts';
 
 /** The workloads on the bare processor: the reference for checksums, and the limit of what is possible. */
-export const native: Contender = {
+export const nativeOf = (bits: Bits): Contender => ({
   name: 'native',
   describe: () => 'native: the same program on the host',
   missing: () =>
     process.arch !== 'x64'
       ? `the host's processor is ${process.arch}`
-      : hasCompiler()
+      : hasCompiler(bits)
         ? undefined
-        : 'gcc is not installed, so the workloads cannot be built',
+        : `gcc cannot build static ${bits}-bit programs here (Debian: ${bits === 64 ? 'gcc and libc6-dev' : 'gcc-multilib'})`,
   command: ({ host, workloads, scale }) => {
     if (host === undefined) throw new BenchError('BENCH_HOST', 'the workloads have not been built');
     // As the guest's init runs them: one program after the other.
@@ -25,4 +25,4 @@ export const native: Contender = {
       env: { BENCH_SCALE: String(scale), BENCH_BUSYBOX: host.busybox, BENCH_TMP: host.files },
     };
   },
-};
+});

@@ -22,7 +22,7 @@ export const tsvisor: Contender = {
     tsvisorCommand([
       'run',
       ...['--kernel', job.kernel, '--initrd', job.initramfs],
-      ...['--tier', job.tier ?? 'interp'],
+      ...['--tier', job.tier ?? 'jit'],
       ...['--memory', `${job.memoryMiB}M`, '--append', guestParameters(job)],
     ]),
 };
