@@ -257,10 +257,13 @@ export function addInterpreter(
       f.br(enter);
     });
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.Leave)), () => {
+      // An instruction that cannot be fetched faults before it gives way to anything: as where the interpreter counts a block.
+      f.brIf(exit, f.i32.eqz(f.call(resolve, f.i64.load(f.get(cpu), CPU.offset.rip))));
       f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
       leave(Exit.Budget, exit);
     });
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.Header)), () => {
+      f.set(record, f.i32.load(f.get(cpu), CPU.offset.exitRecord));
       countBlock(exit);
       next();
     });

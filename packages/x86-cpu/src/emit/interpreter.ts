@@ -258,7 +258,7 @@ export class InlineEmitter extends RecordEmitter {
 /**
  * What a function form, or a compiled region, returns: `Next` the following record, `Fault` leave, `Jump` continue at `CPU.rip`, `Record`
  * at the record in `CPU.exitRecord`; `Leave`: the budget is used up or an event waits, `CPU.rip` is set; `Header`: the region cannot be
- * entered now, the block is the interpreter's; `FaultAt`: leave, the faulting instruction's record is in `CPU.exitRecord`.
+ * entered now, the block whose header is in `CPU.exitRecord` is the interpreter's; `FaultAt`: leave, the faulting instruction's record is in `CPU.exitRecord`.
  */
 export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3, Leave: 4, Header: 5, FaultAt: 6 } as const;
 

@@ -141,7 +141,10 @@ class RegionCompiler {
         return f.i64.and(based, f.i64.const(0xffff_ffff));
       };
       for (const { offset, host } of this.#region.pages)
-        f.if(f.i32.eqz(f.call(checkPage, linear(offset), f.i32.const(host | 0))), () => f.return(f.i32.const(Status.Header)));
+        f.if(f.i32.eqz(f.call(checkPage, linear(offset), f.i32.const(host | 0))), () => {
+          e.store32('exitRecord', () => f.get(f.param(0, 'i32')));
+          f.return(f.i32.const(Status.Header));
+        });
       f.i64.store(f.globalGet(regionTable), f.get(e.pageRip), at);
       f.i32.store(f.globalGet(regionTable), e.load32('jumpTag'), at + 8);
     });

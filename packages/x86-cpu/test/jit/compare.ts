@@ -61,9 +61,9 @@ class Comparison {
     const [reference, tested] = [this.#reference, this.#tested];
     for (let n = 0; n < MOST_STEPS && !this.#ended; n++) this.#ended = outcomeOf(() => reference.run(1));
     if (this.#ended !== ending) return `ended with ${ending}, not ${this.#ended}, after ${target} instructions`;
-    if (reference.instructions !== target) return `ended after ${target} instructions, not ${reference.instructions}`;
-    // A refusal is final: nothing sees the state.
+    // A refusal is final: nothing sees the state, and instructions of the call that it ended are not counted.
     if (ending === 'error') return undefined;
+    if (reference.instructions !== target) return `ended after ${target} instructions, not ${reference.instructions}`;
     const difference = tested.difference(reference);
     return difference === undefined ? undefined : `${difference} at the end (${ending}) after ${target} instructions`;
   }
