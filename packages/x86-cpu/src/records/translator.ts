@@ -181,7 +181,6 @@ export class Translator {
     this.#table.insert(host, key, header);
     this.#pages.add({
       header,
-      records: (at - header) / Record.size,
       key,
       host,
       end: Math.min(cursor, page + PAGE),
@@ -475,7 +474,9 @@ export class Translator {
   #retire(block: Block): void {
     this.blocks--;
     this.#table.remove(block.host, block.key);
-    for (let n = 0; n < block.records; n++) this.#u16[(block.header + n * Record.size + Record.handler) >>> 1] = Handler.Stale;
+    // The header and the instructions. What follows them only says where to go on, which stays true.
+    const records = 1 + this.countOf(block.header);
+    for (let n = 0; n < records; n++) this.#u16[(block.header + n * Record.size + Record.handler) >>> 1] = Handler.Stale;
     let stale = this.#stale.get(block.host);
     if (!stale) {
       stale = new Map();
