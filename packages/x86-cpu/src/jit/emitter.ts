@@ -501,12 +501,16 @@ export class RegionEmitter extends Emitter {
     const { goTo } = this.#transfers;
     const taken = this.let32(holds());
     this.settleFlags();
-    f.if(
-      f.get(taken),
-      () => goTo(offset + insn.length + insn.rel),
-      () => goTo(offset + insn.length),
-    );
-    f.unreachable();
+    // Two ways to one block would emit it twice, and a row of such branches 2^n times.
+    if (insn.rel === 0) goTo(offset + insn.length);
+    else {
+      f.if(
+        f.get(taken),
+        () => goTo(offset + insn.length + insn.rel),
+        () => goTo(offset + insn.length),
+      );
+      f.unreachable();
+    }
     this.ended = true;
   }
   jumpTo(rip: Local<I64>): void {
