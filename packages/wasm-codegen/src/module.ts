@@ -143,7 +143,7 @@ export class ModuleBuilder {
 
   /** Encodes the module (core specification §5.5). With `names`, a name section makes profiles and traps readable. */
   build(options: { names?: boolean } = {}): Uint8Array<ArrayBuffer> {
-    const code = new Writer(1 << 16);
+    const code = new Writer(this.#functions.reduce((sum, f) => sum + f.size + 64, 16));
     code.u32(this.#functions.length);
     for (const f of this.#functions) f.encodeTo(code); // first: a body may still add a type
 
@@ -234,7 +234,7 @@ function sectionBytes(out: Writer, id: number, bytes: Uint8Array): void {
 
 function section<T>(out: Writer, id: number, entries: readonly T[], encode: (out: Writer, entry: T) => void): void {
   if (entries.length === 0) return;
-  const body = new Writer(1024);
+  const body = new Writer();
   body.u32(entries.length);
   for (const entry of entries) encode(body, entry);
   sectionBytes(out, id, body.view());

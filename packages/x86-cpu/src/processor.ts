@@ -231,11 +231,15 @@ export class Processor {
         const shadow = this.#takeEvents();
         if (state.halted) return { reason: 'halt' };
         if (left <= 0) return { reason: 'budget' };
+        // A shadow lasts until the next instruction has run, even if that is the next call's.
+        const { interruptShadow } = state;
+        state.interruptShadow = 0;
         const traced = (state.rflags & Rflags.TF) !== 0;
         this.context.stepEnds = false;
         if (shadow) this.context.setStep(true);
         const retired = this.#interpret(shadow || traced ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
         if (shadow) this.context.setStep(false);
+        if (retired === 0 && state.rip === state.shadowRip) state.interruptShadow = interruptShadow;
         left -= retired;
         if (this.#asked) left = 0;
         if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
@@ -275,7 +279,7 @@ export class Processor {
     const { interrupts } = this.#config;
     state.exitRequest = 0;
     const shadowed = state.interruptShadow !== 0 && state.rip === state.shadowRip;
-    state.interruptShadow = 0;
+    if (!shadowed) state.interruptShadow = 0;
     const waiting = interrupts.pending();
     if (shadowed && waiting) return true;
     if (!shadowed && !state.nmiBlocked && interrupts.takeNmi()) {

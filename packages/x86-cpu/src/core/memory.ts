@@ -242,13 +242,15 @@ class Builder {
     return f;
   }
 
-  /** Sets `restart` and returns `result` if `size` bytes at `va` (in one page) are translated code; else carries on. */
+  /**
+   * Sets `restart` and returns `result` if `size` bytes at `va` (in one page) are translated code; returns `result` with the fault recorded
+   * if they cannot be written; else carries on.
+   */
   leaveIfCode(f: FunctionBuilder, translate: FunctionBuilder, va: Local<I64>, size: Local<I32>, result: number): void {
     const host = f.local('i32');
     const offset = (): I32 => f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1));
-    const cr2 = f.local('i64');
-    f.set(cr2, f.i64.load(this.cpu(f), CPU.offset.cr2));
     f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(ACCESS_WRITE)));
+    f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => f.return(f.i32.const(result)));
     f.if(f.i32.eqz(f.get(host)), () =>
       f.if(f.i32.eq(this.mmu(f, 'kind'), f.i32.const(Kind.code)), () => {
         f.set(host, this.mmu(f, 'host'));
@@ -262,9 +264,6 @@ class Builder {
         });
       }),
     );
-    // A fault found here is found again by the access itself, or there is another reason to fault that comes first.
-    this.set32(f, CPU.offset.faulted, () => f.i32.const(0));
-    f.i64.store(this.cpu(f), f.get(cr2), CPU.offset.cr2);
   }
 
   /** 1 if the bytes overlap a 64-byte granule that holds translated code. */
@@ -298,9 +297,10 @@ class Builder {
     return f;
   }
 
-  /** `leaveIfCode` for both pages of an access that crosses. */
+  /** `leaveIfCode` for both pages of an access that crosses, in the order in which the access itself checks. */
   leaveIfCodeAnywhere(f: FunctionBuilder, translate: FunctionBuilder, va: Local<I64>, size: Local<I32>, result: number): void {
     this.set32(f, CPU.offset.restart, () => f.i32.const(0));
+    f.if(f.i32.eqz(this.within(f, va, size)), () => this.refuseLeaving(f, va, size, () => f.i32.const(result)));
     this.leaveIfCode(f, translate, va, size, result);
     f.if(f.i32.eqz(this.within(f, va, size)), () => {
       const second = f.local('i64');

@@ -501,6 +501,13 @@ export class RegionEmitter extends Emitter {
     const { goTo } = this.#transfers;
     const { lazy } = this;
     const condition = holds();
+    // Two ways to one block would emit it twice, and a row of such branches 2^n times.
+    if (insn.rel === 0) {
+      f.drop(condition);
+      goTo(offset + insn.length);
+      this.ended = true;
+      return;
+    }
     const { pending } = lazy;
     f.if(
       condition,

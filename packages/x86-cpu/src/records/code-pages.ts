@@ -8,8 +8,6 @@ export const pageOf = (host: number): number => host - (host & (PAGE - 1));
 /** A translated block. */
 export type Block = {
   readonly header: number;
-  /** Records from the header on, links included. */
-  readonly records: number;
   readonly key: number;
   readonly host: number;
   /** Exclusive end in the first page, and bytes in a second one. */

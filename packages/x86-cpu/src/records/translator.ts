@@ -181,7 +181,6 @@ export class Translator {
     this.#table.insert(host, key, header);
     this.#pages.add({
       header,
-      records: (at - header) / Record.size,
       key,
       host,
       end: Math.min(cursor, page + PAGE),
@@ -434,7 +433,8 @@ export class Translator {
     // Code segments are not writable, flat or not: leave the check to the segmented forms.
     if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
     if (facts.moffs) return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
-    if (special && insn.index >= 0) return AddressMode.Segmented;
+    // Nor can it where the offset in the segment is asked for, too: it is the x87's data pointer (SDM vol. 1 §8.1.8).
+    if (special && (insn.index >= 0 || insn.row.feature === 'x87')) return AddressMode.Segmented;
     // With FS or GS the segment base takes the index's place; a 32- or 16-bit offset must be cut before the base is added.
     if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
     if (insn.row.sem === 'xlat') return special ? AddressMode.Indexed : AddressMode.Base;
@@ -490,7 +490,9 @@ export class Translator {
   #retire(block: Block): void {
     this.blocks--;
     this.#table.remove(block.host, block.key);
-    for (let n = 0; n < block.records; n++) this.#u16[(block.header + n * Record.size + Record.handler) >>> 1] = Handler.Stale;
+    // The header and the instructions. What follows them only says where to go on, which stays true.
+    const records = 1 + this.countOf(block.header);
+    for (let n = 0; n < records; n++) this.#u16[(block.header + n * Record.size + Record.handler) >>> 1] = Handler.Stale;
     let stale = this.#stale.get(block.host);
     if (!stale) {
       stale = new Map();

@@ -3,8 +3,8 @@
  *
  * A repeated one works in chunks: with DF = 0 and flat segments as many elements as lie in one page of each operand are moved at once
  * (`memory.copy`, `memory.fill`); elsewhere element by element. Registers are up to date before every access that can fault, so a
- * fault in the middle leaves the architectural state; after a bounded number of elements the instruction restarts itself, which is
- * where interrupts get in.
+ * fault in the middle leaves the architectural state. Where the count reaches a multiple of `STRETCH` the instruction restarts itself, and
+ * interrupts get in. That depends on nothing but the count, so that all tiers, chunks and restarts retire as many instructions.
  */
 import type { I32, I64, Label, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
@@ -13,8 +13,8 @@ import { Reg, Rflags, Seg } from '../state.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 const { RCX, RSI, RDI } = Reg;
-/** Elements, or chunks, done before the instruction gives way. */
-const MAX_ROUNDS = 1024;
+/** Elements between counts at which the instruction gives way. */
+const STRETCH = 4096;
 
 /** The parts every string instruction works with. */
 type Operands = {
@@ -47,8 +47,8 @@ function destination(e: Emitter, offset: Local<I64>, size: number, write: boolea
 }
 
 /**
- * Runs `element` once, or under REP while the count lasts. `bulk`, where given, may do several elements at once: it gets the count and
- * returns how many it did (0: do one by `element`). `stop` is the extra condition of REPE and REPNE.
+ * Runs `element` once, or under REP while the count lasts. `bulk`, where given, may do several elements at once: it gets the most it may
+ * do and returns how many it did (0: do one by `element`). `stop` is the extra condition of REPE and REPNE.
  */
 function repeat(e: Emitter, o: Operands, element: () => void, bulk?: (count: Local<I64>) => Local<I64>, stop?: () => I32): void {
   const { f } = e;
@@ -59,7 +59,7 @@ function repeat(e: Emitter, o: Operands, element: () => void, bulk?: (count: Loc
   const size = e.form.addrSize;
   // Single stepping traps after each element (SDM vol. 3 §17.3.1.4).
   const traced = e.let32(f.i32.and(e.load32('rflags'), f.i32.const(Rflags.TF)));
-  const rounds = e.let32(f.select(f.i32.const(1), f.i32.const(MAX_ROUNDS), f.get(traced)));
+  const within = e.let(f.select(f.i64.const(0), f.i64.const(STRETCH - 1), f.get(traced)));
   f.block((finished) => {
     f.loop((again) => {
       const count = e.let(e.gpr(RCX, size));
@@ -71,15 +71,17 @@ function repeat(e: Emitter, o: Operands, element: () => void, bulk?: (count: Loc
       };
       if (bulk) {
         f.set(done, f.i64.const(0));
-        f.if(f.i32.eqz(f.get(traced)), () => f.set(done, f.get(bulk(count))));
+        f.if(f.i32.eqz(f.get(traced)), () => {
+          const before = f.i64.and(f.i64.sub(f.get(count), f.i64.const(1)), f.i64.const(STRETCH - 1));
+          f.set(done, f.get(bulk(e.let(f.i64.add(before, f.i64.const(1))))));
+        });
         f.if(f.i64.eqz(f.get(done)), one);
       } else one();
       const left = e.let(f.i64.sub(f.get(count), f.get(done)));
       e.setGpr(RCX, size, left);
       f.brIf(finished, f.i64.eqz(f.get(left)));
       if (stop) f.brIf(finished, stop());
-      f.set(rounds, f.i32.sub(f.get(rounds), f.i32.const(1)));
-      f.brIf(again, f.get(rounds));
+      f.brIf(again, f.i32.eqz(f.i64.eqz(f.i64.and(f.get(left), f.get(within)))));
     });
     e.repeat();
   });

@@ -1,64 +1,21 @@
 /** Makes random programs: instructions of all kinds in blocks, with branches, calls, loops, tables and stores into the program itself. */
 import { decode } from '../../src/decode/decoder.ts';
-import { encodingsOf } from '../../src/decode/encodings.ts';
 import { BASE_RIP, DecodeStatus, Insn, OperandKind } from '../../src/decode/instruction.ts';
-import { rows } from '../../src/decode/lookup.ts';
-import type { OpcodeRow } from '../../src/decode/opcodes.ts';
-import { isInteger } from '../host-oracle/excluded.ts';
 import { displacementIndex } from '../host-oracle/operand-bytes.ts';
 import { Random } from '../host-oracle/random.ts';
-import { engineHas } from '../host-oracle/test-machine.ts';
-import { CODE_BYTES, COUNTERS, DATA_BYTES, PAGE, Place, SOFTWARE_INTERRUPT, STACK_TOP, TABLE } from './places.ts';
+import { Seg } from '../../src/state.ts';
+import {
+  CODE_BYTES, COUNTERS, DATA_BYTES, FRAME, FRAME_2, PAGE, Place, Selector, SOFTWARE_INTERRUPT, STACK_TOP, TABLE } from './places.ts';
+import type { Pool } from './pool.ts';
+import { poolOf } from './pool.ts';
 import type { Fixup, Item, Program, ProgramBlock } from './program.ts';
 
-/** Their result is not the same twice, they change the system the program runs on, or they have items of their own. */
-const EXCLUDED = new Set(
-  (
-    'rdrand rdseed rdpid rdtsc rdtscp rdpmc xgetbv mov_to_cr mov_to_dr lgdt lidt lldt ltr lmsw wrmsr clts xsetbv swapgs syscall sysret sysenter ' +
-    'sysexit rsm call_far jmp_far call_far_ind jmp_far_ind ret_far iret int int1 int3 into hlt monitor mwait mov_to_sreg pop_sreg lds ' +
-    'les lss lfs lgs wrfsbase wrgsbase invd wbinvd ret call jmp jcc call_ind jmp_ind loop loope loopne jcxz ud0 ud1 ud2 cli sti popf ' +
-    'popa pusha enter leave invlpg invpcid xrstor fxrstor xsave fxsave xsaveopt xsavec xsaves xrstors frstor fnsave fldenv vzeroall'
-  ).split(' '),
-);
-/** Tested most: what compilers emit. */
-const COMMON = new Set(
-  (
-    'add or adc sbb and sub xor cmp test inc dec neg not mov movzx movsx movsxd lea cmovcc setcc shl shr sar rol ror rcl rcr shld shrd ' +
-    'mul imul imul2 imul3 div idiv xchg xadd cmpxchg bt bts btr btc bsf bsr cbw cwd push pop pushf lahf sahf stc clc cmc std cld'
-  ).split(' '),
-);
-const STRINGS = new Set('movs stos lods scas cmps'.split(' '));
 const BIT_STRINGS = new Set('bt bts btr btc'.split(' '));
 /** Point to the stack and to data, and mostly stay there. */
 const POINTERS = [4, 5, 13];
-const ROUNDS = 3;
+/** Instructions a program runs. */
+const FUEL = 2000;
 const le = (value: number, bytes: number): number[] => Array.from({ length: bytes }, (_, n) => (value >> (8 * n)) & 0xff);
-
-type Pool = {
-  readonly common: readonly (readonly Uint8Array[])[];
-  readonly integer: readonly (readonly Uint8Array[])[];
-  readonly vector: readonly (readonly Uint8Array[])[];
-  readonly string: readonly (readonly Uint8Array[])[];
-};
-const pools = new Map<32 | 64, Pool>();
-
-/** Encodings by row: a row of many shapes is not drawn more often for it. */
-function poolOf(mode: 32 | 64): Pool {
-  const known = pools.get(mode);
-  if (known) return known;
-  const random = new Random(mode);
-  const pool = { common: [], integer: [], vector: [], string: [] } as Record<keyof Pool, Uint8Array[][]>;
-  const kindOf = (row: OpcodeRow): keyof Pool =>
-    STRINGS.has(row.sem) ? 'string' : !isInteger(row) ? 'vector' : COMMON.has(row.sem) ? 'common' : 'integer';
-  for (const row of rows) {
-    if (EXCLUDED.has(row.sem) || !engineHas(row) || (row.cpl0 && !row.iopl) || row.flow === 'ud') continue;
-    const list: Uint8Array[] = [];
-    for (let n = 0; n < ROUNDS; n++) list.push(...encodingsOf(row, mode, random.u32));
-    if (list.length > 0) pool[kindOf(row)].push(list);
-  }
-  pools.set(mode, pool);
-  return pool;
-}
 
 export type GeneratorOptions = {
   readonly maxBlocks?: number;
@@ -77,6 +34,8 @@ class Generator {
   readonly #seed: number;
   readonly #options: GeneratorOptions;
   readonly #vectors: number;
+  readonly #fsBase: number;
+  readonly #gsBase: number;
   #labels = 0;
   readonly #labelled: number[] = [];
 
@@ -90,6 +49,8 @@ class Generator {
     this.#pool = poolOf(this.#mode);
     this.#blocks = 3 + random.below(random.chance(30) ? (options.maxBlocks ?? 40) : 12);
     this.#vectors = random.pick([0, 5, 20, 60]);
+    this.#fsBase = random.chance(50) ? 0 : Place.data + random.below(PAGE);
+    this.#gsBase = random.chance(50) ? 0 : Place.data + 8 * random.below(100);
   }
 
   make(): Program {
@@ -100,10 +61,17 @@ class Generator {
     const xmm = new BigUint64Array(32);
     for (let n = 0; n < 32; n++) xmm[n] = random.chance(50) ? random.value() : 0x3ff0_0000_3f80_0000n + BigInt(random.u32());
     const blocks: ProgramBlock[] = [];
+    // The second half may be in the second page, and the end beyond what is mapped.
+    const split = random.chance(25) ? this.#blocks >> 1 : -1;
     let falls = false;
     for (let n = 0; n < this.#blocks; n++) {
       const items = this.#body();
       const end = this.#terminator(n);
+      if (n === split && !falls) {
+        blocks.push({ gap: 0, from: random.chance(70) ? PAGE + random.below(0x400) : CODE_BYTES - random.below(60), items: [...items, ...end.items] });
+        falls = end.falls;
+        continue;
+      }
       const gap = falls ? 0 : random.chance(5) ? random.below(0x600) : random.chance(20) ? random.below(20) : 0;
       blocks.push({ gap, items: [...items, ...end.items] });
       falls = end.falls;
@@ -119,7 +87,13 @@ class Generator {
       rflags: (random.u32() & 0x8d5) | (random.chance(60) ? 0x200 : 0) | (random.chance(10) ? 0x400 : 0),
       xmm,
       data: random.bytes(DATA_BYTES),
-      fuel: this.#options.fuel ?? 3000,
+      fuel: this.#options.fuel ?? FUEL,
+      fsBase: this.#fsBase,
+      gsBase: this.#gsBase,
+      // Now and then stack and data are in the pages of the code.
+      stackTop: random.chance(10) ? this.#code() & -4 : STACK_TOP,
+      frame: random.chance(8) ? this.#code() & -16 : FRAME,
+      frame2: random.chance(8) ? this.#code() & -16 : FRAME_2,
     };
   }
 
@@ -138,17 +112,41 @@ class Generator {
     if (roll < 50) return [this.#flagsItem()];
     if (roll < 60) return [{ bytes: [0xcd, random.chance(80) ? SOFTWARE_INTERRUPT : 0x30] }];
     if (roll < 66 && this.#cpl === 0) return [{ bytes: random.pick([[0xfa], [0xfb], [0xfb, 0xfb], [0xe4, 0x70], [0xe6, 0x70]]) }];
-    if (roll < 66 + (this.#options.selfModifying ?? 15)) return [this.#selfModifying()];
-    if (roll < 90) {
-      // An instruction whose immediate others change.
-      const label = this.#labels++;
-      this.#labelled.push(label);
-      const reg = this.#freeRegister();
-      return [{ bytes: [0x81, 0xc0 | (random.below(8) * 8) | reg, ...le(random.u32(), 4)], label, labelAt: 2 }];
-    }
-    if (roll < 110) return [{ bytes: this.#advance() }];
+    if (roll < 66 + (this.#options.selfModifying ?? 15)) return this.#selfModifying();
+    if (roll < 90) return [this.#labelledItem()];
+    if (roll < 100) return this.#systemItem();
+    if (roll < 120) return [{ bytes: this.#advance() }];
     if (random.chance(this.#vectors)) return this.#drawn(this.#pool.vector);
     return this.#drawn(random.chance(85) ? this.#pool.common : this.#pool.integer);
+  }
+
+  /** An instruction whose immediate others change. */
+  #labelledItem(): Item {
+    const random = this.#random;
+    const label = this.#labels++;
+    this.#labelled.push(label);
+    return { bytes: [0x81, 0xc0 | (random.below(8) * 8) | this.#freeRegister(), ...le(random.u32(), 4)], label, labelAt: 2 };
+  }
+
+  /** Segments and page tables loaded anew, stack frames, all registers on the stack. */
+  #systemItem(): Item[] {
+    const random = this.#random;
+    const wide = this.#mode === 64;
+    switch (random.below(this.#cpl === 0 ? 5 : 3)) {
+      case 0:
+        return [{ bytes: random.pick([[0xc8, random.below(64), 0, random.below(3)], [0xc9], ...(wide ? [] : [[0x60], [0x61]])]) }];
+      case 1:
+      case 2: {
+        // MOV to ES, SS, DS, FS or GS.
+        const selector = random.chance(90) ? (this.#cpl === 3 ? Selector.userData : Selector.data) : random.below(0x50);
+        return [{ bytes: [0xb8, ...le(selector, 4)] }, { bytes: [0x8e, 0xc0 | (random.pick([0, 2, 2, 2, 3, 4, 5]) << 3)] }];
+      }
+      case 3:
+        // The other page tables exchange the two pages of data.
+        return [{ bytes: [0xb8, ...le(random.pick([Place.pml4, Place.otherPml4]), 4)] }, { bytes: [0x0f, 0x22, 0xd8] }];
+      default:
+        return [{ bytes: [0x0f, 0x01, ...(wide ? [0x3c, 0x25] : [0x3d]), ...le(this.#target(1), 4)] }];
+    }
   }
 
   /** EAX, ECX, EDX, EBX, ESI or EDI. */
@@ -183,10 +181,16 @@ class Generator {
     }
   }
 
-  #selfModifying(): Item {
+  /** A store into the program: into a labelled instruction, often the one that follows, or anywhere. */
+  #selfModifying(): Item[] {
     const random = this.#random;
-    const to =
-      this.#labelled.length > 0 && random.chance(90) ? { label: random.pick(this.#labelled) } : { address: this.#code() };
+    const next = random.chance(30) ? [this.#labelledItem()] : [];
+    const label = next[0]?.label ?? (this.#labelled.length > 0 && random.chance(90) ? random.pick(this.#labelled) : undefined);
+    return [this.#storeTo(label === undefined ? { address: this.#code() } : { label }), ...next];
+  }
+
+  #storeTo(to: Fixup['to']): Item {
+    const random = this.#random;
     const wide = this.#mode === 64;
     const rip = wide && random.chance(50);
     const kind = rip ? 'rip32' : 'abs32';
@@ -226,7 +230,8 @@ class Generator {
   #raw(from: readonly (readonly Uint8Array[])[]): Uint8Array[] {
     const random = this.#random;
     const insn = this.#insn;
-    const bytes = random.pick(random.pick(from)).slice();
+    const drawn = random.pick(random.pick(from));
+    const bytes = random.chance(5) ? Uint8Array.of(random.pick([0x64, 0x65, 0x64, 0x65, 0x36, 0x3e, 0x2e]), ...drawn) : drawn.slice();
     return decode(bytes, 0, bytes.length, this.#mode, insn) === DecodeStatus.Ok ? [bytes] : [];
   }
 
@@ -269,7 +274,7 @@ class Generator {
     const memory = insn.modrm >= 0 && insn.modrm < 0xc0 && sem !== 'lea' && sem !== 'nop';
     if (!memory || insn.addrSize === 2) return [...items, { bytes: [...bytes] }];
     const size = Math.max(insn.size[0], insn.size[1], 1);
-    const target = this.#target(size);
+    const target = this.#target(size) - (insn.seg === Seg.FS ? this.#fsBase : insn.seg === Seg.GS ? this.#gsBase : 0);
     const at = displacementIndex(insn, bytes);
     const view = new DataView(bytes.buffer, bytes.byteOffset);
     if (BIT_STRINGS.has(sem) && insn.kind[1] === OperandKind.Gpr && random.chance(90)) mov(insn.reg[1], random.below(4000));

@@ -1,5 +1,5 @@
 /** Memory that all programs find: descriptor and page tables, and a handler that writes down what happened and goes on elsewhere. */
-import { FIRST_INTERRUPT, FRAME, FRAME_2, Log, PAGE, Place, SOFTWARE_INTERRUPT, STACK_TOP } from './places.ts';
+import { FIRST_INTERRUPT, Log, PAGE, Place, SOFTWARE_INTERRUPT } from './places.ts';
 
 const Entry = { P: 1, RW: 2, US: 4, A: 0x20, D: 0x40 } as const;
 /** SDM vol. 3 table 6-1. */
@@ -37,20 +37,21 @@ function writeDescriptors(image: Buffer): void {
   }
 }
 
-function writePages(image: Buffer): void {
+/** One set of page tables; `exchanged` has the two pages of data the other way around. */
+function writePages(image: Buffer, [pml4, pdpt, pd, pt]: readonly number[], exchanged: boolean): void {
   const link = Entry.P | Entry.RW | Entry.US | Entry.A;
-  image.writeUInt32LE(Place.pdpt | link, Place.pml4);
-  image.writeUInt32LE(Place.pd | link, Place.pdpt);
-  image.writeUInt32LE(Place.pt | link, Place.pd);
+  image.writeUInt32LE(pdpt | link, pml4);
+  image.writeUInt32LE(pd | link, pdpt);
+  image.writeUInt32LE(pt | link, pd);
   const map = (va: number, pages: number, bits: number, gpa = va): void => {
-    for (let n = 0; n < pages; n++)
-      image.writeUInt32LE(gpa + n * PAGE + (bits | Entry.P | Entry.A), Place.pt + 8 * ((va >>> 12) + n));
+    for (let n = 0; n < pages; n++) image.writeUInt32LE(gpa + n * PAGE + (bits | Entry.P | Entry.A), pt + 8 * ((va >>> 12) + n));
   };
   map(Place.gdt, 3, 0);
   map(Place.handlers, 2, 0);
   map(Place.log, 1, Entry.RW);
   map(Place.eventStack - PAGE, 1, Entry.RW);
-  map(Place.data, 2, Entry.RW | Entry.US);
+  map(Place.data, 1, Entry.RW | Entry.US, exchanged ? Place.data + PAGE : Place.data);
+  map(Place.data + PAGE, 1, Entry.RW | Entry.US, exchanged ? Place.data : Place.data + PAGE);
   map(Place.readOnly, 1, Entry.US);
   map(Place.stack, 1, Entry.RW | Entry.US);
   map(Place.code, 2, Entry.RW | Entry.US);
@@ -76,9 +77,9 @@ function commonHandler(): number[] {
   const elsewhere = [
     ...[0xb8, ...le32(Place.log), 0x8b, 0x18, 0x83, 0xe3, 0x0f], // mov eax, log; mov ebx, [rax]; and ebx, 15
     ...[0x48, 0x8b, 0x5c, 0xd8, Log.resume, 0x48, 0x89, 0x5c, 0x24, 0x20], // mov rbx, [rax+rbx*8+resume]; mov [rsp+20h], rbx
-    ...[0xb8, ...le32(STACK_TOP), 0x48, 0x89, 0x44, 0x24, 0x38], // mov eax, top; mov [rsp+38h], rax
+    ...[0x48, 0x8b, 0x58, Log.pointers, 0x48, 0x89, 0x5c, 0x24, 0x38], // mov rbx, [rax+pointers]; mov [rsp+38h], rbx
     ...[0x81, 0x64, 0x24, 0x30, ...le32(~TRAP_FLAGS)], // and dword [rsp+30h], ~flags
-    ...[0xbd, ...le32(FRAME), 0x41, 0xbd, ...le32(FRAME_2)], // mov ebp, frame; mov r13d, frame2
+    ...[0x48, 0x8b, 0x68, Log.pointers + 8, 0x4c, 0x8b, 0x68, Log.pointers + 16], // mov rbp, [rax+pointers+8]; mov r13, [rax+pointers+16]
   ];
   return [
     ...save,
@@ -92,7 +93,8 @@ function commonHandler(): number[] {
 export function baseImage(): Buffer {
   const image = Buffer.alloc(Place.ram);
   writeDescriptors(image);
-  writePages(image);
+  writePages(image, [Place.pml4, Place.pdpt, Place.pd, Place.pt], false);
+  writePages(image, [Place.otherPml4, Place.otherPdpt, Place.otherPd, Place.otherPt], true);
   image.set(commonHandler(), Place.common);
   for (let vector = 0; vector <= SOFTWARE_INTERRUPT; vector++) {
     const at = Place.handlers + 16 * vector;

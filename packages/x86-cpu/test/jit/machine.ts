@@ -9,28 +9,24 @@ import { deliverException, TripleFault } from '../../src/system/events.ts';
 import { setSegment } from '../../src/system/segments.ts';
 import { engineHas } from '../host-oracle/test-machine.ts';
 import { baseImage } from './image.ts';
-import { CODE_BYTES, DATA_BYTES, FRAME, FRAME_2, INTERRUPT, Log, PAGE, Place, STACK_TOP, TABLE } from './places.ts';
+import { CODE_BYTES, DATA_BYTES, INTERRUPT, Log, PAGE, Place, Selector, TABLE } from './places.ts';
 import type { Start } from './program.ts';
 
-const LINEAR_BYTES = 24 << 20;
+const LINEAR_BYTES = 32 << 20;
+const CODE_RECORDS = 4 << 20;
 const PHYSICAL_BITS = 40;
-export const Selector = {
-  code64: 0x08,
-  data: 0x10,
-  userData: 0x1b,
-  userCode64: 0x23,
-  tss: 0x28,
-  code32: 0x38,
-  userCode32: 0x43,
-} as const;
 /** Fields of the state that must agree at every instruction boundary, and their bytes. */
 const COMPARED = [
   ['gpr', 128],
   ['cr2', 8],
   ['rip', 8],
   ['segBase', 64],
+  ['segLimit', 32],
+  ['segAttr', 32],
   ['segSel', 16],
   ['cpl', 4],
+  ['cr3', 8],
+  ['dr', 64],
   ['mxcsr', 4],
   ['fcw', 4],
   ['fsw', 4],
@@ -42,6 +38,13 @@ const COMPARED = [
   ['fpr', 128],
   ['xmm', 256],
   ['ymmHigh', 256],
+] as const;
+
+/** What programs can write to: compared wherever they stop; all memory is compared at the end. */
+const WRITABLE = [
+  [Place.gdt, Place.handlers],
+  [Place.log, Place.eventStack],
+  [Place.data, Place.ram],
 ] as const;
 
 export type Ending = 'halt' | 'shutdown' | 'error' | undefined;
@@ -58,8 +61,10 @@ export class TierMachine {
   readonly taken: number[] = [];
   /** Accesses to devices in order, as text. */
   readonly io: string[] = [];
+  /** Whether an interrupt arrives with the device access that has just happened. */
+  arrives: ((accesses: number) => boolean) | undefined;
 
-  constructor(config: Pick<ProcessorConfig, 'tier' | 'heat' | 'codeBytes' | 'checked'>) {
+  constructor(config: Pick<ProcessorConfig, 'tier' | 'heat' | 'checked'>) {
     const memory = new WebAssembly.Memory({ initial: LINEAR_BYTES >> 16, maximum: 65536, shared: true });
     let next = PAGE;
     let stateAt = 0;
@@ -76,7 +81,12 @@ export class TierMachine {
     const tlbAddress = alloc(TLB_BYTES, 16);
     const mmu = createMmu({ memory, stateAddress, tlbAddress, guest });
     resetMmuState(mmu.state, PHYSICAL_BITS);
-    const log = (text: string): void => void this.io.push(text);
+    const log = (text: string): void => {
+      this.io.push(text);
+      if (!this.arrives?.(this.io.length)) return;
+      this.interrupt = true;
+      this.processor.requestExit();
+    };
     const answer = (): number => Math.imul(this.io.length + 1, 0x9e37_79b1) >>> 0;
     const access = (kind: string, at: number, length: number): number => {
       const value = answer() >>> (32 - 8 * Math.min(length, 4));
@@ -116,7 +126,7 @@ export class TierMachine {
       msrs: { read: () => false, write: () => false },
       tsc: { read: (out) => void out.fill(0), write: () => undefined },
       cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
-      codeBytes: 1 << 20,
+      codeBytes: CODE_RECORDS,
       ...config,
     });
     this.#state = Buffer.from(memory.buffer, stateAt, CPU.size);
@@ -171,7 +181,13 @@ export class TierMachine {
     ])
       this.processor.codeWritten(this.#ramAddress + at, bytes);
 
+    const pointers = Place.log + Log.pointers;
+    [one.stackTop, one.frame, one.frame2].forEach((value, n) => {
+      this.ram.writeUInt32LE(value, pointers + 8 * n);
+    });
+
     this.interrupt = false;
+    this.arrives = undefined;
     this.taken.length = 0;
     this.io.length = 0;
     const dpl = one.cpl << Attr.DPL_SHIFT;
@@ -182,15 +198,20 @@ export class TierMachine {
     setSegment(c, Seg.CS, code, 0n, 0xffff_ffff, Attr.P | Attr.S | 0xb | Attr.G | (wide ? Attr.L : Attr.DB) | dpl);
     for (const seg of [Seg.SS, Seg.DS, Seg.ES, Seg.FS, Seg.GS])
       setSegment(c, seg, data, 0n, 0xffff_ffff, Attr.P | Attr.S | 3 | Attr.G | Attr.DB | dpl);
+    state.segBase[Seg.FS] = BigInt(one.fsBase);
+    state.segBase[Seg.GS] = BigInt(one.gsBase);
     state.cpl = one.cpl;
+    state.cr3 = BigInt(Place.pml4);
     state.gpr.set(one.gpr);
-    state.gpr[4] = BigInt(STACK_TOP);
-    state.gpr[5] = BigInt(FRAME);
-    if (wide) state.gpr[13] = BigInt(FRAME_2);
+    state.gpr[4] = BigInt(one.stackTop);
+    state.gpr[5] = BigInt(one.frame);
+    if (wide) state.gpr[13] = BigInt(one.frame2);
     state.rip = BigInt(one.entry);
     c.rflags = one.rflags | Rflags.FIXED;
     state.cr2 = 0n;
+    state.dr.fill(0n);
     state.dr[6] = 0xffff_0ff0n;
+    state.dr[7] = 0x400n;
     state.xmm.set(one.xmm);
     state.ymmHigh.fill(0n);
     state.mxcsr = 0x1f80;
@@ -223,14 +244,16 @@ export class TierMachine {
     return reason === 'budget' ? undefined : reason;
   }
 
-  /** One instruction, or one delivery of an exception. */
+  /** One instruction, or one delivery of an exception or interrupt. */
   step(): Ending {
     const c = this.processor.context;
     const { state } = c;
-    if (state.halted) return 'halt';
-    // Traps after single steps and what waits are the run loop's.
-    if (this.interrupt || state.rflags & Rflags.TF) return this.run(1);
-    if (state.rip !== state.shadowRip) state.interruptShadow = 0;
+    const shadowed = state.interruptShadow !== 0 && state.rip === state.shadowRip;
+    // Interrupts are the run loop's, and nothing else if there is no budget.
+    if (state.halted || (this.interrupt && state.rflags & Rflags.IF && !shadowed)) return this.run(0);
+    // So are traps after single steps.
+    if (state.rflags & Rflags.TF) return this.run(1);
+    state.interruptShadow = 0;
     try {
       const { fault } = this.processor.stepOne();
       if (fault) deliverException(c, fault.vector, fault.error);
@@ -242,8 +265,8 @@ export class TierMachine {
     return undefined;
   }
 
-  /** What differs from another machine that has retired as many instructions; undefined if nothing does. */
-  difference(other: TierMachine): string | undefined {
+  /** What differs from another machine that has retired as many instructions; undefined if nothing does. `all` looks at all memory. */
+  difference(other: TierMachine, all = false): string | undefined {
     for (const [field, bytes] of COMPARED) {
       const at = CPU.offset[field];
       if (this.#state.compare(other.#state, at, at + bytes, at, at + bytes) === 0) continue;
@@ -254,13 +277,21 @@ export class TierMachine {
     }
     const [mine, theirs] = [this.processor.context.rflags, other.processor.context.rflags];
     if (mine !== theirs) return `rflags: ${mine.toString(16)}, not ${theirs.toString(16)}`;
-    if (!this.ram.equals(other.ram)) {
-      let at = 0;
+    for (const [from, to] of all ? [[0, Place.ram]] : WRITABLE) {
+      if (this.ram.compare(other.ram, from, to, from, to) === 0) continue;
+      let at = from;
       while (this.ram[at] === other.ram[at]) at++;
       return `memory at ${at.toString(16)}: ${this.ram.toString('hex', at, at + 8)}, not ${other.ram.toString('hex', at, at + 8)}`;
     }
+    return this.#ioDifference(other);
+  }
+
+  /** How the accesses to devices differ. */
+  #ioDifference(other: TierMachine): string | undefined {
     if (this.io.length !== other.io.length) return `${this.io.length} device accesses, not ${other.io.length}`;
     const n = this.io.findIndex((text, i) => text !== other.io[i]);
-    return n < 0 ? undefined : `device access ${this.io[n]}, not ${other.io[n]}`;
+    if (n >= 0) return `device access ${this.io[n]}, not ${other.io[n]}`;
+    if (this.taken.join() !== other.taken.join()) return `interrupts at ${this.taken}, not ${other.taken}`;
+    return undefined;
   }
 }

@@ -18,6 +18,11 @@ export const Place = {
   readOnly: 0x1_3000,
   /** One page between two that are not mapped. */
   stack: 0x1_5000,
+  /** Page tables that exchange the two pages of data; not mapped. */
+  otherPml4: 0x1_7000,
+  otherPdpt: 0x1_8000,
+  otherPd: 0x1_9000,
+  otherPt: 0x1_a000,
   /** Two pages of program, then one that is not mapped. */
   code: 0x2_0000,
   /** A page of a device. */
@@ -28,7 +33,7 @@ export const Place = {
 export const PAGE = 0x1000;
 export const DATA_BYTES = 2 * PAGE;
 export const CODE_BYTES = 2 * PAGE;
-/** RSP, RBP and R13 at the start and after every fault. */
+/** RSP, RBP and R13 at the start and after every fault, of most programs. */
 export const STACK_TOP = Place.stack + 0xc00;
 export const FRAME = Place.data + 0x800;
 export const FRAME_2 = Place.data + 0x1400;
@@ -41,5 +46,18 @@ export const FIRST_INTERRUPT = 0x20;
 export const INTERRUPT = 0x40;
 export const SOFTWARE_INTERRUPT = 0x80;
 
-/** The log: a count, at `resume` 16 addresses where to go on after faults, and an entry of 64 bytes for each event. */
-export const Log = { resume: 0x40, entries: 0x100, most: 48 } as const;
+/**
+ * The log: a count, at `pointers` what goes into RSP, RBP and R13 after a fault, at `resume` 16 addresses where to go on then, and an entry
+ * of 64 bytes for each event.
+ */
+export const Log = { pointers: 0x10, resume: 0x40, entries: 0x100, most: 20 } as const;
+
+export const Selector = {
+  code64: 0x08,
+  data: 0x10,
+  userData: 0x1b,
+  userCode64: 0x23,
+  tss: 0x28,
+  code32: 0x38,
+  userCode32: 0x43,
+} as const;

@@ -21,8 +21,11 @@ export type Item = {
   readonly labelAt?: number;
 };
 
-/** A block falls into the next one if its last item does not jump. `gap` bytes of nothing come before it. */
-export type ProgramBlock = { readonly gap: number; readonly items: readonly Item[] };
+/**
+ * A block falls into the next one if its last item does not jump. `gap` bytes of nothing come before it, or more if it would not be at
+ * offset `from` at least.
+ */
+export type ProgramBlock = { readonly gap: number; readonly from?: number; readonly items: readonly Item[] };
 
 export type Program = {
   readonly seed: number;
@@ -37,10 +40,16 @@ export type Program = {
   readonly data: Uint8Array;
   /** Instructions to run. */
   readonly fuel: number;
+  readonly fsBase: number;
+  readonly gsBase: number;
+  /** RSP, RBP and R13 at the start and after every fault. */
+  readonly stackTop: number;
+  readonly frame: number;
+  readonly frame2: number;
 };
 
 /** A program ready to run. */
-export type Start = Pick<Program, 'mode' | 'cpl' | 'gpr' | 'rflags' | 'xmm' | 'data'> & {
+export type Start = Omit<Program, 'seed' | 'offset' | 'blocks' | 'fuel'> & {
   readonly code: Uint8Array;
   readonly entry: number;
   readonly table: readonly number[];
@@ -51,18 +60,21 @@ const INT3 = 0xcc;
 const RESUMES = 16;
 const TABLE_ENTRIES = 8;
 
-/** Puts blocks one after the other; what does not fit the area is cut off. */
+/** Where a block starts when the one before it ends at `at`. */
+export const startOf = ({ gap, from }: ProgramBlock, at: number): number => Math.max(at + gap, from ?? 0);
+
+/** Puts blocks one after the other; what does not fit the area is cut off, in the middle of an instruction too. */
 export function assemble(program: Program): Start {
   const code = new Uint8Array(CODE_BYTES).fill(INT3);
   const blockAt: number[] = [];
   const labelAt = new Map<number, number>();
   const placed: { item: Item; at: number }[] = [];
   let at = program.offset;
-  for (const { gap, items } of program.blocks) {
-    at += gap;
+  for (const block of program.blocks) {
+    at = startOf(block, at);
     blockAt.push(at);
-    for (const item of items) {
-      if (at + item.bytes.length > CODE_BYTES) break;
+    for (const item of block.items) {
+      if (at >= CODE_BYTES) break;
       if (item.label !== undefined) labelAt.set(item.label, at + (item.labelAt ?? 0));
       placed.push({ item, at });
       at += item.bytes.length;
@@ -75,20 +87,16 @@ export function assemble(program: Program): Start {
   };
   const view = new DataView(code.buffer);
   for (const { item, at: start } of placed) {
-    code.set(item.bytes, start);
+    code.set(item.bytes.slice(0, CODE_BYTES - start), start);
     for (const { kind, at: field, end, to } of item.fixups ?? []) {
+      if (start + field + 4 > CODE_BYTES) continue;
       const address = addressOf(to);
       view.setInt32(start + field, kind === 'abs32' ? address : address - (Place.code + start + end), true);
     }
   }
   const pick = (n: number): number => Place.code + blockAt[(n * 7 + 3) % blockAt.length];
   return {
-    mode: program.mode,
-    cpl: program.cpl,
-    gpr: program.gpr,
-    rflags: program.rflags,
-    xmm: program.xmm,
-    data: program.data,
+    ...program,
     code,
     entry: Place.code + blockAt[0],
     table: Array.from({ length: TABLE_ENTRIES }, (_, n) => pick(n)),

@@ -1,66 +1,104 @@
 /**
- * The long form of the tiers test: `pnpm soak:tiers --programs 2000000 [--seed N] [--heat 1,3,10] [--smc percent] [--blocks N]
- * [--fuel N]`. Prints progress, and for the first programs that differ the smallest form of them that still does.
+ * The long form of the tiers test: `pnpm soak:tiers --programs 2000000 [--workers N] [--seed N] [--heat 1,3,10] [--smc percent]
+ * [--blocks N] [--fuel N] [--failures N] [--fresh] [--checked EVERY]`. Prints progress, and for the first programs that differ the smallest
+ * form of them that still does. With workers, each is a process that takes every so many-th seed.
  */
+import { fork } from 'node:child_process';
 import { parseArgs } from 'node:util';
-import { compareTiers, minimise } from './compare.ts';
-import { makeProgram } from './generator.ts';
-import { TierMachine } from './machine.ts';
-import { programText } from './report.ts';
+import type { SessionOptions } from './session.ts';
+import { Session } from './session.ts';
 
 const { values } = parseArgs({
   options: {
     programs: { type: 'string', default: '2000000' },
+    workers: { type: 'string', default: '1' },
+    /** Of a worker: its number. */
+    worker: { type: 'string' },
     seed: { type: 'string' },
-    heat: { type: 'string', default: '1,2,3,10' },
-    smc: { type: 'string', default: '15' },
-    blocks: { type: 'string', default: '40' },
-    fuel: { type: 'string', default: '3000' },
+    heat: { type: 'string' },
+    smc: { type: 'string' },
+    blocks: { type: 'string' },
+    fuel: { type: 'string' },
     failures: { type: 'string', default: '5' },
     fresh: { type: 'boolean', default: false },
-    unchecked: { type: 'boolean', default: false },
+    checked: { type: 'string' },
   },
 });
-const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 31) : Number(values.seed);
+const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 30) : Number(values.seed);
 const total = Number(values.programs);
-const options = { maxBlocks: Number(values.blocks), fuel: Number(values.fuel), selfModifying: Number(values.smc) };
-const reference = new TierMachine({ tier: 'interp', codeBytes: 1 << 20 });
-const machines = values.heat
-  .split(',')
-  .map((heat) => new TierMachine({ tier: 'jit', heat: Number(heat), codeBytes: 1 << 20, checked: !values.unchecked }));
+const workers = Number(values.workers);
+const number = (text: string | undefined): number | undefined => (text === undefined ? undefined : Number(text));
 
+type Totals = Pick<Session, 'programs' | 'instructions' | 'stops' | 'regions' | 'endings'> & { readonly failed: number };
 const started = performance.now();
-let shown = 0;
-let failed = 0;
-let instructions = 0;
-let stops = 0;
-const endings = new Map<string, number>();
-for (let n = 0; n < total && failed < Number(values.failures); n++) {
-  const tested = machines[n % machines.length];
-  const program = makeProgram(seed + n, options);
-  const outcome = compareTiers(reference, tested, program, values.fresh);
-  instructions += outcome.instructions;
-  stops += outcome.stops;
-  endings.set(outcome.ending ?? 'fuel', (endings.get(outcome.ending ?? 'fuel') ?? 0) + 1);
-  if (outcome.difference !== undefined) {
-    failed++;
-    console.log(`\nprogram ${n}, seed ${seed + n}: ${outcome.difference}`);
-    const alone = compareTiers(reference, tested, program, true);
-    if (alone.difference === undefined) console.log('Alone it runs alike: what ran before matters.');
-    else {
-      const small = minimise(program, (one) => compareTiers(reference, tested, one, true).difference !== undefined);
-      console.log(`${programText(small)}\n${compareTiers(reference, tested, small, true).difference}`);
+const seconds = (): number => (performance.now() - started) / 1000;
+
+/** Runs every `stride`-th program from `first` on. */
+function soak(first: number, stride: number, report: (totals: Totals) => void): void {
+  const options: SessionOptions = {
+    maxBlocks: number(values.blocks),
+    fuel: number(values.fuel),
+    selfModifying: number(values.smc),
+    heats: values.heat?.split(',').map(Number),
+    checkedEvery: number(values.checked),
+    fresh: values.fresh,
+  };
+  const session = new Session(options);
+  let failed = 0;
+  let shown = 0;
+  const totals = (): Totals => {
+    const { programs, instructions, stops, regions, endings } = session;
+    return { programs, instructions, stops, regions, endings, failed };
+  };
+  for (let n = first; n < total && failed < Number(values.failures); n += stride) {
+    const difference = session.run(seed + n);
+    if (difference !== undefined) {
+      failed++;
+      console.log(`\nseed ${seed + n}: ${difference}\n${session.explain(seed + n)}`);
     }
+    if (seconds() - shown < 5) continue;
+    shown = seconds();
+    report(totals());
   }
-  const seconds = (performance.now() - started) / 1000;
-  if (seconds - shown > 5) {
-    shown = seconds;
-    const regions = machines.reduce((sum, machine) => sum + (machine.processor.stats().regions ?? 0), 0);
-    process.stderr.write(`\r${n + 1} programs, ${failed} failed, ${regions} regions, ${Math.round((n + 1) / seconds)}/s `);
-  }
+  report(totals());
 }
-const regions = machines.reduce((sum, machine) => sum + (machine.processor.stats().regions ?? 0), 0);
-const text = `${instructions} instructions, ${stops} stops, ${regions} regions, ${Math.round((performance.now() - started) / 1000)} s`;
-console.log(`\nseed ${seed}, ${total} programs, ${failed} failed, ${text}`);
-console.log([...endings].map(([ending, count]) => `${ending}: ${count}`).join(', '));
-process.exit(failed === 0 ? 0 : 1);
+
+function sum(parts: readonly Totals[]): Totals {
+  const endings: Record<string, number> = {};
+  for (const part of parts)
+    for (const [ending, count] of Object.entries(part.endings)) endings[ending] = (endings[ending] ?? 0) + count;
+  const of = (key: Exclude<keyof Totals, 'endings'>): number => parts.reduce((all, part) => all + part[key], 0);
+  return { programs: of('programs'), instructions: of('instructions'), stops: of('stops'), regions: of('regions'), failed: of('failed'), endings };
+}
+
+const progress = ({ programs, failed, regions }: Totals): void =>
+  void process.stderr.write(`\r${programs} programs, ${failed} failed, ${regions} regions, ${Math.round(programs / seconds())}/s `);
+
+function finish(totals: Totals): void {
+  const { programs, failed, instructions, stops, regions, endings } = totals;
+  console.log(`\nseed ${seed}, ${programs} programs, ${failed} failed, ${instructions} instructions, ${stops} stops, ${regions} regions`);
+  console.log(`${Math.round(seconds())} s, ${JSON.stringify(endings)}`);
+  process.exitCode = failed === 0 && programs === total ? 0 : 1;
+}
+
+if (values.worker !== undefined) soak(Number(values.worker), workers, (totals) => process.send?.(totals));
+else if (workers === 1) {
+  let last: Totals | undefined;
+  soak(0, 1, (totals) => {
+    last = totals;
+    progress(totals);
+  });
+  if (last) finish(last);
+} else {
+  const parts: Totals[] = [];
+  const children = Array.from({ length: workers }, (_, n) => {
+    const child = fork(process.argv[1], [...process.argv.slice(2), `--worker=${n}`, `--seed=${seed}`]);
+    child.on('message', (totals: Totals) => {
+      parts[n] = totals;
+      progress(sum(parts.filter(Boolean)));
+    });
+    return new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  });
+  await Promise.all(children);
+  finish(sum(parts.filter(Boolean)));
+}
