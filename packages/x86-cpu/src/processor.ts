@@ -236,7 +236,8 @@ export class Processor {
         if (shadow) this.context.setStep(true);
         const retired = this.#interpret(shadow || traced ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
         if (shadow) this.context.setStep(false);
-        left -= retired;
+        // Deliveries count too: a handler that faults at once retires nothing, for ever.
+        left -= retired + this.#delivered();
         if (this.#asked) left = 0;
         if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
         if (traced && retired > 0 && this.#trapsAfter()) this.#singleStep();
@@ -246,6 +247,16 @@ export class Processor {
       if (e instanceof UnsupportedFeature) return { reason: 'error', message: `${e.message} at ${this.#where()}` };
       throw e;
     }
+  }
+
+  #deliveriesSeen = 0;
+  /** Faults delivered since the last call, by generated code or here. */
+  #delivered(): number {
+    const all = this.context.state.deliveries;
+    const since = (all - this.#deliveriesSeen) >>> 0;
+    this.#deliveriesSeen = all;
+    this.#counts.faults += since;
+    return since;
   }
 
   /** Runs one instruction, without looking for events; a fault is reported instead of delivered. For tests and debuggers. */
@@ -303,6 +314,7 @@ export class Processor {
 
   #deliverInterrupt(vector: number): void {
     const c = this.context;
+    if ((this.#exports.deliverInterrupt as (vector: number) => number)(vector)) return;
     try {
       deliver(c, vector, 'hardware');
     } catch (e) {
@@ -375,12 +387,14 @@ export class Processor {
 
   #fault(): void {
     const c = this.context;
-    this.#counts.faults++;
     let vector = c.state.faultVector;
     if (vector === NON_CANONICAL) vector = this.#usesStack() ? Vector.SS : Vector.GP;
     const error = c.state.faultHasError ? c.state.faultError : -1;
     if (this.#onFault) this.#onFault(vector, error);
-    else deliverException(c, vector, error);
+    else {
+      c.state.deliveries++;
+      deliverException(c, vector, error);
+    }
   }
 
   readonly #insn = new Insn();

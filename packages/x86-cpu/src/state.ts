@@ -111,11 +111,14 @@ export const CPU = defineLayout('x86-cpu', {
   modeKey: 'u32',
   /** SYSCALL and SYSRET between 64-bit code at CPL 3 and 0 need nothing worked out: the keys and tag numbers below are ready. */
   fastCalls: 'u32',
+  /** The same for events and IRET: 64-bit code at CPL 3 or 0, without SMAP. */
+  fastEvents: 'u32',
   userKey: 'u32',
   kernelKey: 'u32',
+  /** Jump-cache tags under those keys: generation · 2^12 + low bits of the mode key's interned number. Each has its own generation. */
   userTag: 'u32',
   kernelTag: 'u32',
-  /** Tag of jump-cache entries that are valid now: generation · 2^16 + low bits of the mode key's interned number. */
+  /** Tag of jump-cache entries that are valid now: one of the two, or for any other key the like of it. */
   jumpTag: 'u32',
   /** Negative: generated code returns at the next block boundary. Written by anyone, from any thread. */
   exitRequest: 'i32',
@@ -130,6 +133,8 @@ export const CPU = defineLayout('x86-cpu', {
   faultVector: 'u32',
   faultError: 'u32',
   faultHasError: 'u32',
+  /** Faults that generated code delivered by itself, modulo 2^32. */
+  deliveries: 'u32',
   /** -1 while an interrupt waits for IF: whatever sets IF copies it to `exitRequest`. */
   interruptPending: 'i32',
   /** Interrupts are held off at `shadowRip`, the instruction after MOV SS or STI (SDM vol. 3 §6.8.3): `Shadow`. */

@@ -30,6 +30,9 @@ export type Helpers = {
   readonly divide128: FuncRef<[I64, I64, I64], I64>;
   /** Non-zero if the address is canonical. */
   readonly canonical: FuncRef<[I64], I32>;
+  /** Host address of eight bytes that the processor itself accesses (tables), for (linear address, write); 0 unless they are in one page of
+   * plain memory. While `fastEvents` only. */
+  readonly systemHost: FuncRef<[I64, I32], I32>;
   /** Runs system instruction `id` in TypeScript: 0 go on, 1 fault or leave, 2 continue at `CPU.rip`. */
   readonly system: FuncRef<[I32, I32], I32>;
   /** Other numeric routines by name (80-bit float, MXCSR-exact conversions, …). */

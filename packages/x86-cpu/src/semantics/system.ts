@@ -2,10 +2,10 @@
  * System instructions. The few that kernels run by the million are generated here; the rest call TypeScript (system/), which is as
  * much the only description of them as an emitter is of an ADD: both tiers call the same helper.
  */
-import type { I32, Local } from '@tsvisor/wasm-codegen';
+import type { I32 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
-import { TLB_ENTRIES } from '../emit/emitter.ts';
-import { CPU, Reg, Rflags, Seg, Shadow, STATUS_FLAGS } from '../state.ts';
+import { CODE64, DATA, DPL3, loadFlagsImage, loadFlat, switchPrivilege } from '../emit/privilege.ts';
+import { CPU, Reg, Rflags, Seg, Shadow } from '../state.ts';
 import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
@@ -90,45 +90,8 @@ const popFlags: Semantics = (e) => {
 
 // --- fast system calls -----------------------------------------------------------------------------------------------------------
 
-/** Access rights of the flat segments that SYSCALL and SYSRET load without looking at a table (SDM vol. 2B), as `CPU.segAttr` has them. */
-const CODE64 = 0xa09b;
-const DATA = 0xc093;
-const DPL3 = 0x60;
-/** Distance of the user's TLB set from the supervisor's. */
-const TLB_SET_BYTES = 3 * TLB_ENTRIES * 16;
-const ACCESS_USER = 4;
 /** Bits of R11 that SYSRET takes into RFLAGS. */
 const SYSRET_FLAGS = 0x3c_7fd7;
-
-function loadFlat(e: Emitter, segment: number, selector: I32, attr: number): void {
-  const { f } = e;
-  const chosen = e.let32(selector);
-  f.i32.store16(e.cpu(), f.get(chosen), CPU.offset.segSel + 2 * segment);
-  f.i64.store(e.cpu(), f.i64.const(0), CPU.offset.segBase + 8 * segment);
-  f.i32.store(e.cpu(), f.i32.const(-1), CPU.offset.segLimit + 4 * segment);
-  f.i32.store(e.cpu(), f.i32.const(0), CPU.offset.segLow + 4 * segment);
-  f.i32.store(e.cpu(), f.i32.const(attr), CPU.offset.segAttr + 4 * segment);
-}
-
-/** Switches mode key, jump-cache tag and TLB set to user or supervisor. */
-function switchPrivilege(e: Emitter, user: boolean): void {
-  const { f } = e;
-  e.store32('cpl', () => f.i32.const(user ? 3 : 0));
-  e.store32('modeKey', () => e.load32(user ? 'userKey' : 'kernelKey'));
-  e.store32('jumpTag', () =>
-    f.i32.or(f.i32.and(e.load32('jumpTag'), f.i32.const(~0xfff)), e.load32(user ? 'userTag' : 'kernelTag')),
-  );
-  for (const array of ['tlbRead', 'tlbWrite', 'tlbFetch'] as const)
-    e.store32(array, () => f.i32.add(e.load32(array), f.i32.const(user ? TLB_SET_BYTES : -TLB_SET_BYTES)));
-  e.store32('mmuAccess', () => f.i32.const(user ? ACCESS_USER : 0));
-}
-
-/** Sets RFLAGS as a whole from an image. */
-function loadFlagsImage(e: Emitter, image: Local<I32>): void {
-  const { f } = e;
-  e.store32('rflags', () => f.i32.and(f.get(image), f.i32.const(~(STATUS_FLAGS | Rflags.FIXED))));
-  e.setStatusFlags(image);
-}
 
 /** Bits of IA32_STAR from `shift` on, as a selector. */
 const starSelector = (e: Emitter, shift: number): I32 =>
