@@ -92,6 +92,7 @@ export class Processor {
   readonly #u16: Uint16Array;
   readonly #u32: Uint32Array;
   readonly #address: number;
+  readonly #readTsc: () => void;
   readonly #systems = SYSTEM_INSTRUCTIONS.map((name) => systemInstructions[name]);
   #nextHandler: number;
   #refused: string | undefined;
@@ -120,8 +121,10 @@ export class Processor {
     this.#nextHandler = image.nextHandler;
     const global = (value: number) => new WebAssembly.Global({ value: 'i32' }, value | 0);
     this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache), regionTable: global(regionTable) };
+    const counter = new Uint32Array(memory.buffer, address + CPU.offset.helper, 2);
+    this.#readTsc = () => config.tsc.read(counter);
     const instance = new WebAssembly.Instance(module, {
-      mmu: { fill: mmu.exports.fill },
+      mmu: { fill: mmu.exports.fill, flushNonGlobal: mmu.exports.flushNonGlobal, flushPage: mmu.exports.flushPage },
       env: {
         ...this.#globals,
         mmu: global(mmu.stateAddress),
@@ -131,6 +134,7 @@ export class Processor {
         mmioWrite: (size: number) => this.#mmioWrite(size),
         codeWrite: (host: number, size: number) => this.codeWritten(host >>> 0, size),
         system: (id: number, record: number) => this.#system(id, record),
+        readTsc: this.#readTsc,
         hot: (header: number) => this.#tier.compile(header),
         verifyCrossing: (record: number) => this.#verifyCrossing(record),
         translate: (host: number) => this.#translate(host >>> 0),
@@ -592,6 +596,7 @@ export class Processor {
     this.#core ??= {
       ...(this.#exports as WebAssembly.ModuleImports),
       system: (id: number, record: number) => this.#system(id, record),
+      readTsc: this.#readTsc,
     };
     return this.#core;
   }

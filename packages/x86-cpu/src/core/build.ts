@@ -12,6 +12,7 @@ import type { MmuOffsets } from './imports.ts';
 import { importCore, importMemory } from './imports.ts';
 import { addChain, addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
 import { addCheckCrossing, addCheckPage, addResolve } from './lookup.ts';
+import { addMappings } from './mappings.ts';
 import { addMemoryHelpers } from './memory.ts';
 
 /** Slots of the handler table: cases, function forms and, later, compiled regions. */
@@ -41,7 +42,10 @@ const HELPERS = [
   'divide128',
   'canonical',
   'systemHost',
+  'writeCr3',
+  'invalidatePage',
   'system',
+  'readTsc',
 ] as const satisfies readonly (keyof Helpers)[];
 
 /** The variants of helpers that compiled regions use. */
@@ -75,6 +79,8 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   const helpers: Helpers = {
     ...memory,
     systemHost: delivery.systemHost,
+    ...addMappings(module, io),
+    readTsc: io.readTsc,
     mulHighU: mulHighU.ref(),
     mulHighS: addMulHighS(module, mulHighU).ref(),
     divide128: addDivide128(module).ref(),
@@ -89,7 +95,7 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   module.exportFunction('checkPage', addCheckPage(module, io));
   module.exportFunction('deliverInterrupt', delivery.deliverInterrupt);
   module.exportFunction('translateAddress', memory.translate);
-  for (const name of HELPERS) if (name !== 'system') module.exportFunction(name, helpers[name]);
+  for (const name of HELPERS) if (name !== 'system' && name !== 'readTsc') module.exportFunction(name, helpers[name]);
   for (const name of Object.values(SAFE)) module.exportFunction(name, memory[name]);
   for (const [name, ref] of routines) module.exportFunction(`routine.${name}`, ref);
   const handlers = new Map(forms.map((form, n) => [form.key, FIRST_CASE + n]));

@@ -2,10 +2,13 @@
  * System instructions. The few that kernels run by the million are generated here; the rest call TypeScript (system/), which is as
  * much the only description of them as an emitter is of an ADD: both tiers call the same helper.
  */
-import type { I32 } from '@tsvisor/wasm-codegen';
+import type { I32, Local } from '@tsvisor/wasm-codegen';
+import { Mapping } from '../core/mappings.ts';
 import type { Emitter } from '../emit/emitter.ts';
 import { CODE64, DATA, DPL3, loadFlagsImage, loadFlat, switchPrivilege } from '../emit/privilege.ts';
+import { AddressMode } from '../form.ts';
 import { CPU, Reg, Rflags, Seg, Shadow } from '../state.ts';
+import { returnFromInterrupt } from './interrupt-return.ts';
 import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
@@ -147,6 +150,94 @@ const swapGs: Semantics = (e) => {
   e.store64('kernelGsBase', () => f.get(base));
 };
 
+const interruptReturn: Semantics = (e) => {
+  if (e.form.opSize === 8 && !e.inRegion) returnFromInterrupt(e);
+  e.system(systemNumber('iret'));
+};
+
+// --- control registers, mappings, time -------------------------------------------------------------------------------------------
+
+const CONTROL = { 0: 'cr0', 2: 'cr2', 3: 'cr3', 4: 'cr4' } as const;
+const isPlainControl = (n: number): n is keyof typeof CONTROL => n in CONTROL;
+
+const moveFromControl: Semantics = (e) => {
+  const { special } = e.form;
+  if (e.inRegion || !isPlainControl(special)) e.system(systemNumber('mov_from_cr'));
+  else e.write(0, e.let(e.truncate(e.load64(CONTROL[special]), e.size(0))));
+};
+
+/** MOV to CR3 from 64-bit code. */
+const moveToControl: Semantics = (e) => {
+  const { f } = e;
+  const id = systemNumber('mov_to_cr');
+  if (e.inRegion || e.form.special !== 3 || e.form.mode !== 64) {
+    e.system(id);
+    return;
+  }
+  const how = e.let32(f.call(e.helpers.writeCr3, e.read(1, 8)));
+  mappingChanged(e, how, id);
+};
+
+const invalidatePage: Semantics = (e) => {
+  const { f } = e;
+  const id = systemNumber('invlpg');
+  if (e.inRegion || e.form.mode !== 64 || e.form.address === AddressMode.Segmented) {
+    e.system(id);
+    return;
+  }
+  const how = e.let32(f.call(e.helpers.invalidatePage, f.get(e.address(1, false))));
+  mappingChanged(e, how, id);
+};
+
+/** Goes on as a change of mappings calls for. */
+function mappingChanged(e: Emitter, how: Local<I32>, id: number): void {
+  const { f } = e;
+  f.if(f.i32.eq(f.get(how), f.i32.const(Mapping.Unusual)), () => e.system(id));
+  f.if(f.i32.eq(f.get(how), f.i32.const(Mapping.Changed)), () => e.jumpTo(e.let(e.nextRip())));
+}
+
+const CR4_TSD = 4;
+const CR4_FSGSBASE = 1 << 16;
+
+const readTsc =
+  (name: 'rdtsc' | 'rdtscp'): Semantics =>
+  (e) => {
+    const { f } = e;
+    if (e.inRegion) {
+      e.system(systemNumber(name));
+      return;
+    }
+    // CR4.TSD forbids it above CPL 0.
+    const disabled = (): I32 => f.i32.wrap_i64(f.i64.and(e.load64('cr4'), f.i64.const(CR4_TSD)));
+    f.if(e.load32('cpl'), () => f.if(disabled(), () => e.system(systemNumber(name))));
+    f.call(e.helpers.readTsc);
+    e.setGpr(Reg.RAX, 8, e.let(f.i64.load32_u(e.cpu(), CPU.offset.helper)));
+    e.setGpr(Reg.RDX, 8, e.let(f.i64.load32_u(e.cpu(), CPU.offset.helper + 4)));
+    if (name === 'rdtscp') e.setGpr(Reg.RCX, 8, e.let(e.load64('tscAux')));
+  };
+
+/** RDFSBASE, WRFSBASE and so on; without CR4.FSGSBASE, or with an address that is not canonical, the helper raises. */
+const segmentBase =
+  (name: 'rdfsbase' | 'rdgsbase' | 'wrfsbase' | 'wrgsbase', segment: number): Semantics =>
+  (e) => {
+    const { f } = e;
+    const id = systemNumber(name);
+    if (e.inRegion) {
+      e.system(id);
+      return;
+    }
+    const enabled = f.i64.and(e.load64('cr4'), f.i64.const(CR4_FSGSBASE));
+    f.if(f.i64.eqz(enabled), () => e.system(id));
+    const at = CPU.offset.segBase + 8 * segment;
+    if (name.startsWith('rd')) {
+      e.write(0, e.let(e.truncate(f.i64.load(e.cpu(), at), e.size(0))));
+      return;
+    }
+    const value = e.let(e.read(0));
+    f.if(f.i32.eqz(f.call(e.helpers.canonical, f.get(value))), () => e.system(id));
+    f.i64.store(e.cpu(), f.get(value), at);
+  };
+
 /** MOV from a segment register: 16 bits to memory, zero-extended to a wider register. */
 const moveFromSegment: Semantics = (e) => {
   e.write(0, e.let(e.segmentSelector(e.form.special)));
@@ -166,4 +257,14 @@ export const systemSemantics: SemanticsTable = {
   syscall,
   sysret,
   swapgs: swapGs,
+  iret: interruptReturn,
+  mov_from_cr: moveFromControl,
+  mov_to_cr: moveToControl,
+  invlpg: invalidatePage,
+  rdtsc: readTsc('rdtsc'),
+  rdtscp: readTsc('rdtscp'),
+  rdfsbase: segmentBase('rdfsbase', Seg.FS),
+  rdgsbase: segmentBase('rdgsbase', Seg.GS),
+  wrfsbase: segmentBase('wrfsbase', Seg.FS),
+  wrgsbase: segmentBase('wrgsbase', Seg.GS),
 };

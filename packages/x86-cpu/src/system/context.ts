@@ -333,6 +333,8 @@ export class SystemContext {
       user = kernel = 1; // 0 with key number 0 is what cleared entries hold
       this.#u8.fill(0, this.#jumpCache, this.#jumpCache + JUMP_CACHE.entries * JUMP_CACHE.entryBytes);
     }
+    state.codeFilter.fill(0n);
+    state.kernelLocal = 0;
     state.userTag = ((user << KEY_BITS) | (state.userTag & KEY_MASK)) >>> 0;
     state.kernelTag = ((kernel << KEY_BITS) | (state.kernelTag & KEY_MASK)) >>> 0;
     this.#tag();
