@@ -15,12 +15,14 @@ import type { Semantics, SemanticsTable } from './types.ts';
 /** Instructions whose semantics are TypeScript helpers; the number handed to `system` is the position here. */
 // biome-ignore format: table
 export const SYSTEM_INSTRUCTIONS = [
-  'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdtsc', 'rdtscp', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
-  'mov_to_cr', 'mov_from_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
+  'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
+  'mov_to_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
   'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'mov_to_sreg', 'pop_sreg', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
   'call_far_ind', 'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret', 'sysenter', 'sysexit',
-  'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'rsm', 'rdrand',
+  'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rsm', 'rdrand',
   'rdseed', 'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
+  // Where generated code leaves an instruction of that name to the helper.
+  'rdtsc_slow', 'rdtscp_slow', 'mov_from_cr_slow', 'rdfsbase_slow', 'rdgsbase_slow', 'wrfsbase_slow', 'wrgsbase_slow',
 ] as const;
 
 const systemNumber = (name: (typeof SYSTEM_INSTRUCTIONS)[number]): number => SYSTEM_INSTRUCTIONS.indexOf(name);
@@ -162,7 +164,8 @@ const isPlainControl = (n: number): n is keyof typeof CONTROL => n in CONTROL;
 
 const moveFromControl: Semantics = (e) => {
   const { special } = e.form;
-  if (e.inRegion || !isPlainControl(special)) e.system(systemNumber('mov_from_cr'));
+  // CR8 is the interrupt controller's.
+  if (!isPlainControl(special)) e.f.if(e.f.i32.const(1), () => e.system(systemNumber('mov_from_cr_slow')));
   else e.write(0, e.let(e.truncate(e.load64(CONTROL[special]), e.size(0))));
 };
 
@@ -203,13 +206,9 @@ const readTsc =
   (name: 'rdtsc' | 'rdtscp'): Semantics =>
   (e) => {
     const { f } = e;
-    if (e.inRegion) {
-      e.system(systemNumber(name));
-      return;
-    }
     // CR4.TSD forbids it above CPL 0.
     const disabled = (): I32 => f.i32.wrap_i64(f.i64.and(e.load64('cr4'), f.i64.const(CR4_TSD)));
-    f.if(e.load32('cpl'), () => f.if(disabled(), () => e.system(systemNumber(name))));
+    f.if(e.load32('cpl'), () => f.if(disabled(), () => e.system(systemNumber(`${name}_slow`))));
     f.call(e.helpers.readTsc);
     e.setGpr(Reg.RAX, 8, e.let(f.i64.load32_u(e.cpu(), CPU.offset.helper)));
     e.setGpr(Reg.RDX, 8, e.let(f.i64.load32_u(e.cpu(), CPU.offset.helper + 4)));
@@ -221,11 +220,7 @@ const segmentBase =
   (name: 'rdfsbase' | 'rdgsbase' | 'wrfsbase' | 'wrgsbase', segment: number): Semantics =>
   (e) => {
     const { f } = e;
-    const id = systemNumber(name);
-    if (e.inRegion) {
-      e.system(id);
-      return;
-    }
+    const id = systemNumber(`${name}_slow`);
     const enabled = f.i64.and(e.load64('cr4'), f.i64.const(CR4_FSGSBASE));
     f.if(f.i64.eqz(enabled), () => e.system(id));
     const at = CPU.offset.segBase + 8 * segment;
