@@ -87,7 +87,12 @@ export type CpuidSource = { readonly query: (leaf: number, subleaf: number, out:
 
 /** The paging unit as a processor drives it; generated code calls the functions in `exports`. */
 export type ProcessorMmu = {
-  readonly exports: { readonly fill: CallableFunction; readonly probe: CallableFunction };
+  readonly exports: {
+    readonly fill: CallableFunction;
+    readonly probe: CallableFunction;
+    readonly flushNonGlobal: CallableFunction;
+    readonly flushPage: CallableFunction;
+  };
   readonly stateAddress: number;
   readonly tlbAddress: number;
   readonly offsets: {

@@ -49,6 +49,9 @@ export type MmuFunctions = {
   /** (va: i64, access: i32) → host address, 0: permitted but not plain memory, -1: page fault. */
   readonly fill: CallableFunction;
   readonly probe: CallableFunction;
+  /** () drops all translations but global ones; (va: i64) those of a page. */
+  readonly flushNonGlobal: CallableFunction;
+  readonly flushPage: CallableFunction;
 };
 
 /**

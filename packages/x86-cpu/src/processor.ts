@@ -92,6 +92,7 @@ export class Processor {
   readonly #u16: Uint16Array;
   readonly #u32: Uint32Array;
   readonly #address: number;
+  readonly #readTsc: () => void;
   readonly #systems = SYSTEM_INSTRUCTIONS.map((name) => systemInstructions[name]);
   #nextHandler: number;
   #refused: string | undefined;
@@ -120,8 +121,10 @@ export class Processor {
     this.#nextHandler = image.nextHandler;
     const global = (value: number) => new WebAssembly.Global({ value: 'i32' }, value | 0);
     this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache), regionTable: global(regionTable) };
+    const counter = new Uint32Array(memory.buffer, address + CPU.offset.helper, 2);
+    this.#readTsc = () => config.tsc.read(counter);
     const instance = new WebAssembly.Instance(module, {
-      mmu: { fill: mmu.exports.fill },
+      mmu: { fill: mmu.exports.fill, flushNonGlobal: mmu.exports.flushNonGlobal, flushPage: mmu.exports.flushPage },
       env: {
         ...this.#globals,
         mmu: global(mmu.stateAddress),
@@ -131,6 +134,7 @@ export class Processor {
         mmioWrite: (size: number) => this.#mmioWrite(size),
         codeWrite: (host: number, size: number) => this.codeWritten(host >>> 0, size),
         system: (id: number, record: number) => this.#system(id, record),
+        readTsc: this.#readTsc,
         hot: (header: number) => this.#tier.compile(header),
         verifyCrossing: (record: number) => this.#verifyCrossing(record),
         translate: (host: number) => this.#translate(host >>> 0),
@@ -240,7 +244,8 @@ export class Processor {
         const retired = this.#interpret(shadow || traced ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
         if (shadow) this.context.setStep(false);
         if (retired === 0 && state.rip === state.shadowRip) state.interruptShadow = interruptShadow;
-        left -= retired;
+        // Deliveries count too: a handler that faults at once retires nothing, for ever.
+        left -= retired + this.#delivered();
         if (this.#asked) left = 0;
         if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
         if (traced && retired > 0 && this.#trapsAfter()) this.#singleStep();
@@ -250,6 +255,16 @@ export class Processor {
       if (e instanceof UnsupportedFeature) return { reason: 'error', message: `${e.message} at ${this.#where()}` };
       throw e;
     }
+  }
+
+  #deliveriesSeen = 0;
+  /** Faults delivered since the last call, by generated code or here. */
+  #delivered(): number {
+    const all = this.context.state.deliveries;
+    const since = (all - this.#deliveriesSeen) >>> 0;
+    this.#deliveriesSeen = all;
+    this.#counts.faults += since;
+    return since;
   }
 
   /** Runs one instruction, without looking for events; a fault is reported instead of delivered. For tests and debuggers. */
@@ -307,6 +322,7 @@ export class Processor {
 
   #deliverInterrupt(vector: number): void {
     const c = this.context;
+    if ((this.#exports.deliverInterrupt as (vector: number) => number)(vector)) return;
     try {
       deliver(c, vector, 'hardware');
     } catch (e) {
@@ -379,12 +395,14 @@ export class Processor {
 
   #fault(): void {
     const c = this.context;
-    this.#counts.faults++;
     let vector = c.state.faultVector;
     if (vector === NON_CANONICAL) vector = this.#usesStack() ? Vector.SS : Vector.GP;
     const error = c.state.faultHasError ? c.state.faultError : -1;
     if (this.#onFault) this.#onFault(vector, error);
-    else deliverException(c, vector, error);
+    else {
+      c.state.deliveries++;
+      deliverException(c, vector, error);
+    }
   }
 
   readonly #insn = new Insn();
@@ -582,6 +600,7 @@ export class Processor {
     this.#core ??= {
       ...(this.#exports as WebAssembly.ModuleImports),
       system: (id: number, record: number) => this.#system(id, record),
+      readTsc: this.#readTsc,
     };
     return this.#core;
   }

@@ -52,6 +52,9 @@ export const Exit = {
   Refused: 3,
 } as const;
 
+/** Log 2 of the bits in `CPU.codeFilter`. */
+export const CODE_FILTER_BITS = 12;
+
 /** Reading state out of lazily kept flags is described at `emit/flags.ts`. */
 export const CPU = defineLayout('x86-cpu', {
   /** RAX…R15. Each slot's address is an operand in interpreter records. */
@@ -111,11 +114,16 @@ export const CPU = defineLayout('x86-cpu', {
   modeKey: 'u32',
   /** SYSCALL and SYSRET between 64-bit code at CPL 3 and 0 need nothing worked out: the keys and tag numbers below are ready. */
   fastCalls: 'u32',
+  /** The same for events and IRET: 64-bit code at CPL 3 or 0, without SMAP. */
+  fastEvents: 'u32',
   userKey: 'u32',
   kernelKey: 'u32',
+  /** Jump-cache tags under those keys: generation · 2^12 + low bits of the mode key's interned number. Each has its own generation. */
   userTag: 'u32',
   kernelTag: 'u32',
-  /** Tag of jump-cache entries that are valid now: generation · 2^16 + low bits of the mode key's interned number. */
+  /** Code ran at CPL 0 in a page that is not global, since `kernelTag` changed. */
+  kernelLocal: 'u32',
+  /** Tag of jump-cache entries that are valid now: one of the two, or for any other key the like of it. */
   jumpTag: 'u32',
   /** Negative: generated code returns at the next block boundary. Written by anyone, from any thread. */
   exitRequest: 'i32',
@@ -130,6 +138,8 @@ export const CPU = defineLayout('x86-cpu', {
   faultVector: 'u32',
   faultError: 'u32',
   faultHasError: 'u32',
+  /** Faults that generated code delivered by itself, modulo 2^32. */
+  deliveries: 'u32',
   /** -1 while an interrupt waits for IF: whatever sets IF copies it to `exitRequest`. */
   interruptPending: 'i32',
   /** Interrupts are held off at `shadowRip`, the instruction after MOV SS or STI (SDM vol. 3 §6.8.3): `Shadow`. */
@@ -168,6 +178,8 @@ export const CPU = defineLayout('x86-cpu', {
   scratchSize: 'u32',
   /** Where helpers return a second value. */
   helper: array('u64', 4),
+  /** A bit, by hash, for each page that the jump cache may lead to: core/mappings.ts. */
+  codeFilter: array('u64', 64),
 });
 
 /** Jump cache: direct-mapped by linear address; entries of 16 bytes {i64 linear address, u32 record, u32 tag}. */

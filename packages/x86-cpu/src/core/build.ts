@@ -6,11 +6,13 @@ import { FunctionEmitter, Status } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import { addRoutines } from '../numeric/index.ts';
 import { semantics } from '../semantics/index.ts';
+import { addDelivery } from './deliver.ts';
 import { addDivide128, addMulHighS, addMulHighU } from './division.ts';
 import type { MmuOffsets } from './imports.ts';
 import { importCore, importMemory } from './imports.ts';
 import { addChain, addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
 import { addCheckCrossing, addCheckPage, addResolve } from './lookup.ts';
+import { addMappings } from './mappings.ts';
 import { addMemoryHelpers } from './memory.ts';
 
 /** Slots of the handler table: cases, function forms and, later, compiled regions. */
@@ -39,7 +41,11 @@ const HELPERS = [
   'mulHighS',
   'divide128',
   'canonical',
+  'systemHost',
+  'writeCr3',
+  'invalidatePage',
   'system',
+  'readTsc',
 ] as const satisfies readonly (keyof Helpers)[];
 
 /** The variants of helpers that compiled regions use. */
@@ -69,8 +75,12 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   const memory = addMemoryHelpers(module, io);
   const mulHighU = addMulHighU(module);
   const routines = addRoutines(module, io.cpu);
+  const delivery = addDelivery(module, io, memory);
   const helpers: Helpers = {
     ...memory,
+    systemHost: delivery.systemHost,
+    ...addMappings(module, io),
+    readTsc: io.readTsc,
     mulHighU: mulHighU.ref(),
     mulHighS: addMulHighS(module, mulHighU).ref(),
     divide128: addDivide128(module).ref(),
@@ -78,13 +88,14 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
     routines,
   };
   const resolve = addResolve(module, io, memory);
-  const interpret = addInterpreter(module, io, helpers, resolve, addCheckCrossing(module, io), forms, semantics);
+  const interpret = addInterpreter(module, io, helpers, resolve, addCheckCrossing(module, io), delivery, forms, semantics);
   module.table({ min: TABLE_SIZE }, 'table');
   module.exportFunction('interpret', interpret);
   module.exportFunction('chain', addChain(module, io));
   module.exportFunction('checkPage', addCheckPage(module, io));
+  module.exportFunction('deliverInterrupt', delivery.deliverInterrupt);
   module.exportFunction('translateAddress', memory.translate);
-  for (const name of HELPERS) if (name !== 'system') module.exportFunction(name, helpers[name]);
+  for (const name of HELPERS) if (name !== 'system' && name !== 'readTsc') module.exportFunction(name, helpers[name]);
   for (const name of Object.values(SAFE)) module.exportFunction(name, memory[name]);
   for (const [name, ref] of routines) module.exportFunction(`routine.${name}`, ref);
   const handlers = new Map(forms.map((form, n) => [form.key, FIRST_CASE + n]));

@@ -13,6 +13,7 @@ export type CoreGlobals = {
 
 /** Where the MMU's state has what the engine reads; the same for every vCPU, so constants in the code. */
 export type MmuOffsets = {
+  readonly cr3: number;
   readonly faultError: number;
   readonly gpaLo: number;
   readonly gpaHi: number;
@@ -23,6 +24,10 @@ export type MmuOffsets = {
 export type CoreImports = CoreGlobals & {
   readonly mmuOffsets: MmuOffsets;
   readonly mmuFill: FuncRef<[I64, I32], I32>;
+  readonly flushNonGlobal: FuncRef<[], void>;
+  readonly flushPage: FuncRef<[I64], void>;
+  /** Puts the time-stamp counter into `CPU.helper[0]`. */
+  readonly readTsc: FuncRef<[], void>;
   /** (size) reads the device at the MMU's gpa into `CPU.helper[0]`. */
   readonly mmioRead: FuncRef<[I32], void>;
   /** (size) writes `CPU.helper[0]`. */
@@ -54,6 +59,9 @@ export function importCore(module: ModuleBuilder, mmuOffsets: MmuOffsets): CoreI
     blockTable: module.importGlobal('env', 'blockTable', 'i32'),
     codeMap: module.importGlobal('env', 'codeMap', 'i32'),
     mmuFill: module.importFunction('mmu', 'fill', ['i64', 'i32'], ['i32']),
+    flushNonGlobal: module.importFunction('mmu', 'flushNonGlobal', [], []),
+    flushPage: module.importFunction('mmu', 'flushPage', ['i64'], []),
+    readTsc: module.importFunction('env', 'readTsc', [], []),
     mmioRead: module.importFunction('env', 'mmioRead', ['i32'], []),
     mmioWrite: module.importFunction('env', 'mmioWrite', ['i32'], []),
     codeWrite: module.importFunction('env', 'codeWrite', ['i32', 'i32'], []),

@@ -9,6 +9,7 @@ import { InlineEmitter, Status } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import type { SemanticsTable } from '../semantics/types.ts';
 import { CPU, Exit, Record as R } from '../state.ts';
+import type { Delivery } from './deliver.ts';
 import type { CoreImports } from './imports.ts';
 import { jumpIndex } from './lookup.ts';
 
@@ -76,6 +77,7 @@ export function addInterpreter(
   helpers: Helpers,
   resolve: FuncRef<[I64], I32>,
   checkCrossing: FuncRef<[I32], I32>,
+  { deliverFault }: Delivery,
   forms: readonly Form[],
   semantics: SemanticsTable,
 ): FunctionBuilder {
@@ -133,8 +135,8 @@ export function addInterpreter(
   loadFlags();
   f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
   f.block((exit) => {
-    f.block((fault) => {
-      f.loop((enter) => {
+    f.loop((enter) => {
+      f.block((fault) => {
         // Jump cache: the record of `target` under the present mode and mappings.
         f.set(entry, f.i32.add(f.globalGet(io.jumpCache), jumpIndex(f, target)));
         const sameRip = f.i64.eq(f.i64.load(f.get(entry)), f.get(target));
@@ -151,7 +153,7 @@ export function addInterpreter(
           },
           () => {
             f.set(record, f.call(resolve, f.get(target)));
-            f.brIf(exit, f.i32.eqz(f.get(record)));
+            f.brIf(fault, f.i32.eqz(f.get(record)));
           },
         );
         // Jumps come here rather than to the dispatch: nearly every target is a header, and testing for it costs less than
@@ -175,16 +177,15 @@ export function addInterpreter(
             [Handler.CrossingHeader]: () => {
               f.if(f.i32.eqz(f.call(checkCrossing, f.get(record))), () => {
                 f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
-                f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
-                f.br(exit);
+                f.set(record, f.i32.const(0));
+                f.br(fault);
               });
               countBlock(exit);
               next();
             },
             [Handler.Link]: () => {
-              f.set(entry, f.call(io.link, f.get(record)));
-              f.brIf(exit, f.i32.eqz(f.get(entry)));
-              f.set(record, f.get(entry));
+              f.set(record, f.call(io.link, f.get(record)));
+              f.brIf(fault, f.i32.eqz(f.get(record)));
               f.br(jump);
             },
             [Handler.Cross]: () => {
@@ -231,8 +232,16 @@ export function addInterpreter(
           callHandler(jump, enter, fault, exit, next);
         });
         f.closeBlock();
+        f.unreachable();
       });
-      f.unreachable();
+      // A fault at `record`, or with 0 at `CPU.rip`; or the translator wants the run loop.
+      storeFlags();
+      f.set(entry, f.call(deliverFault, f.get(record)));
+      f.if(f.i32.ge_s(f.get(entry), f.i32.const(0)), () => {
+        f.set(budget, f.i32.add(f.get(budget), f.get(entry)));
+        f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
+        f.br(enter);
+      });
     });
     f.i32.store(f.get(cpu), f.get(record), CPU.offset.exitRecord);
   });

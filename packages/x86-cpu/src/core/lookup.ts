@@ -2,6 +2,7 @@
 import type { FuncRef, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
 import { BLOCK_TABLE, CPU, JUMP_CACHE, Record, Seg } from '../state.ts';
 import type { CoreImports } from './imports.ts';
+import { noteCodePage } from './mappings.ts';
 import type { MemoryHelpers } from './memory.ts';
 import { Vector } from './memory.ts';
 
@@ -21,6 +22,7 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
   const rip = f.param(0, 'i64');
   const linear = f.local('i64');
   const entry = f.local('i32');
+  const translation = f.local('i32');
   const host = f.local('i32');
   const record = f.local('i32');
   const key = f.local('i32');
@@ -41,10 +43,10 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
 
   // Fetch TLB
   const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(linear)), f.i32.const(8)), f.i32.const(0x7ff0));
-  f.set(entry, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
+  f.set(translation, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
   f.if(
-    f.i64.le_u(f.i64.sub(f.get(linear), f.i64.load(f.get(entry))), f.i64.const(4095)),
-    () => f.set(host, f.i32.add(f.i32.wrap_i64(f.get(linear)), f.i32.load(f.get(entry), 8))),
+    f.i64.le_u(f.i64.sub(f.get(linear), f.i64.load(f.get(translation))), f.i64.const(4095)),
+    () => f.set(host, f.i32.add(f.i32.wrap_i64(f.get(linear)), f.i32.load(f.get(translation), 8))),
     () => {
       const access = (): I32 => f.i32.or(f.i32.const(FETCH), f.i32.load(cpu(), CPU.offset.mmuAccess));
       f.set(host, f.call(io.mmuFill, f.get(linear), access()));
@@ -92,6 +94,7 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
     });
   });
 
+  noteCodePage(f, cpu, linear, translation, key);
   const pageOffset = (): I64 => f.i64.and(f.get(linear), f.i64.const(4095));
   const page = f.local('i64');
   f.set(page, f.i64.sub(f.get(rip), pageOffset()));
@@ -141,16 +144,26 @@ export function addCheckPage(module: ModuleBuilder, io: CoreImports): FuncRef<[I
   const f = module.function('checkPage', ['i64', 'i32'], ['i32']);
   const [linear, host] = [f.param(0, 'i64'), f.param(1, 'i32')];
   const entry = f.local('i32');
+  const found = f.local('i32');
+  const key = f.local('i32');
   const cpu = (): I32 => f.globalGet(io.cpu);
   const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(linear)), f.i32.const(8)), f.i32.const(0x7ff0));
   f.set(entry, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
-  f.if(f.i64.eq(f.i64.load(f.get(entry)), f.get(linear)), () => {
-    const found = f.i32.add(f.i32.wrap_i64(f.get(linear)), f.i32.load(f.get(entry), 8));
-    f.return(f.i32.eq(found, f.get(host)));
-  });
-  const access = f.i32.or(f.i32.const(FETCH), f.i32.load(cpu(), CPU.offset.mmuAccess));
-  f.set(entry, access);
-  f.i32.eq(f.call(io.mmuFill, f.get(linear), f.get(entry)), f.get(host));
+  const isMapped = f.i64.eq(f.i64.load(f.get(entry)), f.get(linear));
+  f.if(
+    isMapped,
+    () => f.set(found, f.i32.add(f.i32.wrap_i64(f.get(linear)), f.i32.load(f.get(entry), 8))),
+    () => {
+      const access = f.i32.or(f.i32.const(FETCH), f.i32.load(cpu(), CPU.offset.mmuAccess));
+      f.set(key, access);
+      f.set(found, f.call(io.mmuFill, f.get(linear), f.get(key)));
+    },
+  );
+  f.if(f.i32.ne(f.get(found), f.get(host)), () => f.return(f.i32.const(0)));
+  // As with `resolve`: until the tag changes, code of this page runs without being looked up.
+  f.set(key, f.i32.load(cpu(), CPU.offset.modeKey));
+  noteCodePage(f, cpu, linear, entry, key);
+  f.i32.const(1);
   return f.ref();
 }
 

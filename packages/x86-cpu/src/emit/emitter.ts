@@ -30,6 +30,14 @@ export type Helpers = {
   readonly divide128: FuncRef<[I64, I64, I64], I64>;
   /** Non-zero if the address is canonical. */
   readonly canonical: FuncRef<[I64], I32>;
+  /** Host address of eight bytes that the processor itself accesses (tables), for (linear address, write); 0 unless they are in one page of
+   * plain memory. While `fastEvents` only. */
+  readonly systemHost: FuncRef<[I64, I32], I32>;
+  /** (value) MOV to CR3, (linear address) INVLPG: a `Mapping` (core/mappings.ts). */
+  readonly writeCr3: FuncRef<[I64], I32>;
+  readonly invalidatePage: FuncRef<[I64], I32>;
+  /** Puts the time-stamp counter into `CPU.helper[0]`. */
+  readonly readTsc: FuncRef<[], void>;
   /** Runs system instruction `id` in TypeScript: 0 go on, 1 fault or leave, 2 continue at `CPU.rip`. */
   readonly system: FuncRef<[I32, I32], I32>;
   /** Other numeric routines by name (80-bit float, MXCSR-exact conversions, …). */
@@ -574,6 +582,8 @@ export abstract class Emitter {
     this.f.call(this.helpers.raise, this.f.i32.const(vector), this.f.i32.const(error));
     this.fault();
   }
+  /** System instructions are the interpreter's, whole: what they change is kept in locals here. */
+  readonly inRegion: boolean = false;
   /** Runs a system instruction in TypeScript and does what its status says. */
   abstract system(id: number): void;
 

@@ -466,6 +466,7 @@ export class RegionEmitter extends Emitter {
   fault(): void {
     this.#leaveHere(this.#transfers.fault());
   }
+  override readonly inRegion = true;
   /** System instructions are the interpreter's. None has changed anything before it gets here. */
   system(_id: number): void {
     this.#leaveHere(this.#transfers.record());

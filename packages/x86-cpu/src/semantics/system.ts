@@ -3,21 +3,26 @@
  * much the only description of them as an emitter is of an ADD: both tiers call the same helper.
  */
 import type { I32, Local } from '@tsvisor/wasm-codegen';
+import { Mapping } from '../core/mappings.ts';
 import type { Emitter } from '../emit/emitter.ts';
-import { TLB_ENTRIES } from '../emit/emitter.ts';
-import { CPU, Reg, Rflags, Seg, Shadow, STATUS_FLAGS } from '../state.ts';
+import { CODE64, DATA, DPL3, loadFlagsImage, loadFlat, switchPrivilege } from '../emit/privilege.ts';
+import { AddressMode } from '../form.ts';
+import { CPU, Reg, Rflags, Seg, Shadow } from '../state.ts';
+import { returnFromInterrupt } from './interrupt-return.ts';
 import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 /** Instructions whose semantics are TypeScript helpers; the number handed to `system` is the position here. */
 // biome-ignore format: table
 export const SYSTEM_INSTRUCTIONS = [
-  'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdtsc', 'rdtscp', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
-  'mov_to_cr', 'mov_from_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
+  'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
+  'mov_to_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
   'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'mov_to_sreg', 'pop_sreg', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
   'call_far_ind', 'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret', 'sysenter', 'sysexit',
-  'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rdfsbase', 'rdgsbase', 'wrfsbase', 'wrgsbase', 'rsm', 'rdrand',
+  'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rsm', 'rdrand',
   'rdseed', 'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
+  // Where generated code leaves an instruction of that name to the helper.
+  'rdtsc_slow', 'rdtscp_slow', 'mov_from_cr_slow', 'rdfsbase_slow', 'rdgsbase_slow', 'wrfsbase_slow', 'wrgsbase_slow',
 ] as const;
 
 const systemNumber = (name: (typeof SYSTEM_INSTRUCTIONS)[number]): number => SYSTEM_INSTRUCTIONS.indexOf(name);
@@ -90,45 +95,8 @@ const popFlags: Semantics = (e) => {
 
 // --- fast system calls -----------------------------------------------------------------------------------------------------------
 
-/** Access rights of the flat segments that SYSCALL and SYSRET load without looking at a table (SDM vol. 2B), as `CPU.segAttr` has them. */
-const CODE64 = 0xa09b;
-const DATA = 0xc093;
-const DPL3 = 0x60;
-/** Distance of the user's TLB set from the supervisor's. */
-const TLB_SET_BYTES = 3 * TLB_ENTRIES * 16;
-const ACCESS_USER = 4;
 /** Bits of R11 that SYSRET takes into RFLAGS. */
 const SYSRET_FLAGS = 0x3c_7fd7;
-
-function loadFlat(e: Emitter, segment: number, selector: I32, attr: number): void {
-  const { f } = e;
-  const chosen = e.let32(selector);
-  f.i32.store16(e.cpu(), f.get(chosen), CPU.offset.segSel + 2 * segment);
-  f.i64.store(e.cpu(), f.i64.const(0), CPU.offset.segBase + 8 * segment);
-  f.i32.store(e.cpu(), f.i32.const(-1), CPU.offset.segLimit + 4 * segment);
-  f.i32.store(e.cpu(), f.i32.const(0), CPU.offset.segLow + 4 * segment);
-  f.i32.store(e.cpu(), f.i32.const(attr), CPU.offset.segAttr + 4 * segment);
-}
-
-/** Switches mode key, jump-cache tag and TLB set to user or supervisor. */
-function switchPrivilege(e: Emitter, user: boolean): void {
-  const { f } = e;
-  e.store32('cpl', () => f.i32.const(user ? 3 : 0));
-  e.store32('modeKey', () => e.load32(user ? 'userKey' : 'kernelKey'));
-  e.store32('jumpTag', () =>
-    f.i32.or(f.i32.and(e.load32('jumpTag'), f.i32.const(~0xfff)), e.load32(user ? 'userTag' : 'kernelTag')),
-  );
-  for (const array of ['tlbRead', 'tlbWrite', 'tlbFetch'] as const)
-    e.store32(array, () => f.i32.add(e.load32(array), f.i32.const(user ? TLB_SET_BYTES : -TLB_SET_BYTES)));
-  e.store32('mmuAccess', () => f.i32.const(user ? ACCESS_USER : 0));
-}
-
-/** Sets RFLAGS as a whole from an image. */
-function loadFlagsImage(e: Emitter, image: Local<I32>): void {
-  const { f } = e;
-  e.store32('rflags', () => f.i32.and(f.get(image), f.i32.const(~(STATUS_FLAGS | Rflags.FIXED))));
-  e.setStatusFlags(image);
-}
 
 /** Bits of IA32_STAR from `shift` on, as a selector. */
 const starSelector = (e: Emitter, shift: number): I32 =>
@@ -184,6 +152,87 @@ const swapGs: Semantics = (e) => {
   e.store64('kernelGsBase', () => f.get(base));
 };
 
+const interruptReturn: Semantics = (e) => {
+  if (e.form.opSize === 8 && !e.inRegion) returnFromInterrupt(e);
+  e.system(systemNumber('iret'));
+};
+
+// --- control registers, mappings, time -------------------------------------------------------------------------------------------
+
+const CONTROL = { 0: 'cr0', 2: 'cr2', 3: 'cr3', 4: 'cr4' } as const;
+const isPlainControl = (n: number): n is keyof typeof CONTROL => n in CONTROL;
+
+const moveFromControl: Semantics = (e) => {
+  const { special } = e.form;
+  // CR8 is the interrupt controller's.
+  if (!isPlainControl(special)) e.f.if(e.f.i32.const(1), () => e.system(systemNumber('mov_from_cr_slow')));
+  else e.write(0, e.let(e.truncate(e.load64(CONTROL[special]), e.size(0))));
+};
+
+/** MOV to CR3 from 64-bit code. */
+const moveToControl: Semantics = (e) => {
+  const { f } = e;
+  const id = systemNumber('mov_to_cr');
+  if (e.inRegion || e.form.special !== 3 || e.form.mode !== 64) {
+    e.system(id);
+    return;
+  }
+  const how = e.let32(f.call(e.helpers.writeCr3, e.read(1, 8)));
+  mappingChanged(e, how, id);
+};
+
+const invalidatePage: Semantics = (e) => {
+  const { f } = e;
+  const id = systemNumber('invlpg');
+  if (e.inRegion || e.form.mode !== 64 || e.form.address === AddressMode.Segmented) {
+    e.system(id);
+    return;
+  }
+  const how = e.let32(f.call(e.helpers.invalidatePage, f.get(e.address(1, false))));
+  mappingChanged(e, how, id);
+};
+
+/** Goes on as a change of mappings calls for. */
+function mappingChanged(e: Emitter, how: Local<I32>, id: number): void {
+  const { f } = e;
+  f.if(f.i32.eq(f.get(how), f.i32.const(Mapping.Unusual)), () => e.system(id));
+  f.if(f.i32.eq(f.get(how), f.i32.const(Mapping.Changed)), () => e.jumpTo(e.let(e.nextRip())));
+}
+
+const CR4_TSD = 4;
+const CR4_FSGSBASE = 1 << 16;
+
+const readTsc =
+  (name: 'rdtsc' | 'rdtscp'): Semantics =>
+  (e) => {
+    const { f } = e;
+    // CR4.TSD forbids it above CPL 0.
+    const disabled = (): I32 => f.i32.wrap_i64(f.i64.and(e.load64('cr4'), f.i64.const(CR4_TSD)));
+    f.if(e.load32('cpl'), () => f.if(disabled(), () => e.system(systemNumber(`${name}_slow`))));
+    f.call(e.helpers.readTsc);
+    e.setGpr(Reg.RAX, 8, e.let(f.i64.load32_u(e.cpu(), CPU.offset.helper)));
+    e.setGpr(Reg.RDX, 8, e.let(f.i64.load32_u(e.cpu(), CPU.offset.helper + 4)));
+    if (name === 'rdtscp') e.setGpr(Reg.RCX, 8, e.let(e.load64('tscAux')));
+  };
+
+/** RDFSBASE, WRFSBASE and so on; without CR4.FSGSBASE, or with an address that is not canonical, the helper raises. */
+const segmentBase =
+  (name: 'rdfsbase' | 'rdgsbase' | 'wrfsbase' | 'wrgsbase', segment: number): Semantics =>
+  (e) => {
+    const { f } = e;
+    const id = systemNumber(`${name}_slow`);
+    const enabled = f.i64.and(e.load64('cr4'), f.i64.const(CR4_FSGSBASE));
+    f.if(f.i64.eqz(enabled), () => e.system(id));
+    const at = CPU.offset.segBase + 8 * segment;
+    if (name.startsWith('rd')) {
+      e.write(0, e.let(e.truncate(f.i64.load(e.cpu(), at), e.size(0))));
+      return;
+    }
+    const value = e.let(e.read(0));
+    f.if(f.i32.eqz(f.call(e.helpers.canonical, f.get(value))), () => e.system(id));
+    f.i64.store(e.cpu(), f.get(value), at);
+  };
+
 /** MOV from a segment register: 16 bits to memory, zero-extended to a wider register. */
 const moveFromSegment: Semantics = (e) => {
   e.write(0, e.let(e.segmentSelector(e.form.special)));
@@ -203,4 +252,14 @@ export const systemSemantics: SemanticsTable = {
   syscall,
   sysret,
   swapgs: swapGs,
+  iret: interruptReturn,
+  mov_from_cr: moveFromControl,
+  mov_to_cr: moveToControl,
+  invlpg: invalidatePage,
+  rdtsc: readTsc('rdtsc'),
+  rdtscp: readTsc('rdtscp'),
+  rdfsbase: segmentBase('rdfsbase', Seg.FS),
+  rdgsbase: segmentBase('rdgsbase', Seg.GS),
+  wrfsbase: segmentBase('wrfsbase', Seg.FS),
+  wrgsbase: segmentBase('wrgsbase', Seg.GS),
 };

@@ -63,6 +63,11 @@ export const Efer = { SCE: 1, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const
 export const Attr = { TYPE: 15, S: 16, DPL_SHIFT: 5, P: 128, AVL: 1 << 12, L: 1 << 13, DB: 1 << 14, G: 1 << 15 } as const;
 
 const MmuFlag = { WP: 1, SMEP: 2, SMAP: 4, NXE: 8, PSE: 16, PSE36: 32, PGE: 64, PKE: 128, PAGE1GB: 256 } as const;
+/** A jump-cache tag: generation above, number of the mode key below. */
+const KEY_BITS = 12;
+const KEY_MASK = (1 << KEY_BITS) - 1;
+const GENERATIONS = 1 << (32 - KEY_BITS);
+
 const TLB_ARRAY = 2048 * 16;
 const TLB_SET = 3 * TLB_ARRAY;
 const ACCESS_USER = 4;
@@ -88,7 +93,6 @@ export class SystemContext {
   physicalBits = 40;
   /** POPF or IRET cleared TF, and is itself still to be trapped. */
   stepEnds = false;
-  #generation = 0;
   readonly #keys = new Map<number, number>();
   readonly #limits = new Map<number, number>();
 
@@ -322,40 +326,49 @@ export class SystemContext {
 
   /** Retires the jump cache: mappings changed. A change of mode is in the tag. */
   flushJumps(): void {
-    this.#generation++;
-    if (this.#generation === 1 << 20) {
-      this.#generation = 1; // 0 with key number 0 is what cleared entries hold
+    const { state } = this;
+    let user = (state.userTag >>> KEY_BITS) + 1;
+    let kernel = (state.kernelTag >>> KEY_BITS) + 1;
+    if (user >= GENERATIONS || kernel >= GENERATIONS) {
+      user = kernel = 1; // 0 with key number 0 is what cleared entries hold
       this.#u8.fill(0, this.#jumpCache, this.#jumpCache + JUMP_CACHE.entries * JUMP_CACHE.entryBytes);
     }
+    state.codeFilter.fill(0n);
+    state.kernelLocal = 0;
+    state.userTag = ((user << KEY_BITS) | (state.userTag & KEY_MASK)) >>> 0;
+    state.kernelTag = ((kernel << KEY_BITS) | (state.kernelTag & KEY_MASK)) >>> 0;
     this.#tag();
   }
 
   #tag(): void {
-    this.state.jumpTag = this.#generation * 4096 + this.#keyNumber(this.state.modeKey);
+    const { state } = this;
+    const generation = (state.modeKey & ModeKey.USER ? state.userTag : state.kernelTag) & ~KEY_MASK;
+    state.jumpTag = (generation | this.#keyNumber(state.modeKey)) >>> 0;
   }
 
   #keyNumber(key: number): number {
     let number = this.#keys.get(key);
     if (number === undefined) {
-      number = this.#keys.size & 0xfff;
+      number = this.#keys.size & KEY_MASK;
       this.#keys.set(key, number);
     }
     return number;
   }
 
   #preparedFor = -1;
-  /** Makes the two modes that SYSCALL and SYSRET switch between ready for generated code. */
+  /** Makes the two modes that system calls, events and returns switch between ready for generated code. */
   #prepareCalls(key: number): void {
     const { state } = this;
     const possible = (key & ModeKey.SIZE) === 2 && !(key & ModeKey.STEP) && (key & (ModeKey.USER | ModeKey.CPL0)) !== 0;
-    const allowed = possible && (this.lo('efer') & Efer.SCE) !== 0 && !(this.lo('cr4') & Cr4.SMAP);
-    state.fastCalls = allowed ? 1 : 0;
+    const allowed = possible && !(this.lo('cr4') & Cr4.SMAP);
+    state.fastEvents = allowed ? 1 : 0;
+    state.fastCalls = allowed && this.lo('efer') & Efer.SCE ? 1 : 0;
     if (!allowed || key === this.#preparedFor) return;
     this.#preparedFor = key;
     state.userKey = (key & ~ModeKey.CPL0) | ModeKey.USER;
     state.kernelKey = (key & ~ModeKey.USER) | ModeKey.CPL0;
-    state.userTag = this.#keyNumber(state.userKey);
-    state.kernelTag = this.#keyNumber(state.kernelKey);
+    state.userTag = ((state.userTag & ~KEY_MASK) | this.#keyNumber(state.userKey)) >>> 0;
+    state.kernelTag = ((state.kernelTag & ~KEY_MASK) | this.#keyNumber(state.kernelKey)) >>> 0;
   }
 
   segAttr(seg: number): number {

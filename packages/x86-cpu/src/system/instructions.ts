@@ -310,8 +310,8 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   ins: stringIo(true),
   outs: stringIo(false),
   cpuid,
-  rdtsc: readTsc,
-  rdtscp: (c, o, ports) => {
+  rdtsc_slow: readTsc,
+  rdtscp_slow: (c, o, ports) => {
     readTsc(c, o, ports);
     c.state.gpr[RCX] = c.state.tscAux;
     return Next;
@@ -338,7 +338,7 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   },
   invd: noOperation,
   wbinvd: noOperation,
-  mov_from_cr: (c, o, { interrupts }) => {
+  mov_from_cr_slow: (c, o, { interrupts }) => {
     const n = o.form.special;
     const value =
       n === 0
@@ -463,10 +463,10 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
     c.updateMode();
     return resume(c, o);
   },
-  rdfsbase: baseRegister(Seg.FS, false),
-  rdgsbase: baseRegister(Seg.GS, false),
-  wrfsbase: baseRegister(Seg.FS, true),
-  wrgsbase: baseRegister(Seg.GS, true),
+  rdfsbase_slow: baseRegister(Seg.FS, false),
+  rdgsbase_slow: baseRegister(Seg.GS, false),
+  wrfsbase_slow: baseRegister(Seg.FS, true),
+  wrgsbase_slow: baseRegister(Seg.GS, true),
   ud0: undefinedInstruction,
   ud1: undefinedInstruction,
   // Outside system-management mode, which this processor has not (SDM vol. 2B, RSM).
