@@ -139,28 +139,26 @@ export function addCheckCrossing(module: ModuleBuilder, io: CoreImports): FuncRe
   return f.ref();
 }
 
-/** `checkPage(linear, host) → 0 or 1`: whether instructions at a page's linear address are fetched from that host address; no faults. */
+/**
+ * `checkPage(linear, host) → 0 or 1`: whether instructions at a page's linear address are fetched from that host address; no faults. If so, a
+ * change of that mapping retires the jump cache, and thereby what has been checked here.
+ */
 export function addCheckPage(module: ModuleBuilder, io: CoreImports): FuncRef<[I64, I32], I32> {
   const f = module.function('checkPage', ['i64', 'i32'], ['i32']);
   const [linear, host] = [f.param(0, 'i64'), f.param(1, 'i32')];
   const entry = f.local('i32');
-  const found = f.local('i32');
   const key = f.local('i32');
   const cpu = (): I32 => f.globalGet(io.cpu);
+  const absent = (): I32 => f.i64.ne(f.i64.load(f.get(entry)), f.get(linear));
   const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(linear)), f.i32.const(8)), f.i32.const(0x7ff0));
   f.set(entry, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
-  const isMapped = f.i64.eq(f.i64.load(f.get(entry)), f.get(linear));
-  f.if(
-    isMapped,
-    () => f.set(found, f.i32.add(f.i32.wrap_i64(f.get(linear)), f.i32.load(f.get(entry), 8))),
-    () => {
-      const access = f.i32.or(f.i32.const(FETCH), f.i32.load(cpu(), CPU.offset.mmuAccess));
-      f.set(key, access);
-      f.set(found, f.call(io.mmuFill, f.get(linear), f.get(key)));
-    },
-  );
-  f.if(f.i32.ne(f.get(found), f.get(host)), () => f.return(f.i32.const(0)));
-  // As with `resolve`: until the tag changes, code of this page runs without being looked up.
+  f.if(absent(), () => {
+    const access = (): I32 => f.i32.or(f.i32.const(FETCH), f.i32.load(cpu(), CPU.offset.mmuAccess));
+    f.drop(f.call(io.mmuFill, f.get(linear), access()));
+    f.if(absent(), () => f.return(f.i32.const(0)));
+  });
+  const found = f.i32.add(f.i32.wrap_i64(f.get(linear)), f.i32.load(f.get(entry), 8));
+  f.if(f.i32.ne(found, f.get(host)), () => f.return(f.i32.const(0)));
   f.set(key, f.i32.load(cpu(), CPU.offset.modeKey));
   noteCodePage(f, cpu, linear, entry, key);
   f.i32.const(1);

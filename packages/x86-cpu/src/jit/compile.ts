@@ -245,7 +245,8 @@ class RegionCompiler {
   #checkEvents(set?: () => void): void {
     const f = this.#f;
     const e = this.#e;
-    f.if(f.i32.lt_s(f.i32.or(f.get(e.budget), e.load32('exitRequest')), f.i32.const(0)), () => {
+    const left = f.i32.sub(f.get(e.budget), f.i32.const(1));
+    f.if(f.i32.lt_s(f.i32.or(left, e.load32('exitRequest')), f.i32.const(0)), () => {
       set?.();
       f.set(e.status, f.i32.const(Status.Leave));
       f.br(this.#leave);
