@@ -157,7 +157,12 @@ describe('peak memory', () => {
 
 describe('options', () => {
   it('the tier is the compiled one unless asked otherwise, the guest of 64 bits', () => {
-    expect([tierOption(undefined), tierOption('auto'), bitsOption(undefined), bitsOption('32')]).toEqual(['jit', 'auto', 64, 32]);
+    expect([tierOption(undefined), tierOption('auto'), bitsOption(undefined), bitsOption('32')]).toEqual([
+      'auto',
+      'auto',
+      64,
+      32,
+    ]);
     for (const wrong of [() => tierOption('fast'), () => bitsOption('16')])
       expect(wrong).toThrow(expect.objectContaining({ code: 'BENCH_USAGE' }));
   });

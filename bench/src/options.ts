@@ -25,7 +25,7 @@ export function numberOption(
  * The engine's tier, given on the command line.
  * @throws BenchError BENCH_USAGE
  */
-export function tierOption(text = 'jit'): Tier {
+export function tierOption(text = 'auto'): Tier {
   const tier = TIERS.find((name) => name === text);
   if (tier === undefined) throw new BenchError('BENCH_USAGE', `--tier takes ${TIERS.join(', ')}, not '${text}'`);
   return tier;

@@ -107,9 +107,9 @@ function runCommand(program: Command): Command {
     )
     .option('-c, --cpu <model>', 'processor model', DEFAULT_CPU)
     .addOption(
-      new Option('--tier <tier>', 'interpret everything, or compile what is hot (still under test)')
+      new Option('--tier <tier>', 'auto: compile what is hot; jit: compile soon; interp: interpret everything')
         .choices(TIERS)
-        .default('interp'),
+        .default('auto'),
     )
     .addOption(
       new Option('--debian <arch>', "which of Debian's kernels and busyboxes: amd64 or i386 (default: amd64)").argParser(

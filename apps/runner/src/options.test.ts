@@ -55,7 +55,7 @@ describe('the command line', () => {
       append: '',
       memoryBytes: 512 * 2 ** 20,
       cpu: 'max',
-      tier: 'interp',
+      tier: 'auto',
       files: [],
       serial: { kind: 'stdio' },
       stats: false,

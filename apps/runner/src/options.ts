@@ -10,7 +10,7 @@ export type SerialTarget =
 export type GuestFile = { readonly host: string; readonly guest: string };
 
 /** How guest code is run. */
-export const TIERS = ['interp', 'jit'] as const;
+export const TIERS = ['auto', 'jit', 'interp'] as const;
 export type Tier = (typeof TIERS)[number];
 
 export type RunOptions = {

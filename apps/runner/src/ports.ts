@@ -6,7 +6,7 @@ export type MachineConfig = {
   readonly memoryBytes: number;
   readonly cpuModel: string;
   /** `jit` compiles hot code; the interpreter runs the rest. */
-  readonly tier?: 'interp' | 'jit';
+  readonly tier?: 'auto' | 'jit' | 'interp';
   /** bzImage or ELF vmlinux; not modified. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;

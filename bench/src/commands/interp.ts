@@ -49,6 +49,7 @@ async function measureInstructions(job: Job): Promise<InterpResult> {
   const machine = await microvm.create({
     memoryBytes: job.memoryMiB * 2 ** 20,
     cpuModel: 'max',
+    tier: 'interp',
     kernel: readFileSync(job.kernel),
     initrd: readFileSync(job.initramfs),
     cmdline: `${CONSOLE} ${guestParameters(job)}`,

@@ -22,7 +22,7 @@ export const tsvisor: Contender = {
     tsvisorCommand([
       'run',
       ...['--kernel', job.kernel, '--initrd', job.initramfs],
-      ...['--tier', job.tier ?? 'jit'],
+      ...['--tier', job.tier ?? 'auto'],
       ...['--memory', `${job.memoryMiB}M`, '--append', guestParameters(job)],
     ]),
 };

@@ -5,7 +5,7 @@ export type MachineConfig = {
   readonly memoryBytes: number;
   /** A name of the engine's models. */
   readonly cpuModel: string;
-  /** `jit` compiles hot code; the interpreter (the default) runs the rest. */
+  /** `auto` (the default) interprets and compiles what is hot, `jit` compiles soon, `interp` nothing. */
   readonly tier?: Tier;
   /** bzImage or ELF vmlinux; not modified. */
   readonly kernel: Uint8Array;

@@ -5,7 +5,7 @@ import type { CpuidSource, ProcessorFactory } from '@tsvisor/vmm-core';
 export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
 
 /** How an engine runs guest code. */
-export type Tier = 'interp' | 'jit';
+export type Tier = 'auto' | 'jit' | 'interp';
 
 /** A processor model: what CPUID says of it, and processors that pose as it. */
 export type EngineModel = { readonly cpuid: CpuidSource; readonly createProcessor: ProcessorFactory };

@@ -35,9 +35,8 @@ export type ProcessorConfig = {
   readonly cpuid: CpuidSource;
   /** Bytes of interpreter records kept; when full, all translations are dropped. */
   readonly codeBytes?: number;
-  /** `interp` (the default): interpret everything; `jit`: compile hot regions. */
   readonly tier?: Tier;
-  /** Executions of a block before the region around it is compiled. */
+  /** Executions of a block before the region around it is compiled, where the tier's own number will not do. */
   readonly heat?: number;
   /** Bytes of WebAssembly kept for compiled regions; beyond, the oldest are dropped. */
   readonly regionBytes?: number;
@@ -45,10 +44,11 @@ export type ProcessorConfig = {
   readonly checked?: boolean;
 };
 
-export type Tier = 'interp' | 'jit';
+/** `auto` (the default): interpret, and compile what is hot; `jit`: compile soon; `interp`: compile nothing. */
+export type Tier = 'auto' | 'jit' | 'interp';
 
-/** The default of `heat`: about where compiled code has paid for its making. */
-const HEAT = 40000;
+/** Executions of a block before it is hot. With `auto` compiled code has then about paid for its making. */
+const HEAT: Readonly<Record<Tier, number>> = { auto: 16_000, jit: 50, interp: 0 };
 
 /** Why `run` returned. */
 export type RunExit =
@@ -151,6 +151,8 @@ export class Processor {
     this.context.cr4Bits = cr4Bits(model);
     this.context.eferBits = eferBits(model);
     this.context.physicalBits = model.physicalBits;
+    const tier = config.tier ?? 'auto';
+    const heat = tier === 'interp' ? 0 : (config.heat ?? HEAT[tier]);
     this.#tier = new RegionTier({
       image,
       memory,
@@ -159,7 +161,7 @@ export class Processor {
       core: () => this.#coreImports(),
       translator: () => this.#translator,
       hostPage: (offset) => this.#fetchedPage(offset),
-      heat: config.heat ?? HEAT,
+      heat,
       limit: config.regionBytes ?? REGION_BYTES,
       checked: config.checked ?? false,
     });
@@ -169,7 +171,7 @@ export class Processor {
       {
         bind: (form) => this.#bind(form),
         hasFeature: (feature) => hasFeature(model, feature),
-        heat: config.tier === 'jit' ? (config.heat ?? HEAT) : 0,
+        heat,
         dropRegions: (page) => this.#tier.drop(page),
         hasSemantics: (sem) => sem in semantics,
         fetch: (lo, hi) => this.#fetch(lo, hi),

@@ -73,7 +73,7 @@ export class EngineMachine {
       tsc: { read: (out) => void out.fill(0), write: () => undefined },
       cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
       codeBytes: options.codeBytes ?? 1 << 20,
-      ...(options.heat === undefined ? {} : { tier: 'jit' as const, heat: options.heat }),
+      ...(options.heat === undefined ? { tier: 'interp' as const } : { tier: 'jit' as const, heat: options.heat }),
     });
   }
 
