@@ -158,6 +158,7 @@ export class Processor {
       memory,
       table: this.#table,
       env: this.#globals,
+      regionTable,
       core: () => this.#coreImports(),
       translator: () => this.#translator,
       hostPage: (offset) => this.#fetchedPage(offset),

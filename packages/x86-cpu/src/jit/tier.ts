@@ -25,6 +25,8 @@ export type TierHost = {
   readonly memory: WebAssembly.Memory;
   readonly table: WebAssembly.Table;
   readonly env: WebAssembly.ModuleImports;
+  /** Address of the table in which regions note where they found their pages in place. */
+  readonly regionTable: number;
   readonly core: () => WebAssembly.ModuleImports;
   readonly translator: () => Translator;
   /** Host address of the code page at a distance from the one that is running, or 0 if no instruction was fetched from it lately. */
@@ -121,7 +123,11 @@ export class RegionTier {
       this.#remove(oldest);
       this.counts.evicted++;
     }
-    return this.#free.pop() ?? this.#nextSlot++;
+    const slot = this.#free.pop() ?? this.#nextSlot++;
+    // What the slot's last region found out about its pages says nothing of the next one's. No tag is 0.
+    const place = this.#host.regionTable + (slot - FIRST_REGION) * REGION_TABLE.entryBytes;
+    this.#bytes.fill(0, place, place + REGION_TABLE.entryBytes);
+    return slot;
   }
 
   #remove(compiled: Compiled): void {
