@@ -1,11 +1,22 @@
 /** Makes random programs: instructions of all kinds in blocks, with branches, calls, loops, tables and stores into the program itself. */
 import { decode } from '../../src/decode/decoder.ts';
 import { BASE_RIP, DecodeStatus, Insn, OperandKind } from '../../src/decode/instruction.ts';
+import { Seg } from '../../src/state.ts';
 import { displacementIndex } from '../host-oracle/operand-bytes.ts';
 import { Random } from '../host-oracle/random.ts';
-import { Seg } from '../../src/state.ts';
 import {
-  CODE_BYTES, COUNTERS, DATA_BYTES, FRAME, FRAME_2, PAGE, Place, Selector, SOFTWARE_INTERRUPT, STACK_TOP, TABLE } from './places.ts';
+  CODE_BYTES,
+  COUNTERS,
+  DATA_BYTES,
+  FRAME,
+  FRAME_2,
+  PAGE,
+  Place,
+  Selector,
+  SOFTWARE_INTERRUPT,
+  STACK_TOP,
+  TABLE,
+} from './places.ts';
 import type { Pool } from './pool.ts';
 import { poolOf } from './pool.ts';
 import type { Fixup, Item, Program, ProgramBlock } from './program.ts';
@@ -18,10 +29,10 @@ const FUEL = 2000;
 const le = (value: number, bytes: number): number[] => Array.from({ length: bytes }, (_, n) => (value >> (8 * n)) & 0xff);
 
 export type GeneratorOptions = {
-  readonly maxBlocks?: number;
-  readonly fuel?: number;
+  readonly maxBlocks?: number | undefined;
+  readonly fuel?: number | undefined;
   /** Percent of stores that may hit the program itself. */
-  readonly selfModifying?: number;
+  readonly selfModifying?: number | undefined;
 };
 
 class Generator {
@@ -68,7 +79,11 @@ class Generator {
       const items = this.#body();
       const end = this.#terminator(n);
       if (n === split && !falls) {
-        blocks.push({ gap: 0, from: random.chance(70) ? PAGE + random.below(0x400) : CODE_BYTES - random.below(60), items: [...items, ...end.items] });
+        blocks.push({
+          gap: 0,
+          from: random.chance(70) ? PAGE + random.below(0x400) : CODE_BYTES - random.below(60),
+          items: [...items, ...end.items],
+        });
         falls = end.falls;
         continue;
       }
@@ -134,7 +149,9 @@ class Generator {
     const wide = this.#mode === 64;
     switch (random.below(this.#cpl === 0 ? 5 : 3)) {
       case 0:
-        return [{ bytes: random.pick([[0xc8, random.below(64), 0, random.below(3)], [0xc9], ...(wide ? [] : [[0x60], [0x61]])]) }];
+        return [
+          { bytes: random.pick([[0xc8, random.below(64), 0, random.below(3)], [0xc9], ...(wide ? [] : [[0x60], [0x61]])]) },
+        ];
       case 1:
       case 2: {
         // MOV to ES, SS, DS, FS or GS.
@@ -231,7 +248,9 @@ class Generator {
     const random = this.#random;
     const insn = this.#insn;
     const drawn = random.pick(random.pick(from));
-    const bytes = random.chance(5) ? Uint8Array.of(random.pick([0x64, 0x65, 0x64, 0x65, 0x36, 0x3e, 0x2e]), ...drawn) : drawn.slice();
+    const bytes = random.chance(5)
+      ? Uint8Array.of(random.pick([0x64, 0x65, 0x64, 0x65, 0x36, 0x3e, 0x2e]), ...drawn)
+      : drawn.slice();
     return decode(bytes, 0, bytes.length, this.#mode, insn) === DecodeStatus.Ok ? [bytes] : [];
   }
 

@@ -51,4 +51,3 @@ export function poolOf(mode: 32 | 64): Pool {
   pools.set(mode, pool);
   return pool;
 }
-

@@ -22,7 +22,11 @@ export function programText(program: Program): string {
   const { code } = assemble(program);
   const lines = [`seed ${program.seed}, ${program.mode}-bit, CPL ${program.cpl}, rflags ${program.rflags.toString(16)}`];
   const { stackTop, frame, frame2, fsBase, gsBase } = program;
-  lines.push(Object.entries({ stackTop, frame, frame2, fsBase, gsBase }).map(([name, value]) => `${name}=${value.toString(16)}`).join(' '));
+  lines.push(
+    Object.entries({ stackTop, frame, frame2, fsBase, gsBase })
+      .map(([name, value]) => `${name}=${value.toString(16)}`)
+      .join(' '),
+  );
   lines.push(Array.from(program.gpr, (value, n) => `r${n}=${value.toString(16)}`).join(' '));
   let at = program.offset;
   program.blocks.forEach((block, n) => {

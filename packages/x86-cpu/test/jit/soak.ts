@@ -68,15 +68,26 @@ function sum(parts: readonly Totals[]): Totals {
   for (const part of parts)
     for (const [ending, count] of Object.entries(part.endings)) endings[ending] = (endings[ending] ?? 0) + count;
   const of = (key: Exclude<keyof Totals, 'endings'>): number => parts.reduce((all, part) => all + part[key], 0);
-  return { programs: of('programs'), instructions: of('instructions'), stops: of('stops'), regions: of('regions'), failed: of('failed'), endings };
+  return {
+    programs: of('programs'),
+    instructions: of('instructions'),
+    stops: of('stops'),
+    regions: of('regions'),
+    failed: of('failed'),
+    endings,
+  };
 }
 
 const progress = ({ programs, failed, regions }: Totals): void =>
-  void process.stderr.write(`\r${programs} programs, ${failed} failed, ${regions} regions, ${Math.round(programs / seconds())}/s `);
+  void process.stderr.write(
+    `\r${programs} programs, ${failed} failed, ${regions} regions, ${Math.round(programs / seconds())}/s `,
+  );
 
 function finish(totals: Totals): void {
   const { programs, failed, instructions, stops, regions, endings } = totals;
-  console.log(`\nseed ${seed}, ${programs} programs, ${failed} failed, ${instructions} instructions, ${stops} stops, ${regions} regions`);
+  console.log(
+    `\nseed ${seed}, ${programs} programs, ${failed} failed, ${instructions} instructions, ${stops} stops, ${regions} regions`,
+  );
   console.log(`${Math.round(seconds())} s, ${JSON.stringify(endings)}`);
   process.exitCode = failed === 0 && programs === total ? 0 : 1;
 }
