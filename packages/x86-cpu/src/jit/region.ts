@@ -48,6 +48,8 @@ export type RegionSource = {
   readonly recordSize: number;
 };
 
+const DIRECT_FLOWS: ReadonlySet<string> = new Set(['jcc', 'jmp', 'call']);
+
 type Decoded = { readonly insn: Insn; readonly form: Form };
 
 const endsBlock = (insn: Insn): boolean => insn.row.flow !== 'next' || (insn.row.rep !== 'no' && insn.rep !== 0);
@@ -71,7 +73,9 @@ class Discovery {
     const insn = new Insn();
     const status = decode(this.#source.bytes, this.#page + offset, this.#page + PAGE, this.#source.codeSize, insn);
     const form = status === DecodeStatus.Ok ? this.#source.describe(insn) : undefined;
-    const fits = form && form.address !== AddressMode.Segmented && form.stack !== StackMode.Segmented;
+    // A direct branch with an operand size of 16 bits cuts the instruction pointer, and leaves the page.
+    const cuts = insn.opSize === 2 && this.#source.codeSize === 32 && DIRECT_FLOWS.has(insn.row.flow);
+    const fits = form && !cuts && form.address !== AddressMode.Segmented && form.stack !== StackMode.Segmented;
     const decoded = fits ? { insn, form } : undefined;
     this.#decoded.set(offset, decoded);
     return decoded;
