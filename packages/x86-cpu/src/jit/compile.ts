@@ -9,7 +9,7 @@ import type { Helpers } from '../emit/emitter.ts';
 import { Status } from '../emit/interpreter.ts';
 import { codeSize } from '../records/mode-key.ts';
 import { semantics } from '../semantics/index.ts';
-import { CPU, REGION_TABLE, Record, Seg } from '../state.ts';
+import { CPU, REGION_TABLE, Seg } from '../state.ts';
 import { RegionEmitter } from './emitter.ts';
 import type { FlowGraph } from './graph.ts';
 import { analyse, ROOT } from './graph.ts';

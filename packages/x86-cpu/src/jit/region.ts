@@ -71,6 +71,8 @@ export type RegionSource = {
   readonly recordSize: number;
 };
 
+const DIRECT_FLOWS: ReadonlySet<string> = new Set(['jcc', 'jmp', 'call']);
+
 type Decoded = { readonly insn: Insn; readonly form: Form };
 type Leader = { readonly header: number; readonly count: number };
 
@@ -121,7 +123,9 @@ class Discovery {
     const insn = new Insn();
     if (decode(bytes, page + (offset & (PAGE - 1)), page + PAGE, codeSize, insn) !== DecodeStatus.Ok) return undefined;
     const form = describe(insn);
-    const fits = form && form.address !== AddressMode.Segmented && form.stack !== StackMode.Segmented;
+    // A direct branch with an operand size of 16 bits cuts the instruction pointer, and leaves the page.
+    const cuts = insn.opSize === 2 && codeSize === 32 && DIRECT_FLOWS.has(insn.row.flow);
+    const fits = form && !cuts && form.address !== AddressMode.Segmented && form.stack !== StackMode.Segmented;
     return fits ? { insn, form } : undefined;
   }
 

@@ -433,9 +433,9 @@ export class Translator {
     // Code segments are not writable, flat or not: leave the check to the segmented forms.
     if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
     if (facts.moffs) return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
-    // Nor can it where the offset in the segment is asked for, too: it is the x87's data pointer (SDM vol. 1 §8.1.8).
+    // With FS or GS the segment base takes the index's place. The x87's data pointer is without it (SDM vol. 1 §8.1.8).
     if (special && (insn.index >= 0 || insn.row.feature === 'x87')) return AddressMode.Segmented;
-    // With FS or GS the segment base takes the index's place; a 32- or 16-bit offset must be cut before the base is added.
+    // A 32- or 16-bit offset must be cut before the base is added.
     if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
     if (insn.row.sem === 'xlat') return special ? AddressMode.Indexed : AddressMode.Base;
     const rebased = insn.base === BASE_RIP && insn.disp > 0x7fff_ffff - TWO_PAGES;

@@ -29,10 +29,10 @@ const FUEL = 2000;
 const le = (value: number, bytes: number): number[] => Array.from({ length: bytes }, (_, n) => (value >> (8 * n)) & 0xff);
 
 export type GeneratorOptions = {
-  readonly maxBlocks?: number;
-  readonly fuel?: number;
+  readonly maxBlocks?: number | undefined;
+  readonly fuel?: number | undefined;
   /** Percent of stores that may hit the program itself. */
-  readonly selfModifying?: number;
+  readonly selfModifying?: number | undefined;
 };
 
 class Generator {
@@ -147,7 +147,13 @@ class Generator {
   #systemItem(): Item[] {
     const random = this.#random;
     const wide = this.#mode === 64;
-    switch (random.below(this.#cpl === 0 ? 5 : 3)) {
+    switch (random.below(this.#cpl === 0 ? 6 : 4)) {
+      case 3: {
+        // Branches of 16 bits: outside 64-bit mode they cut the instruction pointer.
+        const [near, far] = [random.below(40) & 0xff, [...le(random.below(300), 2)]];
+        const short = random.pick([0xeb, 0xe2, 0xe3, 0x70 | random.below(16)]);
+        return [{ bytes: [0x66, ...random.pick([[short, near], [short, near], [0xe8, ...far], [0xe9, ...far], [0xc3]])] }];
+      }
       case 0:
         return [
           { bytes: random.pick([[0xc8, random.below(64), 0, random.below(3)], [0xc9], ...(wide ? [] : [[0x60], [0x61]])]) },
@@ -158,7 +164,7 @@ class Generator {
         const selector = random.chance(90) ? (this.#cpl === 3 ? Selector.userData : Selector.data) : random.below(0x50);
         return [{ bytes: [0xb8, ...le(selector, 4)] }, { bytes: [0x8e, 0xc0 | (random.pick([0, 2, 2, 2, 3, 4, 5]) << 3)] }];
       }
-      case 3:
+      case 4:
         // The other page tables exchange the two pages of data.
         return [{ bytes: [0xb8, ...le(random.pick([Place.pml4, Place.otherPml4]), 4)] }, { bytes: [0x0f, 0x22, 0xd8] }];
       default:

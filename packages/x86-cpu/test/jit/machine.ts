@@ -3,6 +3,7 @@ import { createMmu, GuestMemory, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/
 import { rows } from '../../src/decode/lookup.ts';
 import type { ProcessorConfig } from '../../src/index.ts';
 import { createProcessor, type Processor } from '../../src/index.ts';
+import { resetState } from '../../src/reset.ts';
 import { CPU, Rflags, Seg } from '../../src/state.ts';
 import { Attr, Cr0, Cr4, Efer } from '../../src/system/context.ts';
 import { deliverException, TripleFault } from '../../src/system/events.ts';
@@ -25,7 +26,9 @@ const COMPARED = [
   ['segAttr', 32],
   ['segSel', 16],
   ['cpl', 4],
+  ['cr0', 8],
   ['cr3', 8],
+  ['cr4', 8],
   ['dr', 64],
   ['mxcsr', 4],
   ['fcw', 4],
@@ -156,10 +159,9 @@ export class TierMachine {
   start(one: Start, fresh: boolean): void {
     const c = this.processor.context;
     const { state } = c;
-    if (fresh) {
-      this.processor.reset();
-      this.#enter();
-    }
+    if (fresh) this.processor.reset();
+    else resetState(c);
+    this.#enter();
     this.#base.copy(this.ram);
     this.ram.set(one.data, Place.data);
     this.ram.set(one.code, Place.code);

@@ -8,14 +8,14 @@ import { programText } from './report.ts';
 
 export type SessionOptions = GeneratorOptions & {
   /** Executions before a block is compiled, of one machine each; from 64 on, blocks that ran as often join a region unasked. */
-  readonly heats?: readonly number[];
+  readonly heats?: readonly number[] | undefined;
   /** Forget all translations before each program. */
   readonly fresh?: boolean;
   /** Every so many programs one has its compiled code checked while it is built; 0 never. */
-  readonly checkedEvery?: number;
+  readonly checkedEvery?: number | undefined;
 };
 
-const HEATS = [1, 4, 16, 70];
+const HEATS = [3, 8, 24, 70];
 const CHECKED_HEAT = 2;
 const CHECKED_EVERY = 50;
 

@@ -306,6 +306,14 @@ describe.each(TIERS)('%s', (_, tier) => {
       expect(machine.event()).toMatchObject({ vector: 0x40, rip: Place.code + 2 });
     });
 
+    it('STI; HLT: an interrupt wakes HLT though a call of run ended between the two', () => {
+      const machine = machineWith('fb f4 0f 0b'); // sti; hlt; ud2
+      machine.interrupts.push(0x40);
+      expect(machine.run(1)).toBe('budget');
+      expect(machine.state.rip).toBe(BigInt(Place.code + 1));
+      expect(machine.event()).toMatchObject({ vector: 0x40, rip: Place.code + 2 });
+    });
+
     it('HLT waits; an interrupt ends it, and the handler returns behind it', () => {
       const machine = machineWith('fb f4 ff c3 0f 0b'); // sti; hlt; inc ebx; ud2
       machine.write(handlerOf(0x40), hex('ff c0 48 cf')); // inc eax; iretq

@@ -17,6 +17,11 @@ describe.each(TIERS)('%s', (_, tier) => {
     return machine;
   };
 
+  it('a row of branches to the next instruction is translated in no time', () => {
+    const machine = machineWith(`b9 05 00 00 00 ${'70 00'.repeat(50)} ff c9 75 ${(0x100 - 104).toString(16)} f4`); // mov ecx, 5; jo …; dec; jnz
+    expect(machine.run()).toBe('halt');
+  });
+
   describe('self-modifying code (SDM vol. 3 §12.6)', () => {
     it('a store to the very next instruction, in the same block, takes effect', () => {
       const machine = machineWith(`c6 05 01 00 00 00 02            # mov byte [rip + 1], 2
@@ -34,6 +39,25 @@ describe.each(TIERS)('%s', (_, tier) => {
                                  ff c9 75 eb f4                  # dec ecx; jnz; hlt`);
       expect(machine.run()).toBe('halt');
       expect(machine.gpr(RBX)).toBe(6n);
+    });
+
+    it('a store into its own block by the last instruction of a page goes on in the next page', () => {
+      const machine = machineWith('');
+      machine.load(
+        `90                              # nop
+         c6 05 f8 ff ff ff 90            # mov byte [rip - 8], 90h
+         b0 07 f4                        # mov al, 7; hlt`,
+        Place.code + 0xff8,
+      );
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RAX)).toBe(7n);
+    });
+
+    it('a call whose push overwrites its own block arrives', () => {
+      const machine = machineWith(`48 c7 c4 08 00 01 00            # mov rsp, code + 8
+                                 e8 01 00 00 00 f4 b0 07 f4      # call +1; hlt; mov al, 7; hlt`);
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(RAX)).toBe(7n);
     });
 
     it('a store that reaches into a code page from the page before', () => {
