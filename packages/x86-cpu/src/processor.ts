@@ -185,6 +185,7 @@ export class Processor {
 
   /** Power-on state (SDM vol. 3 table 9-1). */
   reset(): void {
+    this.#refused = undefined;
     resetState(this.context);
     this.#tier.dropAll();
     this.#translator.flush();

@@ -47,9 +47,10 @@ const clearInterrupts: Semantics = (e) => {
 const setInterrupts: Semantics = (e) => {
   const { f } = e;
   unlessPrivileged(e, 'interrupt_flag_slow');
-  f.if(f.i32.eqz(f.i32.and(e.load32('rflags'), f.i32.const(Rflags.IF))), () => {
+  const wasClear = e.let32(f.i32.eqz(f.i32.and(e.load32('rflags'), f.i32.const(Rflags.IF))));
+  e.store32('interruptShadow', () => f.select(f.i32.const(Shadow.STI), f.i32.const(Shadow.NONE), f.get(wasClear)));
+  f.if(f.get(wasClear), () => {
     e.store32('rflags', () => f.i32.or(e.load32('rflags'), f.i32.const(Rflags.IF)));
-    e.store32('interruptShadow', () => f.i32.const(Shadow.STI));
     e.store64('shadowRip', () => e.nextRip());
     e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending')));
   });

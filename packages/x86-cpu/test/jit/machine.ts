@@ -58,6 +58,7 @@ export class TierMachine {
   readonly ram: Buffer;
   readonly #ramAddress: number;
   readonly #base = baseImage();
+  #refused = false;
   /** An interrupt waits. */
   interrupt = false;
   /** `instructions` at which interrupts were taken. */
@@ -159,8 +160,10 @@ export class TierMachine {
   start(one: Start, fresh: boolean): void {
     const c = this.processor.context;
     const { state } = c;
-    if (fresh) this.processor.reset();
+    // A refusal is for good, short of a reset.
+    if (fresh || this.#refused) this.processor.reset();
     else resetState(c);
+    this.#refused = false;
     this.#enter();
     this.#base.copy(this.ram);
     this.ram.set(one.data, Place.data);
@@ -243,6 +246,7 @@ export class TierMachine {
 
   run(budget: number): Ending {
     const { reason } = this.processor.run(budget);
+    if (reason === 'error') this.#refused = true;
     return reason === 'budget' ? undefined : reason;
   }
 
@@ -261,7 +265,10 @@ export class TierMachine {
       if (fault) deliverException(c, fault.vector, fault.error);
     } catch (error) {
       if (error instanceof TripleFault) return 'shutdown';
-      if (error instanceof Error && error.name === 'UnsupportedFeature') return 'error';
+      if (error instanceof Error && error.name === 'UnsupportedFeature') {
+        this.#refused = true;
+        return 'error';
+      }
       throw error;
     }
     return undefined;
