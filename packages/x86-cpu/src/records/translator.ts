@@ -16,6 +16,9 @@ import { RecordWriter, TWO_PAGES } from './record-writer.ts';
 import type { RowFacts } from './row-facts.ts';
 import { isRefused, knownException, PROTECTION, rowFacts, UNDEFINED_OPCODE } from './row-facts.ts';
 
+/** x87 opcodes, FISTTP of SSE3 among them (SDM vol. 2, appendix A.5). */
+const isEscape = ({ row }: Insn): boolean => row.map === 0 && !row.vex && (row.opcode & 0xf8) === 0xd8;
+
 const MAX_INSTRUCTIONS = 48;
 /** ModRM bytes from here on name a register; without a ModRM byte the decoder says -1, which includes moffs. */
 const MODRM_REGISTER = 0xc0;
@@ -434,7 +437,7 @@ export class Translator {
     if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
     if (facts.moffs) return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
     // With FS or GS the segment base takes the index's place. The x87's data pointer is without it (SDM vol. 1 §8.1.8).
-    if (special && (insn.index >= 0 || insn.row.feature === 'x87')) return AddressMode.Segmented;
+    if (special && (insn.index >= 0 || isEscape(insn))) return AddressMode.Segmented;
     // A 32- or 16-bit offset must be cut before the base is added.
     if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
     if (insn.row.sem === 'xlat') return special ? AddressMode.Indexed : AddressMode.Base;

@@ -6,8 +6,8 @@ import { assemble } from './program.ts';
 
 /** More than what a call of `run` may go beyond its budget: a block does not start that does not fit 64 instructions. */
 const OVERSHOOT = 65;
-/** What the compiled tier may go beyond that: the rest of a block it leaves in the middle. */
-const MORE = 48;
+/** What the compiled tier may go beyond that: a region looks at its budget where it is entered and where a loop begins. */
+const MORE = 512;
 /** Deliveries and other steps that retire nothing, between two instructions. */
 const MOST_STEPS = 8;
 const BUDGETS = [1, 7, 50, 64, 65, 100, 129, 333, 1000, 5000];
