@@ -131,7 +131,7 @@ function runCommand(program: Command): Command {
       ),
     )
     .addOption(new Option('-t, --timeout <seconds>', 'end the guest after this time, status 124').argParser(parseTimeout))
-    .option('--stats', 'print counters and times to stderr at the end')
+    .option('--stats', 'print counters and times to stderr at the end: tiers, regions, exits, helpers')
     .addHelpText('after', EXAMPLES)
     .allowExcessArguments(false)
     .exitOverride();

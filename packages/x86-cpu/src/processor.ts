@@ -99,7 +99,8 @@ export class Processor {
   /** Someone wants the run loop's caller to look around. */
   #asked = false;
   #needsFlush = false;
-  readonly #counts = { exits: 0, faults: 0, interrupts: 0, system: 0, forms: 0, codeWrites: 0, mmio: 0 };
+  readonly #exits: Record<number, number> = { [Exit.Budget]: 0, [Exit.Fault]: 0, [Exit.Resync]: 0, [Exit.Refused]: 0 };
+  readonly #counts = { exits: 0, halts: 0, faults: 0, interrupts: 0, system: 0, forms: 0, codeWrites: 0, mmio: 0 };
 
   constructor(config: ProcessorConfig) {
     this.#config = config;
@@ -222,7 +223,13 @@ export class Processor {
       regionsLive: this.#tier.live.regions,
       regionBytes: this.#tier.counts.bytes,
       regionInstructions: this.#tier.counts.instructions,
+      regionBytesLive: this.#tier.live.bytes,
       compileMs: Math.round(this.#tier.counts.milliseconds),
+      compiled: Number(this.context.state.compiled),
+      exitsBudget: this.#exits[Exit.Budget],
+      exitsFault: this.#exits[Exit.Fault],
+      exitsResync: this.#exits[Exit.Resync],
+      exitsRefused: this.#exits[Exit.Refused],
       ...this.#counts,
     };
   }
@@ -237,7 +244,10 @@ export class Processor {
     try {
       for (;;) {
         const shadow = this.#takeEvents();
-        if (state.halted) return { reason: 'halt' };
+        if (state.halted) {
+          this.#counts.halts++;
+          return { reason: 'halt' };
+        }
         if (left <= 0) return { reason: 'budget' };
         // A shadow lasts until the next instruction has run, even if that is the next call's.
         const { interruptShadow } = state;
@@ -357,6 +367,7 @@ export class Processor {
     state.faulted = 0;
     (this.#exports.interpret as (budget: number) => void)(budget);
     this.#counts.exits++;
+    this.#exits[state.exitReason]++;
     const record = state.exitRecord;
     let retired = budget - state.budget;
     switch (state.exitReason) {
