@@ -1,4 +1,5 @@
 /** x86 processor: decoder, one source of instruction semantics, interpreter tier, system behaviour. */
+export { formatInstruction } from './decode/format.ts';
 export { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 export { rows } from './decode/lookup.ts';
 export type { OpcodeRow } from './decode/opcodes.ts';
