@@ -37,6 +37,7 @@ export class FunctionBuilder {
   #prologue = new Uint8Array(0);
   readonly #later: { readonly at: number; readonly target: FunctionBuilder }[] = [];
   #depth = 0;
+  #encodedAt = 0;
 
   constructor(module: ModuleBuilder, indexOf: () => number, type: FuncType, name: string) {
     this.module = module;
@@ -62,6 +63,11 @@ export class FunctionBuilder {
   /** Bytes of code emitted so far. */
   get size(): number {
     return this.#code.length;
+  }
+
+  /** Where `encodeTo` put the first byte of code, behind the prologue. */
+  get encodedAt(): number {
+    return this.#encodedAt;
   }
 
   param<N extends ValTypeName>(position: number, type: N): Local<TokenOf<N>> {
@@ -317,6 +323,7 @@ export class FunctionBuilder {
     out.u32(header.length + this.#prologue.length + this.#code.length + 1);
     out.raw(header.view());
     out.raw(this.#prologue);
+    this.#encodedAt = out.length;
     out.raw(this.#code.view());
     out.u8(CONTROL.end);
   }

@@ -151,6 +151,19 @@ describe('the printer', () => {
     expect(instructions.map(({ at }) => built[at])).toEqual([0x02, 0x20, 0x0d, 0x0b, 0x41]);
   });
 
+  it('finds what a function emitted, behind prologues and locals', () => {
+    const module = new ModuleBuilder();
+    module.function('other', [], []).unreachable();
+    const f = module.function('f', [], []);
+    f.drop(f.i32.const(1));
+    const mark = f.size;
+    f.drop(f.i32.const(500_000));
+    f.prologue(() => f.set(f.local('i64'), f.i64.const(-1)));
+    const built = module.build({ names: true });
+    const found = readModule(built).functions[1].instructions.find(({ at }) => at === module.offsetOf(f, mark));
+    expect(found?.text).toBe('i32.const 500000');
+  });
+
   it('prints names where it has some', () => {
     const text = printModule(bytes, { local: (index) => (index === 1 ? '$sum' : undefined) });
     expect(text).toContain('local.get $sum');

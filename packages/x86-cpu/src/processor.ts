@@ -5,6 +5,10 @@ import { NON_CANONICAL, Vector } from './core/memory.ts';
 import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
+import type { CompiledRegion } from './jit/compile.ts';
+import type { Region } from './jit/region.ts';
+import type { RegionReport } from './jit/report.ts';
+import { reportRegion } from './jit/report.ts';
 import { RegionTier } from './jit/tier.ts';
 import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
 import { hotForms } from './records/hot-forms.ts';
@@ -42,6 +46,8 @@ export type ProcessorConfig = {
   readonly regionBytes?: number;
   /** Compiled code is checked while it is built: for tests. */
   readonly checked?: boolean;
+  /** Called after a region has been compiled, before it runs: for people and tools, such as `printRegion`. */
+  readonly onRegion?: (region: RegionReport) => void;
 };
 
 /** `auto` (the default): interpret, and compile what is hot; `jit`: compile soon; `interp`: compile nothing. */
@@ -166,6 +172,7 @@ export class Processor {
       heat,
       limit: config.regionBytes ?? REGION_BYTES,
       checked: config.checked ?? false,
+      ...(config.onRegion ? { onRegion: this.#reporter(config.onRegion) } : {}),
     });
     this.#operands = new RecordOperands(this.context, memory);
     this.#translator = new Translator(
@@ -231,6 +238,16 @@ export class Processor {
       exitsResync: this.#exits[Exit.Resync],
       exitsRefused: this.#exits[Exit.Refused],
       ...this.#counts,
+    };
+  }
+
+  /** Regions are compiled while the page of their base is the current one. */
+  #reporter(onRegion: (region: RegionReport) => void): (region: Region, compiled: CompiledRegion) => void {
+    const bytes = new Uint8Array(this.#config.memory.buffer);
+    return (region, compiled) => {
+      const rip = this.context.state.pageRip;
+      const [lo, hi] = this.#linear(rip);
+      onRegion(reportRegion(region, compiled, { bytes, rip, address: (BigInt(hi) << 32n) | BigInt(lo) }));
     };
   }
 

@@ -4,6 +4,7 @@ import { FIRST_REGION, Handler } from '../core/interpreter.ts';
 import { codeSize, ModeKey } from '../records/mode-key.ts';
 import type { Translator } from '../records/translator.ts';
 import { REGION_TABLE, Record } from '../state.ts';
+import type { CompiledRegion } from './compile.ts';
 import { compileRegion } from './compile.ts';
 import type { Region } from './region.ts';
 import { discover } from './region.ts';
@@ -37,6 +38,8 @@ export type TierHost = {
   readonly limit: number;
   /** Build with the checks of the module builder. */
   readonly checked: boolean;
+  /** Told of each region, with a trace. */
+  readonly onRegion?: (region: Region, compiled: CompiledRegion) => void;
 };
 
 export class RegionTier {
@@ -93,7 +96,9 @@ export class RegionTier {
   #compile(region: Region): void {
     const translator = this.#host.translator();
     const slot = this.#takeSlot();
-    const { bytes, entries } = compileRegion(this.#host.image, region, slot, { checked: this.#host.checked });
+    const { image, checked, onRegion } = this.#host;
+    const result = compileRegion(image, region, slot, { checked, trace: onRegion !== undefined });
+    const { bytes, entries } = result;
     const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#host.env, core: this.#host.core() });
     this.#host.table.set(slot, instance.exports.f);
     for (const { header, page } of entries) translator.setHandler(header, slot, page);
@@ -113,6 +118,7 @@ export class RegionTier {
     this.counts.compiled++;
     this.counts.bytes += bytes.length;
     for (const { instructions } of region.blocks.values()) this.counts.instructions += instructions.length;
+    onRegion?.(region, result);
   }
 
   /** A free handler number; makes room first. */
