@@ -1,4 +1,4 @@
-import type { SerialSink, Tier } from './ports.ts';
+import type { CompiledRegion, SerialSink, Tier } from './ports.ts';
 
 export type MachineConfig = {
   /** RAM, bytes: whole pages. */
@@ -7,6 +7,8 @@ export type MachineConfig = {
   readonly cpuModel: string;
   /** `auto` (the default) interprets and compiles what is hot, `jit` compiles soon, `interp` nothing. */
   readonly tier?: Tier;
+  /** Called whenever guest code has been compiled; slows compiling down. */
+  readonly onRegion?: (region: CompiledRegion) => void;
   /** bzImage or ELF vmlinux; not modified. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;

@@ -7,11 +7,25 @@ export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
 /** How an engine runs guest code. */
 export type Tier = 'auto' | 'jit' | 'interp';
 
+/** Guest code that an engine compiled together. */
+export type CompiledRegion = {
+  /** Whether an instruction of it lies at a guest-virtual address. */
+  readonly holds: (gva: bigint) => boolean;
+  /** For people: its instructions beside what was made of them. */
+  readonly text: () => string;
+};
+
+export type EngineOptions = {
+  readonly tier?: Tier;
+  /** Called whenever code has been compiled. */
+  readonly onRegion?: (region: CompiledRegion) => void;
+};
+
 /** A processor model: what CPUID says of it, and processors that pose as it. */
 export type EngineModel = { readonly cpuid: CpuidSource; readonly createProcessor: ProcessorFactory };
 
 /** Where processors come from. */
 export type Engine = {
   /** A model by the text a user gives, such as `max` or `max,-smap`. Throws an error with a `code` when there is none. */
-  readonly model: (specification: string, tier?: Tier) => EngineModel;
+  readonly model: (specification: string, options?: EngineOptions) => EngineModel;
 };

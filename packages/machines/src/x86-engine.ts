@@ -1,21 +1,34 @@
 import type { Processor, ProcessorConfig } from '@tsvisor/vmm-core';
-import { type CpuModel, cpuModel, createProcessor, queryCpuid } from '@tsvisor/x86-cpu';
-import type { Engine, Tier } from './ports.ts';
+import {
+  type CpuModel,
+  cpuModel,
+  createProcessor,
+  holdsAddress,
+  printRegion,
+  queryCpuid,
+  type RegionReport,
+} from '@tsvisor/x86-cpu';
+import type { CompiledRegion, Engine, EngineOptions } from './ports.ts';
 import { getRegs, getSregs, setRegs, setSregs } from './processor-state.ts';
 
 /** The engine of x86-cpu, as the virtual machine core wants processors. */
 export const x86Engine: Engine = {
-  model: (specification, tier) => {
+  model: (specification, options = {}) => {
     const model = cpuModel(specification);
     return {
       cpuid: { query: (leaf, subleaf, out) => queryCpuid(model, leaf >>> 0, subleaf >>> 0, 0, out) },
-      createProcessor: (config) => create(config, model, tier),
+      createProcessor: (config) => create(config, model, options),
     };
   },
 };
 
-function create(config: ProcessorConfig, model: CpuModel, tier: Tier | undefined): Processor {
-  const processor = createProcessor({ ...config, model, ...(tier === undefined ? {} : { tier }) });
+function create(config: ProcessorConfig, model: CpuModel, { tier, onRegion }: EngineOptions): Processor {
+  const processor = createProcessor({
+    ...config,
+    model,
+    ...(tier === undefined ? {} : { tier }),
+    ...(onRegion === undefined ? {} : { onRegion: (report) => onRegion(compiledRegion(report)) }),
+  });
   const { context } = processor;
   return {
     run: (budget) => processor.run(budget),
@@ -33,3 +46,8 @@ function create(config: ProcessorConfig, model: CpuModel, tier: Tier | undefined
     dispose: () => undefined,
   };
 }
+
+const compiledRegion = (report: RegionReport): CompiledRegion => ({
+  holds: (gva) => holdsAddress(report, gva),
+  text: () => printRegion(report),
+});

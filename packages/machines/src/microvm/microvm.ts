@@ -5,7 +5,7 @@ import { checkKernelFits } from '../cpu-model.ts';
 import { applyEntryState } from '../entry-state.ts';
 import { MachineError } from '../errors.ts';
 import type { Machine, MachineConfig, MachineFactory } from '../machine.ts';
-import type { Engine, EngineModel } from '../ports.ts';
+import type { Engine, EngineModel, EngineOptions } from '../ports.ts';
 import { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import { microvmAcpi } from './acpi.ts';
@@ -26,8 +26,13 @@ export function createMicrovmFactory(engine: Engine, host: Host = systemHost): M
   return { create: (config) => createMicrovm(config, engine, host) };
 }
 
+const engineOptions = ({ tier, onRegion }: MachineConfig): EngineOptions => ({
+  ...(tier === undefined ? {} : { tier }),
+  ...(onRegion === undefined ? {} : { onRegion }),
+});
+
 async function createMicrovm(config: MachineConfig, engine: Engine, host: Host): Promise<Machine> {
-  const model = engine.model(config.cpuModel, config.tier);
+  const model = engine.model(config.cpuModel, engineOptions(config));
   if (config.memoryBytes > MAX_MEMORY)
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
   const serialPorts = config.serial[1] === undefined ? 1 : 2;
