@@ -96,6 +96,8 @@ class RegionPrinter {
 
   #instruction({ at, text, depth }: PrintedInstruction): void {
     this.#passTo(at, depth);
+    // A call may have left nothing, which its text does not say.
+    if (text === 'end' || text === 'else') this.#flush();
     if (this.#statement.length === 0) this.#indent = Math.max(0, depth - this.#margin);
     this.#statement.push(text);
     const length = this.#statement.reduce((sum, part) => sum + part.length + 2, 2 * this.#indent);
