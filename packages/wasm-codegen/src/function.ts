@@ -65,6 +65,11 @@ export class FunctionBuilder {
     return this.#code.length;
   }
 
+  /** Blocks that are open. */
+  get depth(): number {
+    return this.#depth;
+  }
+
   /** Where `encodeTo` put the first byte of code, behind the prologue. */
   get encodedAt(): number {
     return this.#encodedAt;

@@ -103,15 +103,28 @@ function* compilable(mode: 64 | 32): Generator<RegionInstruction> {
   }
 }
 
-/** Puts each instruction in a block of its own that the next one follows, and compiles them as one region. */
+/** `add eax, ecx`: leaves flags pending, which what comes behind it must respect. */
+function addition(mode: 64 | 32): RegionInstruction {
+  const insn = new Insn();
+  expect(decode(Uint8Array.of(0x01, 0xc8), 0, 2, mode, insn)).toBe(DecodeStatus.Ok);
+  const form = formOf(insn, AddressMode.Base, mode === 64 ? StackMode.Long : StackMode.Flat32);
+  return { insn, form, offset: 0, record: 0x1000 };
+}
+
+/** Puts each instruction behind an addition in a block of its own that the next one follows, and compiles them as one region. */
 function regionFailures(image: CoreImage, mode: 64 | 32, instructions: readonly RegionInstruction[]): string[] {
   const problem = (some: readonly RegionInstruction[]): string | undefined => {
+    const first = addition(mode);
     const blocks = some.map((instruction, n): [number, RegionBlock] => {
       const { row, rep } = instruction.insn;
-      const offset = 16 * n;
+      const offset = 32 * n;
       const goesOn = row.flow === 'next' || row.flow === 'end' || (row.rep !== 'no' && rep !== 0);
-      const next = goesOn ? offset + 16 : undefined;
-      const block = { offset, header: 0x1000, instructions: [{ ...instruction, offset }], interpreterCount: 1, next };
+      const next = goesOn ? offset + 32 : undefined;
+      const instructions = [
+        { ...first, offset },
+        { ...instruction, offset: offset + first.insn.length },
+      ];
+      const block = { offset, header: 0x1000, instructions, interpreterCount: 2, next };
       return [offset, { ...block, entry: n % 4 === 0, checked: n % 8 === 0 }];
     });
     try {
@@ -164,6 +177,32 @@ describe('every form of every row with semantics', () => {
       expect(chunks(instructions, BLOCKS_PER_REGION).flatMap((some) => regionFailures(image, mode, some))).toEqual([]);
     });
   }
+
+  it('checked mode would find flags that change on one of two ways, and are not listed in CONDITIONAL_FLAGS', () => {
+    const some = [...compilable(64)].filter(({ form }) => form.sem === 'xadd' && form.classes.join('') === 'rr');
+    expect(some.length).toBeGreaterThan(0);
+    expect(regionFailures(image, 64, some)).toEqual([]);
+    const { xadd } = semantics;
+    const sometimes: Semantics[] = [
+      (e) => {
+        const a = e.let(e.read(0));
+        e.f.if(e.f.i64.eqz(e.f.get(a)), () => e.flagsLogic(e.size(0), a));
+      },
+      (e) => {
+        const none = () => e.f.i32.const(0);
+        const a = e.let(e.read(0));
+        e.f.if(e.f.i64.eqz(e.f.get(a)), () => e.flagsResult(e.size(0), a, none, none));
+      },
+    ];
+    try {
+      for (const broken of sometimes) {
+        Object.assign(semantics, { xadd: broken });
+        expect(regionFailures(image, 64, some).join()).toMatch(/CONDITIONAL_FLAGS has to name/);
+      }
+    } finally {
+      Object.assign(semantics, { xadd });
+    }
+  });
 
   it('checked mode would find an operand that is emitted too early', () => {
     const [form] = [...formsIn(64).values()].filter(({ sem, classes }) => sem === 'add' && classes.join('') === 'rr');

@@ -94,6 +94,7 @@ export class RegionEmitter extends Emitter {
   /** Starts an instruction. */
   instruction(block: RegionBlock, instruction: RegionInstruction, transfers: Transfers, use: FlagUse): void {
     this.begin(instruction.form);
+    this.lazy.begin();
     this.#block = block;
     this.#current = instruction;
     this.#transfers = transfers;
@@ -370,6 +371,7 @@ export class RegionEmitter extends Emitter {
   }
   setFlags(values: { result: () => I64; carry: () => I64; aux: () => I64 }): void {
     if (this.#use.unseen) return;
+    this.lazy.storing();
     this.#storeFlags(values);
     this.lazy.inState();
   }

@@ -36,6 +36,11 @@ export type FlagContext = {
 /** Conditions by their even numbers (SDM vol. 2, appendix B, table B-10). */
 const Cc = { O: 0, C: 2, Z: 4, BE: 6, S: 8, P: 10, L: 12, LE: 14 } as const;
 
+/** The compiled tier would believe that the flags are always those of one way through an instruction. */
+export class ConditionalFlagsError extends Error {
+  readonly code = 'X86_CPU_CONDITIONAL_FLAGS';
+}
+
 export class LazyFlags {
   readonly #f: FunctionBuilder;
   readonly #context: FlagContext;
@@ -44,6 +49,8 @@ export class LazyFlags {
   readonly #r: Local<I64>;
   readonly #kind: Local<I32>;
   readonly #kinds = new Set<number>();
+  #depth = 0;
+  #settling = false;
   /** What is known of the flags here: an operation, in the processor state (`none`), or not known. */
   pending: Pending | 'none' | 'unknown' = 'none';
 
@@ -56,6 +63,24 @@ export class LazyFlags {
     this.#kind = f.local('i32');
   }
 
+  /** Starts an instruction, which has to change flags here if at all, and not within blocks of its own. */
+  begin(): void {
+    this.#depth = this.#f.depth;
+  }
+
+  /** In checked builds: finds flags that are changed on one of several ways through an instruction. */
+  #expectOneWay(): void {
+    if (!this.#f.module.checked || this.#settling || this.#f.depth === this.#depth) return;
+    throw new ConditionalFlagsError(
+      `${this.#f.name}: flags change under a condition; CONDITIONAL_FLAGS has to name the semantics`,
+    );
+  }
+
+  /** The instruction is about to put all flags into the processor state. */
+  storing(): void {
+    if (this.pending !== 'none') this.#expectOneWay();
+  }
+
   /** By names for people. */
   get locals(): Readonly<Record<string, Local>> {
     return { flagsA: this.#a, flagsB: this.#b, flagsResult: this.#r, flagsKind: this.#kind };
@@ -63,6 +88,7 @@ export class LazyFlags {
 
   /** Flags of an operation whose operands these are. */
   defer(operation: Operation, size: number, a: () => I64, b?: () => I64): void {
+    this.#expectOneWay();
     const f = this.#f;
     const pending = { operation, size };
     const kind = kindOf(pending);
@@ -84,12 +110,16 @@ export class LazyFlags {
   settle(): void {
     if (this.pending === 'none') return;
     if (this.pending === 'unknown') throw new Error('flags are read where they are not known');
+    this.#settling = true;
     this.#workOut(this.pending);
+    this.#settling = false;
     this.inState();
   }
 
   /** Works out whatever operation it is; at the region's exit, when all that occur are known. */
   settleAny(): void {
+    this.begin();
+    this.pending = 'none';
     const f = this.#f;
     const kinds = [...this.#kinds].sort((a, b) => a - b);
     if (kinds.length === 0) return;
