@@ -485,8 +485,11 @@ export class RegionEmitter extends Emitter {
     this.#leaveHere(this.#transfers.record());
   }
   repeat(): void {
+    const { pending } = this.lazy;
     this.jumpTo(this.let(this.thisRip()));
-    this.ended = false; // the other way out of a repeated instruction goes on
+    // The other way out of a repeated instruction goes on, with the flags as they were.
+    this.lazy.pending = pending;
+    this.ended = false;
   }
 
   #cutRip(rip: I64): I64 {
