@@ -13,7 +13,9 @@ export function holdsAddress({ address, blocks }: RegionReport, wanted: bigint):
   );
 }
 
-const LEFT = 64;
+/** Columns of the guest's side, at most: address, text, and what marks one that goes on. */
+const LEFT = 72;
+const BESIDES = 26;
 const WIDE = 100;
 /** What leaves nothing to go on with: a statement ends here. */
 const ENDS = /(?:\.set|store\d*|^drop|^br\S*|^return\S*|^unreachable|^block|^loop|^if|^else|^end|^memory\.\w+)(?: |$)/;
@@ -50,6 +52,7 @@ class RegionPrinter {
   /** Ranges around the place that is printed, the innermost last. */
   readonly #open: Ranged[] = [];
   #next = 0;
+  readonly #width: number;
   #left = '';
   #statement: string[] = [];
   /** Depth that is printed as none. */
@@ -67,6 +70,8 @@ class RegionPrinter {
         }),
       ),
     ]);
+    const longest = report.blocks.flatMap(({ instructions }) => instructions.map(({ text }) => text.length));
+    this.#width = Math.min(LEFT, Math.max(...longest) + BESIDES);
     this.#ranges = ranges.sort((a, b) => a.code.start - b.code.start || order(a.code) - order(b.code));
   }
 
@@ -157,7 +162,7 @@ class RegionPrinter {
   }
 
   #emit(right: string): void {
-    this.#lines.push(`${this.#left.padEnd(LEFT)}| ${right}`.trimEnd());
+    this.#lines.push(`${this.#left.padEnd(this.#width)}| ${right}`.trimEnd());
     this.#left = '';
   }
 }
