@@ -313,7 +313,10 @@ export class Translator {
     const facts = (this.#rowFacts[insn.row.id] ??= rowFacts(insn.row, this.#host.hasFeature, this.#host.hasSemantics));
     if (knownException(facts.needs, key) || isRefused(facts.needs)) return undefined;
     const memory = (insn.modrm >= 0 && insn.modrm < MODRM_REGISTER) || facts.string || facts.moffs || insn.row.sem === 'xlat';
-    return formOf(insn, memory ? this.#addressModeOf(insn, key, facts) : AddressMode.Base, stackMode(key), facts.sem);
+    const address = memory ? this.#addressModeOf(insn, key, facts) : AddressMode.Base;
+    const stack = stackMode(key);
+    // What ran has a form already, and a form's key is long to make.
+    return this.#bound.get(formNumber(insn, address, stack))?.form ?? formOf(insn, address, stack, facts.sem);
   }
 
   /** Host addresses of a page's blocks that the interpreter ran at least `runs` times and still runs. */
