@@ -173,6 +173,7 @@ export class Processor {
   /** Power-on state (SDM vol. 3 table 9-1). */
   reset(): void {
     resetState(this.context);
+    this.#refused = undefined;
     this.#tier.dropAll();
     this.#translator.flush();
   }
