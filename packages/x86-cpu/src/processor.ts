@@ -187,6 +187,7 @@ export class Processor {
   reset(): void {
     this.#refused = undefined;
     resetState(this.context);
+    this.#refused = undefined;
     this.#tier.dropAll();
     this.#translator.flush();
   }
