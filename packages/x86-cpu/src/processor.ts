@@ -185,7 +185,6 @@ export class Processor {
 
   /** Power-on state (SDM vol. 3 table 9-1). */
   reset(): void {
-    this.#refused = undefined;
     resetState(this.context);
     this.#refused = undefined;
     this.#tier.dropAll();
