@@ -10,6 +10,7 @@ const LAZY_VALIDATION = '--wasm-lazy-validation';
 /** Loads the code that makes machines; nothing that only prints help needs it. */
 export async function loadMachineFactory(): Promise<MachineFactory> {
   setFlagsFromString(LAZY_VALIDATION);
-  const { microvm } = await import('@tsvisor/machines');
-  return microvm;
+  const [{ microvm }, { compileThread }] = await Promise.all([import('@tsvisor/machines'), import('./compile-thread.ts')]);
+  const compiler = compileThread();
+  return { create: (config) => microvm.create({ ...config, ...(compiler && { compiler }) }) };
 }

@@ -1,5 +1,6 @@
 /** What a machine is made for and made with: its caller's sinks and the processor engine. */
 import type { CpuidSource, ProcessorFactory } from '@tsvisor/vmm-core';
+import type { Compile, CompileService } from '@tsvisor/x86-cpu';
 
 /** Takes what a guest's UART transmits. */
 export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
@@ -7,11 +8,18 @@ export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
 /** How an engine runs guest code. */
 export type Tier = 'auto' | 'jit' | 'interp';
 
+export type EngineOptions = {
+  /** `auto` (the default) interprets and compiles what is hot, `jit` compiles soon, `interp` nothing. */
+  readonly tier?: Tier;
+  /** Compiles what is hot, typically on another thread; without it that is done where the guest runs. */
+  readonly compiler?: (service: CompileService) => Compile;
+};
+
 /** A processor model: what CPUID says of it, and processors that pose as it. */
 export type EngineModel = { readonly cpuid: CpuidSource; readonly createProcessor: ProcessorFactory };
 
 /** Where processors come from. */
 export type Engine = {
   /** A model by the text a user gives, such as `max` or `max,-smap`. Throws an error with a `code` when there is none. */
-  readonly model: (specification: string, tier?: Tier) => EngineModel;
+  readonly model: (specification: string, options?: EngineOptions) => EngineModel;
 };

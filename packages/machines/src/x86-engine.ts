@@ -1,21 +1,21 @@
 import type { Processor, ProcessorConfig } from '@tsvisor/vmm-core';
 import { type CpuModel, cpuModel, createProcessor, queryCpuid } from '@tsvisor/x86-cpu';
-import type { Engine, Tier } from './ports.ts';
+import type { Engine, EngineOptions } from './ports.ts';
 import { getRegs, getSregs, setRegs, setSregs } from './processor-state.ts';
 
 /** The engine of x86-cpu, as the virtual machine core wants processors. */
 export const x86Engine: Engine = {
-  model: (specification, tier) => {
+  model: (specification, options = {}) => {
     const model = cpuModel(specification);
     return {
       cpuid: { query: (leaf, subleaf, out) => queryCpuid(model, leaf >>> 0, subleaf >>> 0, 0, out) },
-      createProcessor: (config) => create(config, model, tier),
+      createProcessor: (config) => create(config, model, options),
     };
   },
 };
 
-function create(config: ProcessorConfig, model: CpuModel, tier: Tier | undefined): Processor {
-  const processor = createProcessor({ ...config, model, ...(tier === undefined ? {} : { tier }) });
+function create(config: ProcessorConfig, model: CpuModel, options: EngineOptions): Processor {
+  const processor = createProcessor({ ...config, model, ...options });
   const { context } = processor;
   return {
     run: (budget) => processor.run(budget),

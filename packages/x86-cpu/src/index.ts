@@ -2,6 +2,8 @@
 export { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 export { rows } from './decode/lookup.ts';
 export type { OpcodeRow } from './decode/opcodes.ts';
+export type { CompiledJob, CompileJob } from './jit/job.ts';
+export type { Compile, CompileService } from './jit/service.ts';
 export type * from './ports.ts';
 export type { ProcessorConfig, RunExit, StepResult } from './processor.ts';
 export { createProcessor, Processor } from './processor.ts';

@@ -5,13 +5,15 @@ import { NON_CANONICAL, Vector } from './core/memory.ts';
 import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
+import type { CompileJob } from './jit/job.ts';
+import type { Compile, CompileService } from './jit/service.ts';
+import { compileHere, formsOf, rowFeatures } from './jit/service.ts';
 import { RegionTier } from './jit/tier.ts';
 import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
 import { hotForms } from './records/hot-forms.ts';
 import { codeSize } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
 import { resetState } from './reset.ts';
-import { semantics } from './semantics/index.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
 import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, REGION_TABLE, Record, Reg, Rflags, Seg, Shadow } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
@@ -40,6 +42,8 @@ export type ProcessorConfig = {
   readonly heat?: number;
   /** Bytes of WebAssembly kept for compiled regions; beyond, the oldest are dropped. */
   readonly regionBytes?: number;
+  /** Compiles regions elsewhere than on this thread (see `compileHere` for what it does); without it they are compiled here. */
+  readonly compiler?: (service: CompileService) => Compile;
   /** Compiled code is checked while it is built: for tests. */
   readonly checked?: boolean;
 };
@@ -153,28 +157,30 @@ export class Processor {
     this.context.physicalBits = model.physicalBits;
     const tier = config.tier ?? 'auto';
     const heat = tier === 'interp' ? 0 : (config.heat ?? HEAT[tier]);
+    const { routines } = image;
+    const features = rowFeatures.filter((feature) => hasFeature(model, feature));
+    const forms = formsOf(features);
+    const service = { memory, blockTable, features, routines, heat, checked: config.checked ?? false };
+    const compile = config.compiler?.(service) ?? compileHere(service);
     this.#tier = new RegionTier({
-      image,
       memory,
       table: this.#table,
       env: this.#globals,
       regionTable,
       core: () => this.#coreImports(),
       translator: () => this.#translator,
-      hostPage: (offset) => this.#fetchedPage(offset),
-      heat,
+      place: () => this.#place(),
       limit: config.regionBytes ?? REGION_BYTES,
-      checked: config.checked ?? false,
+      compile,
     });
     this.#operands = new RecordOperands(this.context, memory);
     this.#translator = new Translator(
       { memory, cpu: address, records, recordsEnd: records + codeBytes, blockTable, codeMap },
       {
         bind: (form) => this.#bind(form),
-        hasFeature: (feature) => hasFeature(model, feature),
+        forms,
         heat,
         dropRegions: (page) => this.#tier.drop(page),
-        hasSemantics: (sem) => sem in semantics,
         fetch: (lo, hi) => this.#fetch(lo, hi),
         protectCode: (page) => void mmu.protectCode(page),
         unprotectCode: (page) => mmu.unprotectCode(page),
@@ -552,16 +558,10 @@ export class Processor {
     return 0;
   }
 
-  /** For the compiled tier: where instructions at a distance from the running page are fetched from, if the fetch TLB knows; else 0. */
-  #fetchedPage(offset: number): number {
-    const { state } = this.context;
-    const rip = state.pageRip + BigInt(offset);
-    const mode64 = (state.modeKey & 3) === 2;
-    if (!mode64 && (rip < 0n || rip > 0xffff_ffffn)) return 0;
-    const [lo, hi] = this.#linear(BigInt.asUintN(64, rip));
-    const at = (state.tlbFetch + ((lo >>> 8) & 0x7ff0)) >>> 2;
-    if (this.#u32[at] !== lo || this.#u32[at + 1] !== hi) return 0;
-    return (lo + this.#u32[at + 2]) >>> 0;
+  /** For the compiled tier: where the block that is about to run lies, and which fetch TLB serves it. */
+  #place(): Pick<CompileJob, 'pageRip' | 'codeBase' | 'tlbFetch'> {
+    const { pageRip, segBase, tlbFetch } = this.context.state;
+    return { pageRip, codeBase: segBase[Seg.CS], tlbFetch };
   }
 
   /** A block whose instruction crosses pages: is the second page still what was translated? */

@@ -27,7 +27,8 @@ export function createMicrovmFactory(engine: Engine, host: Host = systemHost): M
 }
 
 async function createMicrovm(config: MachineConfig, engine: Engine, host: Host): Promise<Machine> {
-  const model = engine.model(config.cpuModel, config.tier);
+  const { tier, compiler } = config;
+  const model = engine.model(config.cpuModel, { ...(tier && { tier }), ...(compiler && { compiler }) });
   if (config.memoryBytes > MAX_MEMORY)
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
   const serialPorts = config.serial[1] === undefined ? 1 : 2;

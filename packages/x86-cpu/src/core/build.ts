@@ -52,7 +52,7 @@ const HELPERS = [
 const SAFE: Readonly<Record<string, 'storeSafe' | 'referenceSafe'>> = { storeSlow: 'storeSafe', reference: 'referenceSafe' };
 
 /** The core's helpers and routines for a module that is to run beside it: each imported when it is first asked for. */
-export function importedHelpers(module: ModuleBuilder, image: CoreImage, safe = false): Helpers {
+export function importedHelpers(module: ModuleBuilder, image: Pick<CoreImage, 'routines'>, safe = false): Helpers {
   const imported = new Map<string, FuncRef<never, unknown>>();
   const get = (name: string): FuncRef<never, unknown> | undefined => {
     const known = imported.get(name);
