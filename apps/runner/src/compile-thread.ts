@@ -17,7 +17,7 @@ function serve(service: CompileService): Compile {
   const worker = new Worker(new URL(`./compile.worker.${extension}`, import.meta.url), {
     workerData: service,
     // It makes no garbage worth keeping.
-    resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    resourceLimits: { maxYoungGenerationSizeMb: 4 },
   });
   worker.unref();
   let alive = true;
