@@ -3,8 +3,10 @@ import { oneLine, RunnerError } from './errors.ts';
 import {
   type DebianArch,
   type GuestFile,
+  type JitDump,
   parseDebian,
   parseFile,
+  parseJitDump,
   parseSerial,
   parseSize,
   parseTimeout,
@@ -34,6 +36,8 @@ Examples:
   $ tsvisor run --file ./a.out:/bin/a.out --exec 'a.out; dmesg | tail'
       Takes a program along.
   $ tsvisor run --exec 'poweroff -f' --serial file:console.log --timeout 60 --stats
+  $ tsvisor run --exec 'md5sum /bin/busybox' --dump-jit 0xffffffff81000000:region.txt
+      What became of the guest's code at an address, in a file.
 
 Console keys:
   Ctrl-A x  leave        Ctrl-A h  help        Ctrl-A Ctrl-A  send one Ctrl-A
@@ -60,6 +64,7 @@ type RawOptions = {
   serial?: SerialTarget;
   timeout?: number;
   stats?: boolean;
+  dumpJit?: JitDump;
 };
 
 /**
@@ -131,7 +136,13 @@ function runCommand(program: Command): Command {
       ),
     )
     .addOption(new Option('-t, --timeout <seconds>', 'end the guest after this time, status 124').argParser(parseTimeout))
-    .option('--stats', 'print counters and times to stderr at the end')
+    .option('--stats', 'print counters and times to stderr at the end: tiers, regions, exits, helpers')
+    .addOption(
+      new Option(
+        '--dump-jit <gva[:file]>',
+        'write the first compiled region that holds this guest-virtual address, as guest code beside its WebAssembly, to stderr or a file',
+      ).argParser(parseJitDump),
+    )
     .addHelpText('after', EXAMPLES)
     .allowExcessArguments(false)
     .exitOverride();
@@ -141,6 +152,8 @@ function toRunOptions(raw: RawOptions): RunOptions {
   if (raw.exec !== undefined && raw.exec.trim() === '') throw new RunnerError('RUNNER_USAGE', '--exec needs a command');
   if (raw.exec !== undefined && raw.initrd === 'none')
     throw new RunnerError('RUNNER_USAGE', '--exec needs an initramfs, --initrd none leaves it out');
+  if (raw.dumpJit !== undefined && raw.tier === 'interp')
+    throw new RunnerError('RUNNER_USAGE', '--dump-jit needs compiled code, --tier interp makes none');
   if (raw.exec?.includes('\0')) throw new RunnerError('RUNNER_USAGE', '--exec holds a NUL character');
   return {
     append: raw.append ?? '',
@@ -154,6 +167,7 @@ function toRunOptions(raw: RawOptions): RunOptions {
     ...(raw.initrd === undefined ? {} : { initrd: raw.initrd }),
     ...(raw.debian === undefined ? {} : { debian: raw.debian }),
     ...(raw.exec === undefined ? {} : { exec: raw.exec }),
+    ...(raw.dumpJit === undefined ? {} : { dumpJit: raw.dumpJit }),
     ...(raw.timeout === undefined ? {} : { timeoutMs: raw.timeout }),
   };
 }

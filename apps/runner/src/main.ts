@@ -50,15 +50,10 @@ async function run(options: RunOptions): Promise<number> {
   const status = await session.run();
   if (options.stats) {
     const { userCPUTime, systemCPUTime } = process.resourceUsage();
-    const lines = {
-      'process.start ms': Math.round(started),
-      'prepare ms': Math.round(preparedAt - started),
-      'wall ms': Math.round(performance.now()),
-      'cpu ms': Math.round((userCPUTime + systemCPUTime) / 1000),
-      'rss MiB': Math.round(process.memoryUsage().rss / 2 ** 20),
-      ...session.machineStats,
-    };
-    for (const [name, value] of Object.entries(lines)) stderr(`${name.padEnd(32)} ${value}\n`);
+    const { formatStats } = await import('./stats.ts');
+    const times = { startMs: started, prepareMs: preparedAt - started, wallMs: performance.now() };
+    const cpuMs = (userCPUTime + systemCPUTime) / 1000;
+    stderr(formatStats({ ...times, cpuMs, rssBytes: process.memoryUsage().rss }, session.machineStats));
   }
   return status;
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseCommandLine } from './cli.ts';
 import { RunnerError } from './errors.ts';
-import { parseFile, parseSerial, parseSize, parseTimeout, type RunOptions } from './options.ts';
+import { parseFile, parseJitDump, parseSerial, parseSize, parseTimeout, type RunOptions } from './options.ts';
 
 describe('option values', () => {
   it('sizes: K, M, G; a plain number is MiB; whole pages', () => {
@@ -25,6 +25,13 @@ describe('option values', () => {
     expect(parseSerial('file:a:b')).toEqual({ kind: 'file', path: 'a:b' });
     expect(parseSerial('null')).toEqual({ kind: 'null' });
     for (const bad of ['', 'file:', 'tcp:1', 'STDIO']) expect(() => parseSerial(bad), bad).toThrow(RunnerError);
+  });
+
+  it('addresses of code, and where their region goes', () => {
+    expect(parseJitDump('0xffffffff81000000')).toEqual({ gva: 0xffff_ffff_8100_0000n });
+    expect(parseJitDump('4096:a:b')).toEqual({ gva: 4096n, file: 'a:b' });
+    for (const bad of ['', 'x', '-1', '0x', '12:', ':f', '0x10000000000000000', 'ff'])
+      expect(() => parseJitDump(bad), bad).toThrow(/is not ADDRESS/);
   });
 
   it('files: HOST, HOST:GUEST, HOST:FOLDER/', () => {
@@ -80,7 +87,21 @@ describe('the command line', () => {
         '--debian',
         'i386',
       ],
-      ...['--exec', 'ls -l', '--file', 'a', '--file', 'b:c', '--serial', 'file:log', '--timeout', '9', '--stats'],
+      ...[
+        '--exec',
+        'ls -l',
+        '--file',
+        'a',
+        '--file',
+        'b:c',
+        '--serial',
+        'file:log',
+        '--timeout',
+        '9',
+        '--stats',
+        '--dump-jit',
+        '0x10:f',
+      ],
     );
     expect(all).toEqual({
       kernel: 'k',
@@ -98,6 +119,7 @@ describe('the command line', () => {
       serial: { kind: 'file', path: 'log' },
       timeoutMs: 9000,
       stats: true,
+      dumpJit: { gva: 16n, file: 'f' },
     });
   });
 
@@ -114,6 +136,7 @@ describe('the command line', () => {
       [['run', '--exec'], /argument missing/],
       [['run', '--exec', ' '], /needs a command/],
       [['run', '--exec', 'ls', '--initrd', 'none'], /needs an initramfs/],
+      [['run', '--dump-jit', '1', '--tier', 'interp'], /needs compiled code/],
     ];
     for (const [argv, message] of cases) {
       try {
@@ -140,6 +163,7 @@ describe('the command line', () => {
       '--serial',
       '--timeout',
       '--stats',
+      '--dump-jit',
       'Examples:',
       'Ctrl-A x',
       '124',

@@ -9,6 +9,9 @@ export type SerialTarget =
 /** A host file or folder that is copied into the initramfs. */
 export type GuestFile = { readonly host: string; readonly guest: string };
 
+/** The region to show, by a guest-virtual address that it holds; without a file on standard error. */
+export type JitDump = { readonly gva: bigint; readonly file?: string };
+
 /** How guest code is run. */
 export const TIERS = ['auto', 'jit', 'interp'] as const;
 export type Tier = (typeof TIERS)[number];
@@ -28,6 +31,7 @@ export type RunOptions = {
   /** Milliseconds. */
   readonly timeoutMs?: number;
   readonly stats: boolean;
+  readonly dumpJit?: JitDump;
 };
 
 const UNIT: Readonly<Record<string, number>> = { '': 2 ** 20, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
@@ -71,4 +75,16 @@ export function parseFile(text: string): GuestFile {
   if (host === '' || parts.length === 0 || parts.some((part) => part === '' || part === '.' || part === '..'))
     throw new RunnerError('RUNNER_USAGE', `--file '${text}' is not HOST or HOST:GUEST`);
   return { host, guest: parts.join('/') };
+}
+
+/** "0xffffffff81000000" or decimal, and perhaps ":FILE". */
+export function parseJitDump(text: string): JitDump {
+  const [, number, file] = /^(0x[0-9a-f]+|\d+)(?::(.+))?$/i.exec(text.trim()) ?? [];
+  const gva = number === undefined ? -1n : BigInt(number);
+  if (gva < 0n || gva >= 1n << 64n)
+    throw new RunnerError(
+      'RUNNER_USAGE',
+      `--dump-jit '${text}' is not ADDRESS or ADDRESS:FILE; write for example 0xffffffff81000000`,
+    );
+  return { gva, ...(file === undefined ? {} : { file }) };
 }

@@ -1,12 +1,21 @@
 /** Takes what a guest's UART transmits. Calls come one after the other; the bytes belong to the callee only during the call. */
 export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
 
+/** Guest code that was compiled together. */
+export type CompiledRegion = {
+  readonly holds: (gva: bigint) => boolean;
+  /** The guest's instructions beside what was made of them. */
+  readonly text: () => string;
+};
+
 export type MachineConfig = {
   /** RAM, bytes. */
   readonly memoryBytes: number;
   readonly cpuModel: string;
   /** `jit` compiles hot code; the interpreter runs the rest. */
   readonly tier?: 'auto' | 'jit' | 'interp';
+  /** Called whenever guest code has been compiled. */
+  readonly onRegion?: (region: CompiledRegion) => void;
   /** bzImage or ELF vmlinux; not modified. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;

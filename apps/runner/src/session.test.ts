@@ -202,3 +202,41 @@ describe('the console', () => {
     rmSync(folder, { recursive: true });
   });
 });
+
+describe('--dump-jit', () => {
+  const region = (gva: bigint) => ({ holds: (wanted: bigint) => wanted === gva, text: () => `region at ${gva}\n` });
+  const compiles = (...addresses: bigint[]) =>
+    fakeFactory((m) => {
+      for (const address of addresses) m.config.onRegion?.(region(address));
+      m.end({ reason: 'poweroff' });
+    });
+
+  it('writes the first region that holds the address, once', async () => {
+    const { status, io } = run(compiles(1n, 2n, 2n), { options: { exec: 'x', dumpJit: { gva: 2n } } });
+    expect(await status).toBe(0);
+    expect(io.errors()).toBe('region at 2\n');
+  });
+
+  it('says when there was none', async () => {
+    const { status, io } = run(compiles(1n), { options: { exec: 'x', dumpJit: { gva: 0x10n } } });
+    await status;
+    expect(io.errors()).toBe('tsvisor: no code at 0x10 was compiled\n');
+  });
+
+  it('writes a file, and refuses one that it cannot write before the guest starts', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'tsvisor-'));
+    const file = join(folder, 'region');
+    await run(compiles(3n), { options: { exec: 'x', dumpJit: { gva: 3n, file } } }).status;
+    expect(readFileSync(file, 'utf8')).toBe('region at 3\n');
+    expect(() => run(compiles(3n), { options: { dumpJit: { gva: 3n, file: folder } } })).toThrow(
+      /cannot write the region's file/,
+    );
+    rmSync(folder, { recursive: true });
+  });
+
+  it('asks nothing of machines without it', async () => {
+    const factory = compiles();
+    await run(factory, { options: { exec: 'x' } }).status;
+    expect('onRegion' in factory.machines[0].config).toBe(false);
+  });
+});

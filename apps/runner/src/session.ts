@@ -6,6 +6,7 @@ import { ConsoleTail } from './console/tail.ts';
 import { enterRawMode, type ProcessEvents, type RawInput } from './console/terminal.ts';
 import { fileError, oneLine } from './errors.ts';
 import { ExecChannel } from './guest/channel.ts';
+import { JitDumper } from './jit-dump.ts';
 import type { RunOptions } from './options.ts';
 import type { GuestExit, GuestMachine, MachineConfig, MachineFactory, SerialSink } from './ports.ts';
 import type { Prepared } from './prepare.ts';
@@ -46,6 +47,7 @@ export class Session {
   #verdict: Verdict | undefined;
   /** Input that came before the guest could take it; undefined once it can. */
   #held: Uint8Array[] | undefined;
+  readonly #jitDump: JitDumper | undefined;
   #lastMachineStats: Record<string, number | string> = {};
 
   constructor(config: { options: RunOptions; prepared: Prepared; factory: MachineFactory; io: SessionIo }) {
@@ -54,6 +56,8 @@ export class Session {
     this.#factory = config.factory;
     this.#io = config.io;
     this.#held = config.prepared.ourInit ? [] : undefined;
+    const { dumpJit } = config.options;
+    if (dumpJit !== undefined) this.#jitDump = new JitDumper(dumpJit, config.io.stderr);
   }
 
   /** Counters of the last machine. */
@@ -79,6 +83,7 @@ export class Session {
       }
       const exit = await this.#runMachines(sinks);
       for (const flush of this.#flushers) flush();
+      this.#jitDump?.finish();
       return this.#conclude(exit, cleanup);
     } finally {
       this.#dispose();
@@ -96,6 +101,7 @@ export class Session {
       cmdline,
       serial,
       ...(initrd === undefined ? {} : { initrd }),
+      ...(this.#jitDump === undefined ? {} : { onRegion: this.#jitDump.onRegion }),
     };
     return this.#factory.create(config);
   }

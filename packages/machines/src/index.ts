@@ -6,7 +6,7 @@ import { x86Engine } from './x86-engine.ts';
 export { MachineError, type MachineErrorCode } from './errors.ts';
 export type { GuestExit, Machine, MachineConfig, MachineFactory } from './machine.ts';
 export { createMicrovmFactory } from './microvm/microvm.ts';
-export type { Engine, EngineModel, EngineOptions, SerialSink } from './ports.ts';
+export type { CompiledRegion, Engine, EngineModel, EngineOptions, SerialSink } from './ports.ts';
 export { x86Engine } from './x86-engine.ts';
 
 /** Microvms over this project's own engine. */

@@ -8,11 +8,21 @@ export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
 /** How an engine runs guest code. */
 export type Tier = 'auto' | 'jit' | 'interp';
 
+/** Guest code that an engine compiled together. */
+export type CompiledRegion = {
+  /** Whether an instruction of it lies at a guest-virtual address. */
+  readonly holds: (gva: bigint) => boolean;
+  /** For people: its instructions beside what was made of them. */
+  readonly text: () => string;
+};
+
 export type EngineOptions = {
   /** `auto` (the default) interprets and compiles what is hot, `jit` compiles soon, `interp` nothing. */
   readonly tier?: Tier;
   /** Compiles what is hot, typically on another thread; without it that is done where the guest runs. */
   readonly compiler?: (service: CompileService) => Compile;
+  /** Called whenever code has been compiled. */
+  readonly onRegion?: (region: CompiledRegion) => void;
 };
 
 /** A processor model: what CPUID says of it, and processors that pose as it. */

@@ -1,6 +1,14 @@
 import type { Processor, ProcessorConfig } from '@tsvisor/vmm-core';
-import { type CpuModel, cpuModel, createProcessor, queryCpuid } from '@tsvisor/x86-cpu';
-import type { Engine, EngineOptions } from './ports.ts';
+import {
+  type CpuModel,
+  cpuModel,
+  createProcessor,
+  holdsAddress,
+  printRegion,
+  queryCpuid,
+  type RegionReport,
+} from '@tsvisor/x86-cpu';
+import type { CompiledRegion, Engine, EngineOptions } from './ports.ts';
 import { getRegs, getSregs, setRegs, setSregs } from './processor-state.ts';
 
 /** The engine of x86-cpu, as the virtual machine core wants processors. */
@@ -14,8 +22,14 @@ export const x86Engine: Engine = {
   },
 };
 
-function create(config: ProcessorConfig, model: CpuModel, options: EngineOptions): Processor {
-  const processor = createProcessor({ ...config, model, ...options });
+function create(config: ProcessorConfig, model: CpuModel, { tier, compiler, onRegion }: EngineOptions): Processor {
+  const processor = createProcessor({
+    ...config,
+    model,
+    ...(tier === undefined ? {} : { tier }),
+    ...(compiler === undefined ? {} : { compiler }),
+    ...(onRegion === undefined ? {} : { onRegion: (report) => onRegion(compiledRegion(report)) }),
+  });
   const { context } = processor;
   return {
     run: (budget) => processor.run(budget),
@@ -33,3 +47,8 @@ function create(config: ProcessorConfig, model: CpuModel, options: EngineOptions
     dispose: () => undefined,
   };
 }
+
+const compiledRegion = (report: RegionReport): CompiledRegion => ({
+  holds: (gva) => holdsAddress(report, gva),
+  text: () => printRegion(report),
+});

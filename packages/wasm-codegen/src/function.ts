@@ -1,5 +1,6 @@
 import { checkMethods } from './checked.ts';
 import type { ModuleBuilder } from './module.ts';
+import { BULK, CONTROL, FENCE, PREFIX } from './opcodes.ts';
 import { F32Ops, F64Ops, I32Ops, I64Ops, V128Ops } from './ops.ts';
 import type { AnyValue, FuncType, I32, Local, TokenOf, ValTypeName } from './types.ts';
 import { anyToken, ValType } from './types.ts';
@@ -36,6 +37,7 @@ export class FunctionBuilder {
   #prologue = new Uint8Array(0);
   readonly #later: { readonly at: number; readonly target: FunctionBuilder }[] = [];
   #depth = 0;
+  #encodedAt = 0;
 
   constructor(module: ModuleBuilder, indexOf: () => number, type: FuncType, name: string) {
     this.module = module;
@@ -63,6 +65,11 @@ export class FunctionBuilder {
     return this.#code.length;
   }
 
+  /** Where `encodeTo` put the first byte of code, behind the prologue. */
+  get encodedAt(): number {
+    return this.#encodedAt;
+  }
+
   param<N extends ValTypeName>(position: number, type: N): Local<TokenOf<N>> {
     if (this.type.params[position] !== type) throw new TypeError(`${this.name}: parameter ${position} is not ${type}`);
     return { index: position, type };
@@ -74,49 +81,49 @@ export class FunctionBuilder {
   }
 
   get<T extends AnyValue>(local: Local<T>): T {
-    this.#code.u8(0x20);
+    this.#code.u8(CONTROL['local.get']);
     this.#code.u32(local.index);
     return anyToken;
   }
 
   set<T extends AnyValue>(local: Local<T>, _value: NoInfer<T>): void {
-    this.#code.u8(0x21);
+    this.#code.u8(CONTROL['local.set']);
     this.#code.u32(local.index);
   }
 
   tee<T extends AnyValue>(local: Local<T>, _value: NoInfer<T>): T {
-    this.#code.u8(0x22);
+    this.#code.u8(CONTROL['local.tee']);
     this.#code.u32(local.index);
     return anyToken;
   }
 
   globalGet<T extends AnyValue>(global: GlobalRef<T>): T {
-    this.#code.u8(0x23);
+    this.#code.u8(CONTROL['global.get']);
     this.#code.u32(global.index);
     return anyToken;
   }
 
   globalSet<T extends AnyValue>(global: GlobalRef<T>, _value: NoInfer<T>): void {
-    this.#code.u8(0x24);
+    this.#code.u8(CONTROL['global.set']);
     this.#code.u32(global.index);
   }
 
   drop(_value: AnyValue): void {
-    this.#code.u8(0x1a);
+    this.#code.u8(CONTROL.drop);
   }
 
   /** `whenTrue` if `condition` is non-zero, else `whenFalse`; both are evaluated. */
   select<T extends AnyValue>(_whenTrue: T, _whenFalse: T, _condition: I32): T {
-    this.#code.u8(0x1b);
+    this.#code.u8(CONTROL.select);
     return anyToken;
   }
 
   unreachable(): void {
-    this.#code.u8(0x00);
+    this.#code.u8(CONTROL.unreachable);
   }
 
   return(_value?: AnyValue): void {
-    this.#code.u8(0x0f);
+    this.#code.u8(CONTROL.return);
   }
 
   // --- structured control flow -----------------------------------------------------------------------------------------------
@@ -129,34 +136,34 @@ export class FunctionBuilder {
   }
 
   #close(): void {
-    this.#code.u8(0x0b);
+    this.#code.u8(CONTROL.end);
     this.#depth--;
   }
 
   /** A block; branching to its label leaves it. */
   block(body: (label: Label) => void): void {
-    body(this.#open(0x02, VOID));
+    body(this.#open(CONTROL.block, VOID));
     this.#close();
   }
 
   /** A block that leaves a value. */
   blockOf<N extends ValTypeName>(type: N, body: (label: Label) => TokenOf<N>): TokenOf<N> {
-    body(this.#open(0x02, ValType[type]));
+    body(this.#open(CONTROL.block, ValType[type]));
     this.#close();
     return anyToken;
   }
 
   /** A loop; branching to its label repeats it. */
   loop(body: (label: Label) => void): void {
-    body(this.#open(0x03, VOID));
+    body(this.#open(CONTROL.loop, VOID));
     this.#close();
   }
 
   if(_condition: I32, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
-    const label = this.#open(0x04, VOID);
+    const label = this.#open(CONTROL.if, VOID);
     then(label);
     if (otherwise) {
-      this.#code.u8(0x05);
+      this.#code.u8(CONTROL.else);
       otherwise(label);
     }
     this.#close();
@@ -164,9 +171,9 @@ export class FunctionBuilder {
 
   /** An `if` that leaves a value. */
   ifOf<N extends ValTypeName>(type: N, _condition: I32, then: () => TokenOf<N>, otherwise: () => TokenOf<N>): TokenOf<N> {
-    this.#open(0x04, ValType[type]);
+    this.#open(CONTROL.if, ValType[type]);
     then();
-    this.#code.u8(0x05);
+    this.#code.u8(CONTROL.else);
     otherwise();
     this.#close();
     return anyToken;
@@ -174,11 +181,11 @@ export class FunctionBuilder {
 
   /** Opens a block without a callback, for code generators whose nesting follows data; pair with `closeBlock`. */
   openBlock(): Label {
-    return this.#open(0x02, VOID);
+    return this.#open(CONTROL.block, VOID);
   }
 
   openLoop(): Label {
-    return this.#open(0x03, VOID);
+    return this.#open(CONTROL.loop, VOID);
   }
 
   closeBlock(): void {
@@ -192,17 +199,17 @@ export class FunctionBuilder {
   }
 
   br(label: Label): void {
-    this.#code.u8(0x0c);
+    this.#code.u8(CONTROL.br);
     this.#code.u32(this.#relative(label));
   }
 
   brIf(label: Label, _condition: I32): void {
-    this.#code.u8(0x0d);
+    this.#code.u8(CONTROL.br_if);
     this.#code.u32(this.#relative(label));
   }
 
   brTable(labels: readonly Label[], fallback: Label, _index: I32): void {
-    this.#code.u8(0x0e);
+    this.#code.u8(CONTROL.br_table);
     this.#code.u32(labels.length);
     for (const label of labels) this.#code.u32(this.#relative(label));
     this.#code.u32(this.#relative(fallback));
@@ -211,14 +218,14 @@ export class FunctionBuilder {
   // --- calls -----------------------------------------------------------------------------------------------------------------
 
   call<P extends readonly AnyValue[], R>(target: FuncRef<P, R>, ..._args: P): R {
-    this.#code.u8(0x10);
+    this.#code.u8(CONTROL.call);
     this.#code.u32(target.index);
     return (target.type.results.length > 0 ? anyToken : undefined) as R;
   }
 
   /** Calls a function of the same module, with a result, whose index is not known before the last import is. Not for prologues. */
   callLater<T extends AnyValue>(target: FunctionBuilder, ..._args: readonly AnyValue[]): T {
-    this.#code.u8(0x10);
+    this.#code.u8(CONTROL.call);
     this.#later.push({ at: this.#code.length, target });
     this.#code.u8(0x80);
     this.#code.u8(0);
@@ -231,19 +238,19 @@ export class FunctionBuilder {
     _args: readonly AnyValue[],
     _index: I32,
   ): TokenOf<N> {
-    this.#code.u8(0x11);
+    this.#code.u8(CONTROL.call_indirect);
     this.#code.u32(this.module.typeIndex(type));
     this.#code.u32(0);
     return anyToken;
   }
 
   returnCall<P extends readonly AnyValue[]>(target: FuncRef<P>, ..._args: P): void {
-    this.#code.u8(0x12);
+    this.#code.u8(CONTROL.return_call);
     this.#code.u32(target.index);
   }
 
   returnCallIndirect(type: FuncType, _args: readonly AnyValue[], _index: I32): void {
-    this.#code.u8(0x13);
+    this.#code.u8(CONTROL.return_call_indirect);
     this.#code.u32(this.module.typeIndex(type));
     this.#code.u32(0);
   }
@@ -251,21 +258,21 @@ export class FunctionBuilder {
   // --- bulk memory and threads -------------------------------------------------------------------------------------------------
 
   memoryCopy(_to: I32, _from: I32, _bytes: I32): void {
-    this.#code.u8(0xfc);
-    this.#code.u32(10);
+    this.#code.u8(PREFIX.misc);
+    this.#code.u32(BULK['memory.copy']);
     this.#code.u8(0);
     this.#code.u8(0);
   }
 
   memoryFill(_to: I32, _byte: I32, _bytes: I32): void {
-    this.#code.u8(0xfc);
-    this.#code.u32(11);
+    this.#code.u8(PREFIX.misc);
+    this.#code.u32(BULK['memory.fill']);
     this.#code.u8(0);
   }
 
   atomicFence(): void {
-    this.#code.u8(0xfe);
-    this.#code.u32(3);
+    this.#code.u8(PREFIX.atomic);
+    this.#code.u32(FENCE['atomic.fence']);
     this.#code.u8(0);
   }
 
@@ -316,7 +323,8 @@ export class FunctionBuilder {
     out.u32(header.length + this.#prologue.length + this.#code.length + 1);
     out.raw(header.view());
     out.raw(this.#prologue);
+    this.#encodedAt = out.length;
     out.raw(this.#code.view());
-    out.u8(0x0b);
+    out.u8(CONTROL.end);
   }
 }

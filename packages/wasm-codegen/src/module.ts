@@ -32,6 +32,7 @@ export class ModuleBuilder {
   #importedGlobals = 0;
   #table: Limits | undefined;
   #memory: Limits | undefined;
+  #codeAt = 0;
 
   readonly #inlining: boolean;
   /** Functions verify their operands' order (see checked.ts). */
@@ -185,6 +186,7 @@ export class ModuleBuilder {
       for (const index of segment.functions) w.u32(index);
     });
     if (this.#functions.length > 0) sectionBytes(out, 10, code.view());
+    this.#codeAt = out.length - code.length;
     section(out, 11, this.#data, (w, segment) => {
       w.u32(0);
       w.u8(0x41);
@@ -195,6 +197,11 @@ export class ModuleBuilder {
     });
     if (options.names) sectionBytes(out, 0, this.#nameSection());
     return out.bytes.slice(0, out.length) as Uint8Array<ArrayBuffer>;
+  }
+
+  /** Where in the bytes that were built the code is that a function emitted when its `size` was `at`. */
+  offsetOf(f: FunctionBuilder, at: number): number {
+    return this.#codeAt + f.encodedAt + at;
   }
 
   #nameSection(): Uint8Array {

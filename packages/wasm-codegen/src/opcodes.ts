@@ -1,6 +1,34 @@
 // biome-ignore-all format: opcode tables stay readable in rows
 /** Opcode tables (core specification §5.4), grouped by operand shape; ops.ts turns each name into a builder method. */
 
+/** Control, variables and calls, named as in the specification. */
+export const CONTROL = {
+  unreachable: 0x00, block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, br_if: 0x0d, br_table: 0x0e, return: 0x0f,
+  call: 0x10, call_indirect: 0x11, return_call: 0x12, return_call_indirect: 0x13, drop: 0x1a, select: 0x1b,
+  'local.get': 0x20, 'local.set': 0x21, 'local.tee': 0x22, 'global.get': 0x23, 'global.set': 0x24,
+} as const;
+export const CONST = { i32: 0x41, i64: 0x42, f32: 0x43, f64: 0x44 } as const;
+/** What starts an opcode of more than one byte. */
+export const PREFIX = { misc: 0xfc, vector: 0xfd, atomic: 0xfe } as const;
+/** 0xfc-prefixed. */
+export const BULK = { 'memory.copy': 10, 'memory.fill': 11 } as const;
+/** 0xfe-prefixed. */
+export const FENCE = { 'atomic.fence': 3 } as const;
+
+/** i32 or i64 → i32 */
+export const I32_TEST = { eqz: 0x45 } as const;
+export const I64_TEST = { eqz: 0x50 } as const;
+/** Conversions: the operand's type is in the name. */
+export const I32_CONVERT = { wrap_i64: 0xa7, reinterpret_f32: 0xbc } as const;
+export const I64_CONVERT = { extend_i32_s: 0xac, extend_i32_u: 0xad, reinterpret_f64: 0xbd } as const;
+export const F32_CONVERT = { demote_f64: 0xb6, convert_i32_s: 0xb2, convert_i64_s: 0xb4, reinterpret_i32: 0xbe } as const;
+export const F64_CONVERT = {
+  promote_f32: 0xbb, convert_i32_s: 0xb7, convert_i64_s: 0xb9, convert_i64_u: 0xba, reinterpret_i64: 0xbf,
+} as const;
+/** The saturating ones: 0xfc-prefixed. */
+export const I32_TRUNCATE = { trunc_sat_f32_s: 0, trunc_sat_f64_s: 2 } as const;
+export const I64_TRUNCATE = { trunc_sat_f32_s: 4, trunc_sat_f64_s: 6 } as const;
+
 export const I32_UNARY = { clz: 0x67, ctz: 0x68, popcnt: 0x69, extend8_s: 0xc0, extend16_s: 0xc1 } as const;
 export const I32_BINARY = {
   add: 0x6a, sub: 0x6b, mul: 0x6c, div_s: 0x6d, div_u: 0x6e, rem_s: 0x6f, rem_u: 0x70, and: 0x71, or: 0x72, xor: 0x73,
@@ -33,6 +61,10 @@ export const I64_LOAD = {
   load: [0x29, 3], load8_s: [0x30, 0], load8_u: [0x31, 0], load16_s: [0x32, 1], load16_u: [0x33, 1], load32_s: [0x34, 2],
   load32_u: [0x35, 2],
 } as const;
+export const F32_LOAD = { load: [0x2a, 2] } as const;
+export const F32_STORE = { store: [0x38, 2] } as const;
+export const F64_LOAD = { load: [0x2b, 3] } as const;
+export const F64_STORE = { store: [0x39, 3] } as const;
 export const I64_STORE = { store: [0x37, 3], store8: [0x3c, 0], store16: [0x3d, 1], store32: [0x3e, 2] } as const;
 
 /** Atomic accesses (threads proposal): 0xfe-prefixed; [opcode, log2 of the alignment, which is required]. */
@@ -57,6 +89,16 @@ export const I64_ATOMIC_RMW = {
 export const I64_ATOMIC_CMPXCHG = {
   atomic_cmpxchg: [0x49, 3], atomic_cmpxchg8: [0x4c, 0], atomic_cmpxchg16: [0x4d, 1], atomic_cmpxchg32: [0x4e, 2],
 } as const;
+
+/** Vector accesses, constants and lanes: 0xfd-prefixed. */
+export const V128_MEMORY = { load: 0, store: 11, load32_zero: 92, load64_zero: 93 } as const;
+export const V128_CONST = 12;
+export const V128_SHUFFLE = 13;
+/** v128 × v128 × v128 → v128 */
+export const V128_TERNARY = { bitselect: 82 } as const;
+export const SPLAT = { i8x16: 15, i16x8: 16, i32x4: 17, i64x2: 18, f32x4: 19, f64x2: 20 } as const;
+export const EXTRACT = { i8x16_s: 21, i8x16_u: 22, i16x8_s: 24, i16x8_u: 25, i32x4: 27, i64x2: 29, f32x4: 31, f64x2: 33 } as const;
+export const REPLACE = { i8x16: 23, i16x8: 26, i32x4: 28, i64x2: 30, f32x4: 32, f64x2: 34 } as const;
 
 /** Vector operations: 0xfd-prefixed (core specification §5.4.9). */
 export const V128_UNARY = {

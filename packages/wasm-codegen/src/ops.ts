@@ -1,11 +1,17 @@
 import * as op from './opcodes.ts';
-import type { AnyValue, F32, F64, I32, I64, V128 } from './types.ts';
+import type { AnyValue, F32, F64, I32, I64, TokenOf, V128 } from './types.ts';
 import { anyToken } from './types.ts';
 import type { Writer } from './writer.ts';
 
 type Names<T> = Extract<keyof T, string>;
 type Unary<T, V> = { [K in Names<T>]: (value: V) => V };
 type Binary<T, V> = { [K in Names<T>]: (left: V, right: V) => V };
+type Test<T, V> = { [K in Names<T>]: (value: V) => I32 };
+/** The type a conversion's name ends with, perhaps before its signedness. */
+type SourceOf<K extends string> = K extends `${string}_${infer N extends 'i32' | 'i64' | 'f32' | 'f64'}${'' | '_s' | '_u'}`
+  ? TokenOf<N>
+  : never;
+type Convert<T, V> = { [K in Names<T>]: (value: SourceOf<K>) => V };
 type Compare<T, V> = { [K in Names<T>]: (left: V, right: V) => I32 };
 type Load<T, V> = { [K in Names<T>]: (address: I32, offset?: number) => V };
 type Store<T, V> = { [K in Names<T>]: (address: I32, value: V, offset?: number) => void };
@@ -33,11 +39,12 @@ function plain(target: OpsClass, table: Readonly<Record<string, number>>): void 
     });
 }
 
-function vector(target: OpsClass, table: Readonly<Record<string, number>>): void {
+/** The same for opcodes behind a prefix. */
+function prefixed(target: OpsClass, prefix: number, table: Readonly<Record<string, number>>): void {
   for (const [name, code] of Object.entries(table))
     Object.assign(target.prototype, {
       [name](this: Self) {
-        this.w.u8(0xfd);
+        this.w.u8(prefix);
         this.w.u32(code);
         return anyToken;
       },
@@ -80,47 +87,29 @@ function memory(
 /** i32 instructions, named as in the specification without the `i32.` prefix. */
 export class I32Ops extends Ops {
   const(value: number): I32 {
-    this.w.u8(0x41);
+    this.w.u8(op.CONST.i32);
     this.w.s32(value);
-    return anyToken;
-  }
-  eqz(_value: I32): I32 {
-    this.w.u8(0x45);
-    return anyToken;
-  }
-  wrap_i64(_value: I64): I32 {
-    this.w.u8(0xa7);
-    return anyToken;
-  }
-  reinterpret_f32(_value: F32): I32 {
-    this.w.u8(0xbc);
-    return anyToken;
-  }
-  trunc_sat_f64_s(_value: F64): I32 {
-    this.w.u8(0xfc);
-    this.w.u32(2);
-    return anyToken;
-  }
-  trunc_sat_f32_s(_value: F32): I32 {
-    this.w.u8(0xfc);
-    this.w.u32(0);
     return anyToken;
   }
 }
 export interface I32Ops
-  extends Unary<typeof op.I32_UNARY, I32>,
+  extends Test<typeof op.I32_TEST, I32>,
+    Convert<typeof op.I32_CONVERT, I32>,
+    Convert<typeof op.I32_TRUNCATE, I32>,
+    Unary<typeof op.I32_UNARY, I32>,
     Binary<typeof op.I32_BINARY, I32>,
     Load<typeof op.I32_LOAD, I32>,
     Store<typeof op.I32_STORE, I32>,
     Load<typeof op.I32_ATOMIC_LOAD, I32>,
     Store<typeof op.I32_ATOMIC_STORE, I32>,
     Rmw<typeof op.I32_ATOMIC_RMW, I32> {}
-plain(I32Ops, { ...op.I32_UNARY, ...op.I32_BINARY });
+plain(I32Ops, { ...op.I32_TEST, ...op.I32_CONVERT, ...op.I32_UNARY, ...op.I32_BINARY });
+prefixed(I32Ops, op.PREFIX.misc, op.I32_TRUNCATE);
 memory(I32Ops, op.I32_LOAD, 1);
 memory(I32Ops, op.I32_STORE, 2);
-memory(I32Ops, op.I32_ATOMIC_LOAD, 1, 0xfe);
-memory(I32Ops, op.I32_ATOMIC_STORE, 2, 0xfe);
-memory(I32Ops, op.I32_ATOMIC_RMW, 2, 0xfe);
+memory(I32Ops, op.I32_ATOMIC_LOAD, 1, op.PREFIX.atomic);
+memory(I32Ops, op.I32_ATOMIC_STORE, 2, op.PREFIX.atomic);
+memory(I32Ops, op.I32_ATOMIC_RMW, 2, op.PREFIX.atomic);
 
 /** i64 instructions, named as in the specification without the `i64.` prefix. */
 export class I64Ops extends Ops {
@@ -134,39 +123,16 @@ export class I64Ops extends Ops {
   }
   /** A constant given as two 32-bit halves: what code generators use, since it needs no BigInt. */
   halves(lo: number, hi: number): I64 {
-    this.w.u8(0x42);
+    this.w.u8(op.CONST.i64);
     this.w.s64(lo, hi);
-    return anyToken;
-  }
-  eqz(_value: I64): I32 {
-    this.w.u8(0x50);
-    return anyToken;
-  }
-  extend_i32_s(_value: I32): I64 {
-    this.w.u8(0xac);
-    return anyToken;
-  }
-  extend_i32_u(_value: I32): I64 {
-    this.w.u8(0xad);
-    return anyToken;
-  }
-  reinterpret_f64(_value: F64): I64 {
-    this.w.u8(0xbd);
-    return anyToken;
-  }
-  trunc_sat_f64_s(_value: F64): I64 {
-    this.w.u8(0xfc);
-    this.w.u32(6);
-    return anyToken;
-  }
-  trunc_sat_f32_s(_value: F32): I64 {
-    this.w.u8(0xfc);
-    this.w.u32(4);
     return anyToken;
   }
 }
 export interface I64Ops
-  extends Unary<typeof op.I64_UNARY, I64>,
+  extends Test<typeof op.I64_TEST, I64>,
+    Convert<typeof op.I64_CONVERT, I64>,
+    Convert<typeof op.I64_TRUNCATE, I64>,
+    Unary<typeof op.I64_UNARY, I64>,
     Binary<typeof op.I64_BINARY, I64>,
     Compare<typeof op.I64_COMPARE, I64>,
     Load<typeof op.I64_LOAD, I64>,
@@ -175,154 +141,113 @@ export interface I64Ops
     Store<typeof op.I64_ATOMIC_STORE, I64>,
     Rmw<typeof op.I64_ATOMIC_RMW, I64>,
     CmpXchg<typeof op.I64_ATOMIC_CMPXCHG, I64> {}
-plain(I64Ops, { ...op.I64_UNARY, ...op.I64_BINARY, ...op.I64_COMPARE });
+plain(I64Ops, { ...op.I64_TEST, ...op.I64_CONVERT, ...op.I64_UNARY, ...op.I64_BINARY, ...op.I64_COMPARE });
+prefixed(I64Ops, op.PREFIX.misc, op.I64_TRUNCATE);
 memory(I64Ops, op.I64_LOAD, 1);
 memory(I64Ops, op.I64_STORE, 2);
-memory(I64Ops, op.I64_ATOMIC_LOAD, 1, 0xfe);
-memory(I64Ops, op.I64_ATOMIC_STORE, 2, 0xfe);
-memory(I64Ops, op.I64_ATOMIC_RMW, 2, 0xfe);
-memory(I64Ops, op.I64_ATOMIC_CMPXCHG, 3, 0xfe);
+memory(I64Ops, op.I64_ATOMIC_LOAD, 1, op.PREFIX.atomic);
+memory(I64Ops, op.I64_ATOMIC_STORE, 2, op.PREFIX.atomic);
+memory(I64Ops, op.I64_ATOMIC_RMW, 2, op.PREFIX.atomic);
+memory(I64Ops, op.I64_ATOMIC_CMPXCHG, 3, op.PREFIX.atomic);
 
 export class F32Ops extends Ops {
   const(value: number): F32 {
-    this.w.u8(0x43);
+    this.w.u8(op.CONST.f32);
     this.w.f32(value);
-    return anyToken;
-  }
-  demote_f64(_value: F64): F32 {
-    this.w.u8(0xb6);
-    return anyToken;
-  }
-  convert_i32_s(_value: I32): F32 {
-    this.w.u8(0xb2);
-    return anyToken;
-  }
-  convert_i64_s(_value: I64): F32 {
-    this.w.u8(0xb4);
-    return anyToken;
-  }
-  reinterpret_i32(_value: I32): F32 {
-    this.w.u8(0xbe);
     return anyToken;
   }
 }
 export interface F32Ops
-  extends Unary<typeof op.F32_UNARY, F32>,
+  extends Convert<typeof op.F32_CONVERT, F32>,
+    Unary<typeof op.F32_UNARY, F32>,
     Binary<typeof op.F32_BINARY, F32>,
     Compare<typeof op.F32_COMPARE, F32>,
-    Load<{ load: 0 }, F32>,
-    Store<{ store: 0 }, F32> {}
-plain(F32Ops, { ...op.F32_UNARY, ...op.F32_BINARY, ...op.F32_COMPARE });
-memory(F32Ops, { load: [0x2a, 2] }, 1);
-memory(F32Ops, { store: [0x38, 2] }, 2);
+    Load<typeof op.F32_LOAD, F32>,
+    Store<typeof op.F32_STORE, F32> {}
+plain(F32Ops, { ...op.F32_CONVERT, ...op.F32_UNARY, ...op.F32_BINARY, ...op.F32_COMPARE });
+memory(F32Ops, op.F32_LOAD, 1);
+memory(F32Ops, op.F32_STORE, 2);
 
 export class F64Ops extends Ops {
   const(value: number): F64 {
-    this.w.u8(0x44);
+    this.w.u8(op.CONST.f64);
     this.w.f64(value);
-    return anyToken;
-  }
-  promote_f32(_value: F32): F64 {
-    this.w.u8(0xbb);
-    return anyToken;
-  }
-  convert_i32_s(_value: I32): F64 {
-    this.w.u8(0xb7);
-    return anyToken;
-  }
-  convert_i64_s(_value: I64): F64 {
-    this.w.u8(0xb9);
-    return anyToken;
-  }
-  convert_i64_u(_value: I64): F64 {
-    this.w.u8(0xba);
-    return anyToken;
-  }
-  reinterpret_i64(_value: I64): F64 {
-    this.w.u8(0xbf);
     return anyToken;
   }
 }
 export interface F64Ops
-  extends Unary<typeof op.F64_UNARY, F64>,
+  extends Convert<typeof op.F64_CONVERT, F64>,
+    Unary<typeof op.F64_UNARY, F64>,
     Binary<typeof op.F64_BINARY, F64>,
     Compare<typeof op.F64_COMPARE, F64>,
-    Load<{ load: 0 }, F64>,
-    Store<{ store: 0 }, F64> {}
-plain(F64Ops, { ...op.F64_UNARY, ...op.F64_BINARY, ...op.F64_COMPARE });
-memory(F64Ops, { load: [0x2b, 3] }, 1);
-memory(F64Ops, { store: [0x39, 3] }, 2);
+    Load<typeof op.F64_LOAD, F64>,
+    Store<typeof op.F64_STORE, F64> {}
+plain(F64Ops, { ...op.F64_CONVERT, ...op.F64_UNARY, ...op.F64_BINARY, ...op.F64_COMPARE });
+memory(F64Ops, op.F64_LOAD, 1);
+memory(F64Ops, op.F64_STORE, 2);
 
-type LaneShape = 'i8x16' | 'i16x8' | 'i32x4' | 'i64x2' | 'f32x4' | 'f64x2';
-const SPLAT: Record<LaneShape, number> = { i8x16: 15, i16x8: 16, i32x4: 17, i64x2: 18, f32x4: 19, f64x2: 20 };
-const EXTRACT = { i8x16_s: 21, i8x16_u: 22, i16x8_s: 24, i16x8_u: 25, i32x4: 27, i64x2: 29, f32x4: 31, f64x2: 33 } as const;
-const REPLACE: Record<LaneShape, number> = { i8x16: 23, i16x8: 26, i32x4: 28, i64x2: 30, f32x4: 32, f64x2: 34 };
+type LaneShape = keyof typeof op.SPLAT;
 const LANE_LOG2: Record<LaneShape, number> = { i8x16: 0, i16x8: 1, i32x4: 2, i64x2: 3, f32x4: 2, f64x2: 3 };
 type LaneValue<S> = S extends 'i64x2' ? I64 : S extends 'f32x4' ? F32 : S extends 'f64x2' ? F64 : I32;
 
 /** Vector instructions; lane-shaped ones are named `i8x16_add` for the specification's `i8x16.add`. */
 export class V128Ops extends Ops {
   #op(code: number): void {
-    this.w.u8(0xfd);
+    this.w.u8(op.PREFIX.vector);
     this.w.u32(code);
   }
   /** A constant given as four 32-bit lanes, lowest first. */
   const(lane0: number, lane1: number, lane2: number, lane3: number): V128 {
-    this.#op(12);
+    this.#op(op.V128_CONST);
     for (const lane of [lane0, lane1, lane2, lane3])
       for (let shift = 0; shift < 32; shift += 8) this.w.u8((lane >>> shift) & 0xff);
     return anyToken;
   }
   load(_address: I32, offset = 0): V128 {
-    this.#op(0);
+    this.#op(op.V128_MEMORY.load);
     this.w.u32(0);
     this.w.u32(offset);
     return anyToken;
   }
   /** Loads 4 or 8 bytes into the low lane and clears the rest. */
   load_zero(bits: 32 | 64, _address: I32, offset = 0): V128 {
-    this.#op(bits === 32 ? 92 : 93);
+    this.#op(bits === 32 ? op.V128_MEMORY.load32_zero : op.V128_MEMORY.load64_zero);
     this.w.u32(0);
     this.w.u32(offset);
     return anyToken;
   }
   store(_address: I32, _value: V128, offset = 0): void {
-    this.#op(11);
+    this.#op(op.V128_MEMORY.store);
     this.w.u32(0);
     this.w.u32(offset);
   }
-  /** Bits of `left` where `mask` is one, of `right` elsewhere. */
-  bitselect(_left: V128, _right: V128, _mask: V128): V128 {
-    this.#op(82);
-    return anyToken;
-  }
   /** Picks 16 bytes by constant index out of the 32 bytes `left:right`. */
   shuffle(_left: V128, _right: V128, lanes: readonly number[]): V128 {
-    this.#op(13);
+    this.#op(op.V128_SHUFFLE);
     for (let i = 0; i < 16; i++) this.w.u8(lanes[i]);
     return anyToken;
   }
   splat<S extends LaneShape>(shape: S, _value: LaneValue<S>): V128 {
-    this.#op(SPLAT[shape]);
+    this.#op(op.SPLAT[shape]);
     return anyToken;
   }
   extract_i32(shape: 'i8x16_s' | 'i8x16_u' | 'i16x8_s' | 'i16x8_u' | 'i32x4', _vector: V128, lane: number): I32 {
-    this.#op(EXTRACT[shape]);
+    this.#op(op.EXTRACT[shape]);
     this.w.u8(lane);
     return anyToken;
   }
   extract_i64(_vector: V128, lane: number): I64 {
-    this.#op(EXTRACT.i64x2);
+    this.#op(op.EXTRACT.i64x2);
     this.w.u8(lane);
     return anyToken;
   }
   extract_f32(_vector: V128, lane: number): F32 {
-    this.#op(EXTRACT.f32x4);
+    this.#op(op.EXTRACT.f32x4);
     this.w.u8(lane);
     return anyToken;
   }
   extract_f64(_vector: V128, lane: number): F64 {
-    this.#op(EXTRACT.f64x2);
+    this.#op(op.EXTRACT.f64x2);
     this.w.u8(lane);
     return anyToken;
   }
@@ -330,7 +255,7 @@ export class V128Ops extends Ops {
   replace(shape: LaneShape, _vector: V128, lane: number): V128 {
     // The lane's value is pushed after the vector by argument order; only the immediate is written here.
     if (lane >= 16 >> LANE_LOG2[shape]) throw new RangeError(`${shape} has no lane ${lane}`);
-    this.#op(REPLACE[shape]);
+    this.#op(op.REPLACE[shape]);
     this.w.u8(lane);
     return anyToken;
   }
@@ -339,7 +264,15 @@ export interface V128Ops
   extends Unary<typeof op.V128_UNARY, V128>,
     Binary<typeof op.V128_BINARY, V128>,
     Compare<Record<never, never>, V128> {}
-export interface V128Ops extends VectorShifts, VectorTests {}
+export interface V128Ops extends VectorShifts, VectorTests, VectorTernary {}
 type VectorShifts = { [K in keyof typeof op.V128_SHIFT]: (vector: V128, count: I32) => V128 };
+/** `bitselect`: bits of `left` where `mask` is one, of `right` elsewhere. */
+type VectorTernary = { [K in keyof typeof op.V128_TERNARY]: (left: V128, right: V128, mask: V128) => V128 };
 type VectorTests = { [K in keyof typeof op.V128_TEST]: (vector: V128) => I32 };
-vector(V128Ops, { ...op.V128_UNARY, ...op.V128_BINARY, ...op.V128_SHIFT, ...op.V128_TEST });
+prefixed(V128Ops, op.PREFIX.vector, {
+  ...op.V128_TERNARY,
+  ...op.V128_UNARY,
+  ...op.V128_BINARY,
+  ...op.V128_SHIFT,
+  ...op.V128_TEST,
+});

@@ -5,7 +5,11 @@ import { NON_CANONICAL, Vector } from './core/memory.ts';
 import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
+import type { CompiledRegion } from './jit/compile.ts';
 import type { CompileJob } from './jit/job.ts';
+import type { Region } from './jit/region.ts';
+import type { RegionReport } from './jit/report.ts';
+import { reportRegion } from './jit/report.ts';
 import type { Compile, CompileService } from './jit/service.ts';
 import { compileHere, formsOf, rowFeatures } from './jit/service.ts';
 import { RegionTier } from './jit/tier.ts';
@@ -46,6 +50,8 @@ export type ProcessorConfig = {
   readonly compiler?: (service: CompileService) => Compile;
   /** Compiled code is checked while it is built: for tests. */
   readonly checked?: boolean;
+  /** Called after a region has been compiled, before it runs: for people and tools, such as `printRegion`. */
+  readonly onRegion?: (region: RegionReport) => void;
 };
 
 /** `auto` (the default): interpret, and compile what is hot; `jit`: compile soon; `interp`: compile nothing. */
@@ -103,7 +109,8 @@ export class Processor {
   /** Someone wants the run loop's caller to look around. */
   #asked = false;
   #needsFlush = false;
-  readonly #counts = { exits: 0, faults: 0, interrupts: 0, system: 0, forms: 0, codeWrites: 0, mmio: 0 };
+  readonly #exits: Record<number, number> = { [Exit.Budget]: 0, [Exit.Fault]: 0, [Exit.Resync]: 0, [Exit.Refused]: 0 };
+  readonly #counts = { exits: 0, halts: 0, faults: 0, interrupts: 0, system: 0, forms: 0, codeWrites: 0, mmio: 0 };
 
   constructor(config: ProcessorConfig) {
     this.#config = config;
@@ -161,7 +168,9 @@ export class Processor {
     const features = rowFeatures.filter((feature) => hasFeature(model, feature));
     const forms = formsOf(features);
     const service = { memory, blockTable, features, routines, heat, checked: config.checked ?? false };
-    const compile = config.compiler?.(service) ?? compileHere(service);
+    // A report has to do with the moment, so it is made on this thread, with the region.
+    const onRegion = config.onRegion && this.#reporter(config.onRegion);
+    const compile = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion);
     this.#tier = new RegionTier({
       memory,
       table: this.#table,
@@ -228,8 +237,24 @@ export class Processor {
       regionsLive: this.#tier.live.regions,
       regionBytes: this.#tier.counts.bytes,
       regionInstructions: this.#tier.counts.instructions,
+      regionBytesLive: this.#tier.live.bytes,
       compileMs: Math.round(this.#tier.counts.milliseconds),
+      compiled: Number(this.context.state.compiled),
+      exitsBudget: this.#exits[Exit.Budget],
+      exitsFault: this.#exits[Exit.Fault],
+      exitsResync: this.#exits[Exit.Resync],
+      exitsRefused: this.#exits[Exit.Refused],
       ...this.#counts,
+    };
+  }
+
+  /** Regions are compiled while the page of their base is the current one. */
+  #reporter(onRegion: (region: RegionReport) => void): (region: Region, compiled: CompiledRegion) => void {
+    const bytes = new Uint8Array(this.#config.memory.buffer);
+    return (region, compiled) => {
+      const rip = this.context.state.pageRip;
+      const [lo, hi] = this.#linear(rip);
+      onRegion(reportRegion(region, compiled, { bytes, rip, address: (BigInt(hi) << 32n) | BigInt(lo) }));
     };
   }
 
@@ -243,7 +268,10 @@ export class Processor {
     try {
       for (;;) {
         const shadow = this.#takeEvents();
-        if (state.halted) return { reason: 'halt' };
+        if (state.halted) {
+          this.#counts.halts++;
+          return { reason: 'halt' };
+        }
         if (left <= 0) return { reason: 'budget' };
         // A shadow lasts until the next instruction has run, even if that is the next call's.
         const { interruptShadow } = state;
@@ -363,6 +391,7 @@ export class Processor {
     state.faulted = 0;
     (this.#exports.interpret as (budget: number) => void)(budget);
     this.#counts.exits++;
+    this.#exits[state.exitReason]++;
     const record = state.exitRecord;
     let retired = budget - state.budget;
     switch (state.exitReason) {

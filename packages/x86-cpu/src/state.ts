@@ -180,6 +180,8 @@ export const CPU = defineLayout('x86-cpu', {
   helper: array('u64', 4),
   /** A bit, by hash, for each page that the jump cache may lead to: core/mappings.ts. */
   codeFilter: array('u64', 64),
+  /** Instructions that compiled regions took off the budget, for statistics: a block that one began counts whole. */
+  compiled: 'u64',
 });
 
 /** Jump cache: direct-mapped by linear address; entries of 16 bytes {i64 linear address, u32 record, u32 tag}. */

@@ -1,12 +1,13 @@
 /** The microvm with the real engine: guests of a few instructions that need most of the machine to work. */
 import { Kvm } from '@tsvisor/vmm-core';
 import { describe, expect, it } from 'vitest';
-import { microvm, x86Engine } from '../index.ts';
+import { type CompiledRegion, type MachineConfig, microvm, x86Engine } from '../index.ts';
 import { KERNEL_GPA, loadEax, makeKernel, POWER_OFF, print, store, storeAtRax } from '../testing/kernels.ts';
 
-async function boot(parts: Readonly<Record<number, readonly number[]>>) {
+async function boot(parts: Readonly<Record<number, readonly number[]>>, more: Pick<MachineConfig, 'tier' | 'onRegion'> = {}) {
   let output = '';
   const machine = await microvm.create({
+    ...more,
     memoryBytes: 32 << 20,
     cpuModel: 'max',
     kernel: makeKernel(parts),
@@ -28,6 +29,19 @@ describe('a guest in a microvm', () => {
     expect(await machine.start()).toEqual({ reason: 'poweroff' });
     expect(output()).toBe('Hi');
     expect(machine.stats()['guest.instructions']).toBeGreaterThan(8);
+    machine.dispose();
+  });
+
+  it('tells of code that it compiles, and counts what ran in it', async () => {
+    const regions: CompiledRegion[] = [];
+    const loop = [0xb9, 0xe8, 0x03, 0, 0, 0xff, 0xc9, 0x75, 0xfc]; // mov ecx, 1000; dec ecx; jnz -4
+    const { machine } = await boot({ 0: [...loop, ...POWER_OFF] }, { tier: 'jit', onRegion: (region) => regions.push(region) });
+    expect(await machine.start()).toEqual({ reason: 'poweroff' });
+    expect(regions.map(({ holds }) => [holds(BigInt(KERNEL_GPA + 6)), holds(BigInt(KERNEL_GPA))])).toEqual([[true, false]]);
+    expect(regions[0].text()).toContain('dec ecx');
+    const { 'cpu.compiled': compiled, 'guest.instructions': all } = machine.stats();
+    expect(Number(compiled)).toBeGreaterThan(1800);
+    expect(Number(compiled)).toBeLessThan(Number(all));
     machine.dispose();
   });
 

@@ -5,7 +5,7 @@ import { checkKernelFits } from '../cpu-model.ts';
 import { applyEntryState } from '../entry-state.ts';
 import { MachineError } from '../errors.ts';
 import type { Machine, MachineConfig, MachineFactory } from '../machine.ts';
-import type { Engine, EngineModel } from '../ports.ts';
+import type { Engine, EngineModel, EngineOptions } from '../ports.ts';
 import { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import { microvmAcpi } from './acpi.ts';
@@ -26,9 +26,14 @@ export function createMicrovmFactory(engine: Engine, host: Host = systemHost): M
   return { create: (config) => createMicrovm(config, engine, host) };
 }
 
+const engineOptions = ({ tier, compiler, onRegion }: MachineConfig): EngineOptions => ({
+  ...(tier === undefined ? {} : { tier }),
+  ...(compiler === undefined ? {} : { compiler }),
+  ...(onRegion === undefined ? {} : { onRegion }),
+});
+
 async function createMicrovm(config: MachineConfig, engine: Engine, host: Host): Promise<Machine> {
-  const { tier, compiler } = config;
-  const model = engine.model(config.cpuModel, { ...(tier && { tier }), ...(compiler && { compiler }) });
+  const model = engine.model(config.cpuModel, engineOptions(config));
   if (config.memoryBytes > MAX_MEMORY)
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
   const serialPorts = config.serial[1] === undefined ? 1 : 2;

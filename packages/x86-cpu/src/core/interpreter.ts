@@ -90,6 +90,7 @@ export function addInterpreter(
   const target = f.local('i64');
   const entry = f.local('i32');
   const status = f.local('i32');
+  const before = f.local('i32');
 
   const loadFlags = (): void => {
     f.set(result, f.i64.load(f.get(cpu), CPU.offset.flagResult));
@@ -253,10 +254,14 @@ export function addInterpreter(
     storeFlags();
     // A compiled region counts its blocks itself.
     f.i32.store(f.get(cpu), f.get(budget), CPU.offset.budget);
+    f.set(before, f.get(budget));
     f.set(status, f.callIndirect(HANDLER_TYPE, [f.get(record)], f.i32.load16_u(f.get(record), R.handler)));
     f.set(budget, f.i32.load(f.get(cpu), CPU.offset.budget));
     loadFlags();
     f.if(f.i32.eqz(f.get(status)), next);
+    // From here on it was a region, or several that chained, or a form that leaves: that one has not touched the budget.
+    const spent = (): I64 => f.i64.extend_i32_u(f.i32.sub(f.get(before), f.get(budget)));
+    f.i64.store(f.get(cpu), f.i64.add(f.i64.load(f.get(cpu), CPU.offset.compiled), spent()), CPU.offset.compiled);
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.Record)), () => {
       f.set(record, f.i32.load(f.get(cpu), CPU.offset.exitRecord));
       f.br(jump);

@@ -19,6 +19,8 @@ import type { Reaching } from './reach.ts';
 import { reachingIn } from './reach.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
 import { isSystem, pageOfOffset } from './region.ts';
+import type { RegionTrace } from './trace.ts';
+import { TraceBuilder } from './trace.ts';
 
 /** Semantics that may change flags on one path only, so that pending ones must be settled before. */
 const CONDITIONAL_FLAGS = new Set('shl shr sar rol ror rcl rcr shld shrd movs cmps stos lods scas'.split(' '));
@@ -30,6 +32,8 @@ export type CompiledRegion = {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Headers of the blocks it can be entered at, and the offsets of their pages, which go into the headers' `imm2`. */
   readonly entries: readonly { readonly header: number; readonly page: number }[];
+  /** What became of what, if that was asked for. */
+  readonly trace?: RegionTrace;
 };
 
 /** Where the region will be: its handler number, and the words that say under which mappings it was checked. */
@@ -59,6 +63,8 @@ class RegionCompiler {
   readonly #recordLabels = new Map<number, Label>();
   #jump!: Label;
   #leave!: Label;
+  /** Notes what code each block and instruction has. */
+  trace: TraceBuilder | undefined;
 
   constructor(f: FunctionBuilder, helpers: Helpers, region: Region, place: RegionPlace, reaching: Reaching) {
     this.#place = place;
@@ -96,6 +102,10 @@ class RegionCompiler {
       else if (insn.row.flow === 'jmp' || insn.row.flow === 'call') offsets.push(next + insn.rel);
     }
     return [...new Set(offsets.flatMap((target) => this.#node.get(target) ?? []))];
+  }
+
+  get localNames(): ReadonlyMap<number, string> {
+    return this.#e.localNames();
   }
 
   compile(cpu: () => I32): CompiledRegion['entries'] {
@@ -197,8 +207,12 @@ class RegionCompiler {
 
   #within(node: number, labelled: readonly number[]): void {
     if (labelled.length === 0) {
+      const start = this.#f.size;
       if (node === ROOT) this.#dispatch();
-      else this.#body(node);
+      else {
+        this.#body(node);
+        this.trace?.add(this.#blocks[node - 1], start, this.#f.size);
+      }
       return;
     }
     const [outer, ...inner] = labelled;
@@ -270,11 +284,13 @@ class RegionCompiler {
       goTo: (offset: number) => this.#goTo(node, offset),
     };
     for (const [n, instruction] of block.instructions.entries()) {
+      const start = f.size;
       const unseen = flagsUnseen(block.instructions, n);
       const blind = unseen && preserves(instruction);
       e.instruction(block, instruction, transfers, { unseen, blind });
       if (CONDITIONAL_FLAGS.has(instruction.form.sem) && !unseen && !this.#alwaysSets(instruction)) e.lazy.settle();
       semantics[instruction.form.sem](e);
+      this.trace?.add(instruction, start, f.size);
       if (isSystem(instruction.form)) {
         f.unreachable();
         return;
@@ -323,12 +339,12 @@ class RegionCompiler {
 /** What a region needs to know of the core module it will run beside. */
 export type RegionImage = Pick<CoreImage, 'routines'>;
 
-/** Compiles a region for the vCPU whose interpreter records it names; `slot` will be its handler number. */
+/** Compiles a region for the vCPU whose interpreter records it names; `slot` will be its handler number. `trace` is for people. */
 export function compileRegion(
   image: RegionImage,
   region: Region,
   slot: number,
-  options: { checked?: boolean } = {},
+  options: { checked?: boolean; trace?: boolean } = {},
 ): CompiledRegion {
   const module = new ModuleBuilder({ ...options, inlining: true });
   importMemory(module);
@@ -340,7 +356,10 @@ export function compileRegion(
   const f = module.function('region', HANDLER_TYPE.params, HANDLER_TYPE.results);
   const reaching = reachingIn(module, (builder) => builder.globalGet(cpu), helpers);
   const compiler = new RegionCompiler(f, helpers, region, { slot, regionTable, checkPage, chain }, reaching);
+  const trace = options.trace ? new TraceBuilder() : undefined;
+  compiler.trace = trace;
   const entries = compiler.compile(() => f.globalGet(cpu));
   module.exportFunction('f', f);
-  return { bytes: module.build(), entries };
+  const bytes = module.build({ names: trace !== undefined });
+  return trace ? { bytes, entries, trace: trace.finish(module, f, compiler.localNames) } : { bytes, entries };
 }

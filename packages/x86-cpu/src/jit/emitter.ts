@@ -1,5 +1,6 @@
 /** The compiled tier's context: operands are constants, general registers are locals, flags are worked out when someone looks. */
 import type { FunctionBuilder, I32, I64, Label, Local, V128 } from '@tsvisor/wasm-codegen';
+import { registerName } from '../decode/format.ts';
 import { BASE_RIP, OperandKind } from '../decode/insn.ts';
 import type { Helpers } from '../emit/emitter.ts';
 import { Emitter } from '../emit/emitter.ts';
@@ -133,6 +134,16 @@ export class RegionEmitter extends Emitter {
     }
     this.lazy.settleAny();
     this.store32('budget', () => f.get(this.budget));
+  }
+
+  /** What the locals hold, for people. */
+  localNames(): Map<number, string> {
+    const { status, exitRecord, exitRip, budget, pageRip } = this;
+    const all: [string, Local | undefined][] = Object.entries({ cpu: this.#cpu, status, exitRecord, exitRip, budget, pageRip });
+    this.#registers.forEach((local, reg) => void all.push([registerName(reg, 8), local]));
+    for (const [key, { page, addend }] of this.#pageCaches) all.push([`page:${key}`, page], [`addend:${key}`, addend]);
+    all.push(...Object.entries(this.lazy.locals));
+    return new Map(all.flatMap(([name, local]) => (local ? [[local.index, `$${name}`]] : [])));
   }
 
   // --- registers -------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import type { FormFinder } from '../records/form-finder.ts';
 import { codeSize } from '../records/mode-key.ts';
 import { Record } from '../state.ts';
 import { type CompiledRegion, compileRegion, type RegionImage } from './compile.ts';
-import { discover, type RegionSource } from './region.ts';
+import { discover, type Region, type RegionSource } from './region.ts';
 
 const PAGE = 4096;
 /** A block belongs to a region if it ran at least a 64th as often as the one that was hot. */
@@ -40,6 +40,8 @@ export type CompiledJob = {
   readonly instructions: number;
 };
 
+export type OnRegion = (region: Region, compiled: CompiledRegion) => void;
+
 /** What compiles the regions of one vCPU. */
 export class JobRunner {
   readonly #bytes: Uint8Array;
@@ -50,6 +52,7 @@ export class JobRunner {
   readonly #image: RegionImage;
   readonly #heat: number;
   readonly #checked: boolean;
+  readonly #onRegion: OnRegion | undefined;
 
   constructor(config: {
     readonly memory: WebAssembly.Memory;
@@ -58,6 +61,7 @@ export class JobRunner {
     readonly image: RegionImage;
     readonly heat: number;
     readonly checked?: boolean;
+    readonly onRegion?: OnRegion;
   }) {
     const { buffer } = config.memory;
     this.#bytes = new Uint8Array(buffer);
@@ -68,13 +72,17 @@ export class JobRunner {
     this.#image = config.image;
     this.#heat = config.heat;
     this.#checked = config.checked ?? false;
+    this.#onRegion = config.onRegion;
   }
 
   /** Compiles; undefined if there is nothing to compile. */
   run(job: CompileJob): CompiledJob | undefined {
     const region = discover(this.#source(job), job.key, job.host % PAGE);
     if (!region) return undefined;
-    const { bytes, entries } = compileRegion(this.#image, region, job.slot, { checked: this.#checked });
+    const options = { checked: this.#checked, trace: this.#onRegion !== undefined };
+    const compiled = compileRegion(this.#image, region, job.slot, options);
+    const { bytes, entries } = compiled;
+    this.#onRegion?.(region, compiled);
     let instructions = 0;
     for (const block of region.blocks.values()) instructions += block.instructions.length;
     return {

@@ -56,6 +56,11 @@ export class LazyFlags {
     this.#kind = f.local('i32');
   }
 
+  /** By names for people. */
+  get locals(): Readonly<Record<string, Local>> {
+    return { flagsA: this.#a, flagsB: this.#b, flagsResult: this.#r, flagsKind: this.#kind };
+  }
+
   /** Flags of an operation whose operands these are. */
   defer(operation: Operation, size: number, a: () => I64, b?: () => I64): void {
     const f = this.#f;

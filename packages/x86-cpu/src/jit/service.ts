@@ -3,7 +3,7 @@ import type { FuncType } from '@tsvisor/wasm-codegen';
 import { rows } from '../decode/lookup.ts';
 import { FormFinder } from '../records/form-finder.ts';
 import { semantics } from '../semantics/index.ts';
-import type { CompiledJob, CompileJob } from './job.ts';
+import type { CompiledJob, CompileJob, OnRegion } from './job.ts';
 import { JobRunner } from './job.ts';
 
 /** All that a compiler has to know of a vCPU beforehand; can be cloned to another thread. */
@@ -33,15 +33,15 @@ export function formsOf(features: readonly string[]): FormFinder {
   );
 }
 
-/** Compiles one job after the other, for whoever serves a vCPU on another thread. */
-export function createCompiler(service: CompileService): (job: CompileJob) => CompiledJob | undefined {
-  const { memory, blockTable, features, routines, heat, checked } = service;
-  const runner = new JobRunner({ memory, blockTable, forms: formsOf(features), image: { routines }, heat, checked });
+/** Compiles one job after the other, for whoever serves a vCPU on another thread; `onRegion` is told of each region, with a trace. */
+export function createCompiler(service: CompileService, onRegion?: OnRegion): (job: CompileJob) => CompiledJob | undefined {
+  const { features, routines, ...rest } = service;
+  const runner = new JobRunner({ ...rest, forms: formsOf(features), image: { routines }, ...(onRegion ? { onRegion } : {}) });
   return (job) => runner.run(job);
 }
 
 /** Compiles on this thread, at once. */
-export function compileHere(service: CompileService): Compile {
-  const compile = createCompiler(service);
+export function compileHere(service: CompileService, onRegion?: OnRegion): Compile {
+  const compile = createCompiler(service, onRegion);
   return (job, done) => done(compile(job));
 }

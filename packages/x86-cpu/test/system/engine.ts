@@ -1,6 +1,6 @@
 /** The engine over a few megabytes of guest memory, with an interrupt controller and ports that the test itself plays. */
 import { createMmu, GuestMemory, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
-import { cpuModel, createProcessor, type Processor, type RunExit } from '../../src/index.ts';
+import { cpuModel, createProcessor, type Processor, type RegionReport, type RunExit } from '../../src/index.ts';
 
 const RAM = 16 << 20;
 const LINEAR = 64 << 20;
@@ -18,6 +18,7 @@ export type EngineOptions = {
   readonly codeBytes?: number;
   /** Compile what has run this often; without it everything is interpreted. */
   readonly heat?: number;
+  readonly onRegion?: (region: RegionReport) => void;
 };
 
 /** The ways a program can be run: it must not see which. */
@@ -73,6 +74,7 @@ export class EngineMachine {
       tsc: { read: (out) => void out.fill(0), write: () => undefined },
       cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
       codeBytes: options.codeBytes ?? 1 << 20,
+      ...(options.onRegion ? { onRegion: options.onRegion } : {}),
       ...(options.heat === undefined ? { tier: 'interp' as const } : { tier: 'jit' as const, heat: options.heat }),
     });
   }
