@@ -1,15 +1,18 @@
 import { setFlagsFromString } from 'node:v8';
 import type { MachineFactory } from './ports.ts';
 
-/**
- * Compiled regions are many small modules of our own making, most of them short-lived. V8 validates a module as a whole when it is made, which takes
- * longer than all else about it; this leaves that to the compilation of each function.
- */
-const LAZY_VALIDATION = '--wasm-lazy-validation';
+const V8_FLAGS = [
+  // Compiled regions are many small modules of our own making, most of them short-lived. V8 validates a module as a whole when it is made,
+  // which takes longer than all else about it; this leaves that to the compilation of each function.
+  '--wasm-lazy-validation',
+  // Nearly all memory is the guest's. A young generation that grows takes 50 MB beside it and saves next to no time.
+  '--semi-space-growth-factor=1',
+];
 
 /** Loads the code that makes machines; nothing that only prints help needs it. */
 export async function loadMachineFactory(): Promise<MachineFactory> {
-  setFlagsFromString(LAZY_VALIDATION);
-  const { microvm } = await import('@tsvisor/machines');
-  return microvm;
+  for (const flag of V8_FLAGS) setFlagsFromString(flag);
+  const [{ microvm }, { compileThread }] = await Promise.all([import('@tsvisor/machines'), import('./compile-thread.ts')]);
+  const compiler = compileThread();
+  return { create: (config) => microvm.create({ ...config, ...(compiler && { compiler }) }) };
 }

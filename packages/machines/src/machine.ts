@@ -1,14 +1,10 @@
-import type { CompiledRegion, SerialSink, Tier } from './ports.ts';
+import type { EngineOptions, SerialSink } from './ports.ts';
 
-export type MachineConfig = {
+export type MachineConfig = EngineOptions & {
   /** RAM, bytes: whole pages. */
   readonly memoryBytes: number;
   /** A name of the engine's models. */
   readonly cpuModel: string;
-  /** `auto` (the default) interprets and compiles what is hot, `jit` compiles soon, `interp` nothing. */
-  readonly tier?: Tier;
-  /** Called whenever guest code has been compiled; slows compiling down. */
-  readonly onRegion?: (region: CompiledRegion) => void;
   /** bzImage or ELF vmlinux; not modified. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;

@@ -22,11 +22,12 @@ export const x86Engine: Engine = {
   },
 };
 
-function create(config: ProcessorConfig, model: CpuModel, { tier, onRegion }: EngineOptions): Processor {
+function create(config: ProcessorConfig, model: CpuModel, { tier, compiler, onRegion }: EngineOptions): Processor {
   const processor = createProcessor({
     ...config,
     model,
     ...(tier === undefined ? {} : { tier }),
+    ...(compiler === undefined ? {} : { compiler }),
     ...(onRegion === undefined ? {} : { onRegion: (report) => onRegion(compiledRegion(report)) }),
   });
   const { context } = processor;

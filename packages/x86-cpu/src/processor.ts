@@ -6,16 +6,18 @@ import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
 import type { CompiledRegion } from './jit/compile.ts';
+import type { CompileJob } from './jit/job.ts';
 import type { Region } from './jit/region.ts';
 import type { RegionReport } from './jit/report.ts';
 import { reportRegion } from './jit/report.ts';
+import type { Compile, CompileService } from './jit/service.ts';
+import { compileHere, formsOf, rowFeatures } from './jit/service.ts';
 import { RegionTier } from './jit/tier.ts';
 import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
 import { hotForms } from './records/hot-forms.ts';
 import { codeSize } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
 import { resetState } from './reset.ts';
-import { semantics } from './semantics/index.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
 import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, REGION_TABLE, Record, Reg, Rflags, Seg, Shadow } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
@@ -44,6 +46,8 @@ export type ProcessorConfig = {
   readonly heat?: number;
   /** Bytes of WebAssembly kept for compiled regions; beyond, the oldest are dropped. */
   readonly regionBytes?: number;
+  /** Compiles regions elsewhere than on this thread (see `compileHere` for what it does); without it they are compiled here. */
+  readonly compiler?: (service: CompileService) => Compile;
   /** Compiled code is checked while it is built: for tests. */
   readonly checked?: boolean;
   /** Called after a region has been compiled, before it runs: for people and tools, such as `printRegion`. */
@@ -54,7 +58,7 @@ export type ProcessorConfig = {
 export type Tier = 'auto' | 'jit' | 'interp';
 
 /** Executions of a block before it is hot. With `auto` compiled code has then about paid for its making. */
-const HEAT: Readonly<Record<Tier, number>> = { auto: 16_000, jit: 50, interp: 0 };
+const HEAT: Readonly<Record<Tier, number>> = { auto: 8_000, jit: 50, interp: 0 };
 
 /** Why `run` returned. */
 export type RunExit =
@@ -160,29 +164,32 @@ export class Processor {
     this.context.physicalBits = model.physicalBits;
     const tier = config.tier ?? 'auto';
     const heat = tier === 'interp' ? 0 : (config.heat ?? HEAT[tier]);
+    const { routines } = image;
+    const features = rowFeatures.filter((feature) => hasFeature(model, feature));
+    const forms = formsOf(features);
+    const service = { memory, blockTable, features, routines, heat, checked: config.checked ?? false };
+    // A report has to do with the moment, so it is made on this thread, with the region.
+    const onRegion = config.onRegion && this.#reporter(config.onRegion);
+    const compile = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion);
     this.#tier = new RegionTier({
-      image,
       memory,
       table: this.#table,
       env: this.#globals,
       regionTable,
       core: () => this.#coreImports(),
       translator: () => this.#translator,
-      hostPage: (offset) => this.#fetchedPage(offset),
-      heat,
+      place: () => this.#place(),
       limit: config.regionBytes ?? REGION_BYTES,
-      checked: config.checked ?? false,
-      ...(config.onRegion ? { onRegion: this.#reporter(config.onRegion) } : {}),
+      compile,
     });
     this.#operands = new RecordOperands(this.context, memory);
     this.#translator = new Translator(
       { memory, cpu: address, records, recordsEnd: records + codeBytes, blockTable, codeMap },
       {
         bind: (form) => this.#bind(form),
-        hasFeature: (feature) => hasFeature(model, feature),
+        forms,
         heat,
         dropRegions: (page) => this.#tier.drop(page),
-        hasSemantics: (sem) => sem in semantics,
         fetch: (lo, hi) => this.#fetch(lo, hi),
         protectCode: (page) => void mmu.protectCode(page),
         unprotectCode: (page) => mmu.unprotectCode(page),
@@ -193,8 +200,8 @@ export class Processor {
 
   /** Power-on state (SDM vol. 3 table 9-1). */
   reset(): void {
-    this.#refused = undefined;
     resetState(this.context);
+    this.#refused = undefined;
     this.#tier.dropAll();
     this.#translator.flush();
   }
@@ -580,16 +587,10 @@ export class Processor {
     return 0;
   }
 
-  /** For the compiled tier: where instructions at a distance from the running page are fetched from, if the fetch TLB knows; else 0. */
-  #fetchedPage(offset: number): number {
-    const { state } = this.context;
-    const rip = state.pageRip + BigInt(offset);
-    const mode64 = (state.modeKey & 3) === 2;
-    if (!mode64 && (rip < 0n || rip > 0xffff_ffffn)) return 0;
-    const [lo, hi] = this.#linear(BigInt.asUintN(64, rip));
-    const at = (state.tlbFetch + ((lo >>> 8) & 0x7ff0)) >>> 2;
-    if (this.#u32[at] !== lo || this.#u32[at + 1] !== hi) return 0;
-    return (lo + this.#u32[at + 2]) >>> 0;
+  /** For the compiled tier: where the block that is about to run lies, and which fetch TLB serves it. */
+  #place(): Pick<CompileJob, 'pageRip' | 'codeBase' | 'tlbFetch'> {
+    const { pageRip, segBase, tlbFetch } = this.context.state;
+    return { pageRip, codeBase: segBase[Seg.CS], tlbFetch };
   }
 
   /** A block whose instruction crosses pages: is the second page still what was translated? */

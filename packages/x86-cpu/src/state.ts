@@ -116,6 +116,8 @@ export const CPU = defineLayout('x86-cpu', {
   fastCalls: 'u32',
   /** The same for events and IRET: 64-bit code at CPL 3 or 0, without SMAP. */
   fastEvents: 'u32',
+  /** The same, and SYSENTER, SYSEXIT and segment loads, for 32-bit code in flat segments in protected mode outside IA-32e mode. */
+  fastFlat32: 'u32',
   userKey: 'u32',
   kernelKey: 'u32',
   /** Jump-cache tags under those keys: generation · 2^12 + low bits of the mode key's interned number. Each has its own generation. */

@@ -26,8 +26,9 @@ export function createMicrovmFactory(engine: Engine, host: Host = systemHost): M
   return { create: (config) => createMicrovm(config, engine, host) };
 }
 
-const engineOptions = ({ tier, onRegion }: MachineConfig): EngineOptions => ({
+const engineOptions = ({ tier, compiler, onRegion }: MachineConfig): EngineOptions => ({
   ...(tier === undefined ? {} : { tier }),
+  ...(compiler === undefined ? {} : { compiler }),
   ...(onRegion === undefined ? {} : { onRegion }),
 });
 

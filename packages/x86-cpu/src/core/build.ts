@@ -14,6 +14,7 @@ import { addChain, addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interprete
 import { addCheckCrossing, addCheckPage, addResolve } from './lookup.ts';
 import { addMappings } from './mappings.ts';
 import { addMemoryHelpers } from './memory.ts';
+import { addLoadSegment } from './segments.ts';
 
 /** Slots of the handler table: cases, function forms and, later, compiled regions. */
 export const TABLE_SIZE = 0x10000;
@@ -42,6 +43,8 @@ const HELPERS = [
   'divide128',
   'canonical',
   'systemHost',
+  'deliverSoftware',
+  'loadSegment',
   'writeCr3',
   'invalidatePage',
   'system',
@@ -52,7 +55,7 @@ const HELPERS = [
 const SAFE: Readonly<Record<string, 'storeSafe' | 'referenceSafe'>> = { storeSlow: 'storeSafe', reference: 'referenceSafe' };
 
 /** The core's helpers and routines for a module that is to run beside it: each imported when it is first asked for. */
-export function importedHelpers(module: ModuleBuilder, image: CoreImage, safe = false): Helpers {
+export function importedHelpers(module: ModuleBuilder, image: Pick<CoreImage, 'routines'>, safe = false): Helpers {
   const imported = new Map<string, FuncRef<never, unknown>>();
   const get = (name: string): FuncRef<never, unknown> | undefined => {
     const known = imported.get(name);
@@ -79,6 +82,8 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   const helpers: Helpers = {
     ...memory,
     systemHost: delivery.systemHost,
+    deliverSoftware: delivery.deliverSoftware,
+    loadSegment: addLoadSegment(module, io, delivery.systemHost),
     ...addMappings(module, io),
     readTsc: io.readTsc,
     mulHighU: mulHighU.ref(),

@@ -3,10 +3,11 @@
  * from CPL 3 or 0, a stack within one page (SDM vol. 3 §6.14). Everything is found out before anything changes: whatever is unusual,
  * a fault on the way included, is left to the TypeScript path (system/events.ts), which begins afresh.
  */
-import type { FuncRef, FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
-import { statusFlags } from '../emit/flags.ts';
-import { CODE64, CODE64_HIGH, FLAT_LOW, loadFlat, type StateAccess, switchPrivilege, TLB_SET_BYTES } from '../emit/privilege.ts';
+import type { FuncRef, I32, I64, ModuleBuilder } from '@tsvisor/wasm-codegen';
+import { CODE64, CODE64_HIGH, FLAT_LOW, loadFlat, switchPrivilege, TLB_SET_BYTES } from '../emit/privilege.ts';
 import { CPU, Exit, Record, Reg, Rflags, Seg } from '../state.ts';
+import { CoreState } from './core-state.ts';
+import { addDeliverProtected } from './deliver-protected.ts';
 import type { CoreImports } from './imports.ts';
 import type { MemoryHelpers } from './memory.ts';
 import { Vector } from './memory.ts';
@@ -24,45 +25,22 @@ const DELIVERIES_PER_CALL = 1024;
 
 export type Delivery = {
   /** (linear address, write) → host address of eight bytes that the processor itself accesses, as a supervisor; 0 unless they are in one
-   * page of plain memory. For 64-bit mode without SMAP. */
+   * page of plain memory. Without SMAP. */
   readonly systemHost: FuncRef<[I64, I32], I32>;
   /** (vector) delivers a hardware interrupt at `CPU.rip`: 1; or 0 with nothing changed. */
   readonly deliverInterrupt: FuncRef<[I32], I32>;
+  /** (vector, RIP to return to) INT n: 1, with `CPU.rip` the handler's; or 0 with nothing changed. */
+  readonly deliverSoftware: FuncRef<[I32, I64], I32>;
   /** (record, or 0 for `CPU.rip`) delivers the recorded fault: the instructions of the block that did not run; or -1 with nothing changed. */
   readonly deliverFault: FuncRef<[I32], I32>;
 };
-
-/** The processor state in a function of the core. */
-class CoreState implements StateAccess {
-  readonly f: FunctionBuilder;
-  readonly #io: CoreImports;
-  constructor(f: FunctionBuilder, io: CoreImports) {
-    this.f = f;
-    this.#io = io;
-  }
-  readonly cpu = (): I32 => this.f.globalGet(this.#io.cpu);
-  readonly load32: StateAccess['load32'] = (field) => this.f.i32.load(this.cpu(), CPU.offset[field]);
-  readonly store32: StateAccess['store32'] = (field, value) => this.f.i32.store(this.cpu(), value(), CPU.offset[field]);
-  readonly let32: StateAccess['let32'] = (value) => {
-    const local = this.f.local('i32');
-    this.f.set(local, value);
-    return local;
-  };
-  let(value: I64): Local<I64> {
-    const local = this.f.local('i64');
-    this.f.set(local, value);
-    return local;
-  }
-  load64(offset: number): I64 {
-    return this.f.i64.load(this.cpu(), offset);
-  }
-}
 
 export function addDelivery(module: ModuleBuilder, io: CoreImports, memory: MemoryHelpers): Delivery {
   const systemHost = addSystemHost(module, io, memory);
   const deliver = addDeliver(module, io, memory, systemHost);
   return {
     systemHost,
+    deliverSoftware: addDeliverSoftware(module, deliver),
     deliverInterrupt: addDeliverInterrupt(module, io, deliver),
     deliverFault: addDeliverFault(module, io, deliver),
   };
@@ -80,6 +58,10 @@ function addSystemHost(module: ModuleBuilder, io: CoreImports, memory: MemoryHel
   f.if(f.i64.le_u(f.i64.sub(f.get(va), f.i64.load(f.get(entry))), f.i64.const(PAGE - 8)), () =>
     f.return(f.i32.add(f.i32.wrap_i64(f.get(va)), f.i32.load(f.get(entry), 8))),
   );
+  // 32-bit addresses wrap at 4 GiB in the general path.
+  f.if(s.load32('fastFlat32'), () =>
+    f.if(f.i64.ne(f.i64.shr_u(f.get(va), f.i64.const(32)), f.i64.const(0)), () => f.return(f.i32.const(0))),
+  );
   const beyond = f.i32.gt_u(f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1)), f.i32.const(PAGE - 8));
   f.if(f.i32.or(beyond, f.i32.eqz(f.call(memory.canonical, f.get(va)))), () => f.return(f.i32.const(0)));
   f.set(entry, f.call(io.mmuFill, f.get(va), f.get(write)));
@@ -87,12 +69,17 @@ function addSystemHost(module: ModuleBuilder, io: CoreImports, memory: MemoryHel
   return f.ref();
 }
 
-/** (vector, error code or -1, RIP to return to, bits to add to the RFLAGS pushed) → 1, or 0 with nothing changed. */
-type Deliver = FuncRef<[I32, I32, I64, I32], I32>;
+/**
+ * (vector, error code or -1, RIP to return to, bits to add to the RFLAGS pushed, 1 if an INT n: the gate must allow the CPL)
+ * → 1, or 0 with nothing changed.
+ */
+export type Deliver = FuncRef<[I32, I32, I64, I32, I32], I32>;
 
 function addDeliver(module: ModuleBuilder, io: CoreImports, memory: MemoryHelpers, systemHost: Delivery['systemHost']): Deliver {
-  const f = module.function('deliver', ['i32', 'i32', 'i64', 'i32'], ['i32']);
-  const [vector, error, rip, extra] = [f.param(0, 'i32'), f.param(1, 'i32'), f.param(2, 'i64'), f.param(3, 'i32')];
+  const inProtectedMode = addDeliverProtected(module, io, systemHost);
+  const f = module.function('deliver', ['i32', 'i32', 'i64', 'i32', 'i32'], ['i32']);
+  const [vector, error, rip] = [f.param(0, 'i32'), f.param(1, 'i32'), f.param(2, 'i64')];
+  const [extra, software] = [f.param(3, 'i32'), f.param(4, 'i32')];
   const s = new CoreState(f, io);
   const { i32, i64 } = f;
   const refuseIf = (condition: I32): void => f.if(condition, () => f.return(i32.const(0)));
@@ -102,6 +89,9 @@ function addDeliver(module: ModuleBuilder, io: CoreImports, memory: MemoryHelper
     refuseIf(i32.eqz(f.get(host)));
   };
 
+  f.if(s.load32('fastFlat32'), () =>
+    f.returnCall(inProtectedMode, f.get(vector), f.get(error), f.get(rip), f.get(extra), f.get(software)),
+  );
   refuseIf(i32.eqz(s.load32('fastEvents')));
   // Neither under single stepping nor in an interrupt shadow: those have keys of their own.
   const key = s.let32(s.load32('modeKey'));
@@ -115,6 +105,7 @@ function addDeliver(module: ModuleBuilder, io: CoreImports, memory: MemoryHelper
   const low = s.let32(i32.load(f.get(host)));
   const high = s.let32(i32.load(f.get(host), 4));
   refuseIf(i32.ne(i32.and(i32.shr_u(f.get(high), i32.const(8)), i32.const(GATE_MASK)), i32.const(GATE_64)));
+  refuseIf(s.gateForbids(high, software));
   const middle = i32.or(i32.and(f.get(low), i32.const(0xffff)), i32.and(f.get(high), i32.const(~0xffff)));
   const target = s.let(i64.or(i64.extend_i32_u(middle), i64.shl(i64.load32_u(f.get(host), 8), i64.const(32))));
   refuseIf(i32.eqz(f.call(memory.canonical, f.get(target))));
@@ -151,13 +142,7 @@ function addDeliver(module: ModuleBuilder, io: CoreImports, memory: MemoryHelper
     i64.store(f.get(host), i64.extend_i32_u(f.get(error)));
     f.set(host, i32.add(f.get(host), i32.const(8)));
   });
-  const flags = {
-    result: () => s.load64(CPU.offset.flagResult),
-    carry: () => s.load64(CPU.offset.flagCarry),
-    aux: () => s.load64(CPU.offset.flagAux),
-  };
-  const kept = i32.or(i32.or(s.load32('rflags'), f.get(extra)), i32.const(Rflags.FIXED));
-  const image = s.let32(i32.or(kept, statusFlags(f, flags)));
+  const image = s.let32(s.flagsImage(f.get(extra)));
   const pushed = [
     () => f.get(rip),
     () => i64.load16_u(s.cpu(), CPU.offset.segSel + 2 * Seg.CS),
@@ -173,14 +158,7 @@ function addDeliver(module: ModuleBuilder, io: CoreImports, memory: MemoryHelper
     loadFlat(s, Seg.SS, i32.const(0), 0);
     switchPrivilege(s, false);
   });
-  const cleared = Rflags.TF | Rflags.NT | Rflags.RF | Rflags.VM;
-  const isTrap = (): I32 => i32.and(f.get(high), i32.const(0x100));
-  const left = f.select(i32.const(~cleared), i32.const(~(cleared | Rflags.IF)), isTrap());
-  f.set(place, left);
-  s.store32('rflags', () => i32.and(s.load32('rflags'), f.get(place)));
-  i64.store(s.cpu(), f.get(target), CPU.offset.rip);
-  s.store32('faulted', () => i32.const(0));
-  s.store32('interruptShadow', () => i32.const(0));
+  s.enterHandler(high, target);
   i32.const(1);
   return f.ref();
 }
@@ -190,7 +168,14 @@ function addDeliverInterrupt(module: ModuleBuilder, io: CoreImports, deliver: De
   const rip = f.i64;
   const vector = f.get(f.param(0, 'i32'));
   const noError = f.i32.const(-1);
-  f.call(deliver, vector, noError, rip.load(f.globalGet(io.cpu), CPU.offset.rip), f.i32.const(0));
+  f.call(deliver, vector, noError, rip.load(f.globalGet(io.cpu), CPU.offset.rip), f.i32.const(0), f.i32.const(0));
+  return f.ref();
+}
+
+function addDeliverSoftware(module: ModuleBuilder, deliver: Deliver): Delivery['deliverSoftware'] {
+  const f = module.function('deliverSoftware', ['i32', 'i64'], ['i32']);
+  const [vector, rip] = [f.param(0, 'i32'), f.param(1, 'i64')];
+  f.call(deliver, f.get(vector), f.i32.const(-1), f.get(rip), f.i32.const(0), f.i32.const(1));
   return f.ref();
 }
 
@@ -209,7 +194,8 @@ function addDeliverFault(module: ModuleBuilder, io: CoreImports, deliver: Delive
   const error = s.let32(f.select(s.load32('faultError'), i32.const(-1), s.load32('faultHasError')));
   const trap = (): I32 => i32.and(i32.shr_u(i32.const(WITHOUT_RF), f.get(vector)), i32.const(1));
   const extra = s.let32(f.select(i32.const(0), i32.const(Rflags.RF), trap()));
-  f.if(i32.eqz(f.call(deliver, f.get(vector), f.get(error), f.get(rip), f.get(extra))), () => f.return(i32.const(-1)));
+  const delivered = f.call(deliver, f.get(vector), f.get(error), f.get(rip), f.get(extra), i32.const(0));
+  f.if(i32.eqz(delivered), () => f.return(i32.const(-1)));
   const count = s.let32(i32.add(s.load32('deliveries'), i32.const(1)));
   s.store32('deliveries', () => f.get(count));
   f.if(i32.eqz(i32.and(f.get(count), i32.const(DELIVERIES_PER_CALL - 1))), () => s.store32('exitRequest', () => i32.const(-1)));

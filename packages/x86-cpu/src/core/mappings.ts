@@ -23,6 +23,7 @@ const LARGE_SHIFT = 30;
 const GENERATION = 1 << 12;
 /** CR3 values from here on are the general path's, which knows how wide physical addresses are. */
 const ADDRESS_BITS = 36;
+const CR4_PAE = 1 << 5;
 
 /** What follows from a change of mappings. */
 export const Mapping = {
@@ -35,9 +36,9 @@ export const Mapping = {
 } as const;
 
 export type MappingFunctions = {
-  /** (value) MOV to CR3 in 64-bit mode → `Mapping`. */
+  /** (value) MOV to CR3 → `Mapping`. */
   readonly writeCr3: FuncRef<[I64], I32>;
-  /** (linear address) INVLPG in 64-bit mode → `Mapping`. */
+  /** (linear address) INVLPG → `Mapping`. */
   readonly invalidatePage: FuncRef<[I64], I32>;
 };
 
@@ -90,16 +91,17 @@ class Tags {
   cpu(): I32 {
     return this.#f.globalGet(this.#io.cpu);
   }
-  get(field: TagField | 'modeKey' | 'kernelKey' | 'fastEvents' | 'kernelLocal'): I32 {
+  get(field: TagField | 'modeKey' | 'kernelKey' | 'fastEvents' | 'fastFlat32' | 'kernelLocal'): I32 {
     return this.#f.i32.load(this.cpu(), CPU.offset[field]);
   }
-  /** Returns unless this is 64-bit code at CPL 0 and both tags have a next generation. */
+  /** Returns unless this is 64-bit or flat 32-bit code at CPL 0 and both tags have a next generation. */
   expectUsual(): void {
     const f = this.#f;
     const kernel = f.i32.eq(this.get('modeKey'), this.get('kernelKey'));
     const last = (field: TagField): I32 => f.i32.ge_u(this.get(field), f.i32.const(-GENERATION));
     const wraps = (): I32 => f.i32.or(last('userTag'), last('kernelTag'));
-    f.if(f.i32.or(f.i32.eqz(f.i32.and(kernel, this.get('fastEvents'))), wraps()), () => f.return(f.i32.const(Mapping.Unusual)));
+    const fast = f.i32.and(kernel, f.i32.or(this.get('fastEvents'), this.get('fastFlat32')));
+    f.if(f.i32.or(f.i32.eqz(fast), wraps()), () => f.return(f.i32.const(Mapping.Unusual)));
   }
   advance(field: TagField): void {
     const f = this.#f;
@@ -124,6 +126,9 @@ function addWriteCr3(module: ModuleBuilder, io: CoreImports): MappingFunctions['
     f.return(f.i32.const(Mapping.Unusual)),
   );
   tags.expectUsual();
+  // Outside IA-32e mode PAE paging has four entries to load, which may be wrong (SDM vol. 3 §4.4.1).
+  const pae = f.i32.and(f.i32.load(tags.cpu(), CPU.offset.cr4), f.i32.const(CR4_PAE));
+  f.if(f.i32.and(f.i32.ne(pae, f.i32.const(0)), tags.get('fastFlat32')), () => f.return(f.i32.const(Mapping.Unusual)));
   f.i64.store(tags.cpu(), f.get(value), CPU.offset.cr3);
   f.i64.store(f.globalGet(io.mmu), f.get(value), io.mmuOffsets.cr3);
   f.call(io.flushNonGlobal);

@@ -202,7 +202,15 @@ class Builder {
       f.return(f.i64.load(this.cpu(f), CPU.offset.helper));
     });
     this.refuseLeaving(f, va, size, () => f.i64.const(0));
-    // Crossing a page: byte by byte, each through its own translation. Nothing is written, so a fault on either page is clean.
+    // Both pages are found readable before a byte is read: a device must not see half of an access that faults.
+    const second = f.local('i64');
+    f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
+    f.set(second, this.linearAt(f, va, n));
+    for (const address of [va, second])
+      f.if(f.i32.eq(f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.i32.const(0)), f.i32.const(-1)), () =>
+        f.return(f.i64.const(0)),
+      );
+    // Then byte by byte, each through its own translation.
     this.forEachByte(f, n, size, () => {
       const at = f.local('i64');
       f.set(at, this.linearAt(f, va, n));

@@ -31,8 +31,12 @@ export type Helpers = {
   /** Non-zero if the address is canonical. */
   readonly canonical: FuncRef<[I64], I32>;
   /** Host address of eight bytes that the processor itself accesses (tables), for (linear address, write); 0 unless they are in one page of
-   * plain memory. While `fastEvents` only. */
+   * plain memory. While `fastEvents` or `fastFlat32` only. */
   readonly systemHost: FuncRef<[I64, I32], I32>;
+  /** (vector, RIP to return to) INT n: 1, with `CPU.rip` the handler's; 0 where the general path has to. */
+  readonly deliverSoftware: FuncRef<[I32, I64], I32>;
+  /** (selector, segment register): a `Load` (core/segments.ts). */
+  readonly loadSegment: FuncRef<[I32, I32], I32>;
   /** (value) MOV to CR3, (linear address) INVLPG: a `Mapping` (core/mappings.ts). */
   readonly writeCr3: FuncRef<[I64], I32>;
   readonly invalidatePage: FuncRef<[I64], I32>;
@@ -599,6 +603,14 @@ export abstract class Emitter {
   abstract jumpIf(condition: () => I32): void;
   /** Ends the instruction at an address computed at run time (already cut to the operand size; canonical). */
   abstract jumpTo(rip: Local<I64>): void;
+  /** As `jumpTo`, where the mode is another from here on: code that was compiled for the old one is no way to go on. */
+  leaveTo(rip: Local<I64>): void {
+    this.jumpTo(rip);
+  }
+  /** Goes on with the next instruction, which has to be looked up afresh if the mode is another now. */
+  lookUpNextIf(changed: I32): void {
+    this.f.if(changed, () => this.leaveTo(this.let(this.nextRip())));
+  }
 }
 
 /** Entries of a TLB array times their size, less the low bits. */

@@ -1,4 +1,4 @@
-/** What generated code does to change privilege in 64-bit mode: flat segments, and everything that goes with CPL 0 or 3. */
+/** What generated code does to change privilege in 64-bit mode or flat protected mode: segments, and everything that goes with CPL 0 or 3. */
 import type { I32, Local } from '@tsvisor/wasm-codegen';
 import { CPU, Rflags, STATUS_FLAGS } from '../state.ts';
 import type { Emitter } from './emitter.ts';
@@ -9,6 +9,7 @@ export type StateAccess = Pick<Emitter, 'f' | 'cpu' | 'load32' | 'store32' | 'le
 
 /** Access rights of flat segments, as `CPU.segAttr` has them. */
 export const CODE64 = 0xa09b;
+export const CODE32 = 0xc09b;
 export const DATA = 0xc093;
 export const DPL3 = 0x60;
 
@@ -18,6 +19,7 @@ export const DPL3 = 0x60;
  */
 export const FLAT_LOW = 0xffff;
 export const CODE64_HIGH = 0x00af_9b00;
+export const CODE32_HIGH = 0x00cf_9b00;
 export const DATA_HIGH = 0x00cf_9300;
 export const DPL3_HIGH = DPL3 << 8;
 

@@ -336,9 +336,12 @@ class RegionCompiler {
   }
 }
 
+/** What a region needs to know of the core module it will run beside. */
+export type RegionImage = Pick<CoreImage, 'routines'>;
+
 /** Compiles a region for the vCPU whose interpreter records it names; `slot` will be its handler number. `trace` is for people. */
 export function compileRegion(
-  image: CoreImage,
+  image: RegionImage,
   region: Region,
   slot: number,
   options: { checked?: boolean; trace?: boolean } = {},

@@ -544,4 +544,13 @@ export class RegionEmitter extends Emitter {
     f.br(this.#transfers.jump());
     this.ended = true;
   }
+  override leaveTo(rip: Local<I64>): void {
+    this.f.set(this.exitRip, this.f.get(rip));
+    this.f.br(this.#transfers.jump());
+    this.ended = true;
+  }
+  override lookUpNextIf(changed: I32): void {
+    super.lookUpNextIf(changed);
+    this.ended = false; // else it goes on
+  }
 }

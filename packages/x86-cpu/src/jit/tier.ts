@@ -1,17 +1,14 @@
-/** The compiled tier of one processor: compiles hot regions, and drops them when their code changes or there are too many. */
-import type { CoreImage } from '../core/build.ts';
+/** The compiled tier of one processor: has hot regions compiled, and drops them when their code changes or there are too many. */
 import { FIRST_REGION, Handler } from '../core/interpreter.ts';
+import { pageOf } from '../records/code-pages.ts';
 import { codeSize, ModeKey } from '../records/mode-key.ts';
 import type { Translator } from '../records/translator.ts';
 import { REGION_TABLE, Record } from '../state.ts';
-import type { CompiledRegion } from './compile.ts';
-import { compileRegion } from './compile.ts';
-import type { Region } from './region.ts';
-import { discover } from './region.ts';
+import type { CompiledJob, CompileJob } from './job.ts';
 
-const PAGE = 4096;
-/** A block belongs to a region if it ran at least a 64th as often as the one that was hot. */
-const WARM = 64;
+const NEVER = -1;
+/** Runs of a hot block before it is reported again, if it came at a bad time. */
+const AGAIN = 1000;
 
 type Compiled = {
   readonly slot: number;
@@ -22,42 +19,42 @@ type Compiled = {
 
 /** What the tier needs of its processor. */
 export type TierHost = {
-  readonly image: CoreImage;
   readonly memory: WebAssembly.Memory;
   readonly table: WebAssembly.Table;
   readonly env: WebAssembly.ModuleImports;
-  /** Address of the table in which regions note where they found their pages in place. */
-  readonly regionTable: number;
   readonly core: () => WebAssembly.ModuleImports;
   readonly translator: () => Translator;
-  /** Host address of the code page at a distance from the one that is running, or 0 if no instruction was fetched from it lately. */
-  readonly hostPage: (offset: number) => number;
-  /** Runs of a block before it is hot. */
-  readonly heat: number;
+  /** Address of the words that say where a region's pages were found in place (state.ts, `REGION_TABLE`). */
+  readonly regionTable: number;
+  /** Where the block that runs is, for the compilation to find its neighbours. */
+  readonly place: () => Pick<CompileJob, 'pageRip' | 'codeBase' | 'tlbFetch'>;
   /** WebAssembly bytes of all regions together before the oldest are dropped. */
   readonly limit: number;
-  /** Build with the checks of the module builder. */
-  readonly checked: boolean;
-  /** Told of each region, with a trace. */
-  readonly onRegion?: (region: Region, compiled: CompiledRegion) => void;
+  /** Compiles, now or elsewhere, and hands over the result: undefined if there is nothing to compile. */
+  readonly compile: (job: CompileJob, done: (compiled: CompiledJob | undefined) => void) => void;
 };
 
 export class RegionTier {
   readonly #host: TierHost;
-  readonly #bytes: Uint8Array;
   readonly #u16: Uint16Array;
+  readonly #i32: Int32Array;
   /** In the order in which they were compiled. */
   readonly #regions = new Set<Compiled>();
   readonly #pages = new Map<number, Set<Compiled>>();
   readonly #free: number[] = [];
   #nextSlot = FIRST_REGION;
   #liveBytes = 0;
-  readonly counts = { compiled: 0, dropped: 0, evicted: 0, bytes: 0, instructions: 0, milliseconds: 0 };
+  /** Changes of code so far, and which was the last to concern a page: what was compiled before is void. Page 0 stands for all. */
+  #changes = 0;
+  readonly #changed = new Map<number, number>();
+  /** Pages of the blocks whose regions are being compiled. */
+  readonly #waiting = new Set<number>();
+  readonly counts = { compiled: 0, dropped: 0, evicted: 0, late: 0, bytes: 0, instructions: 0, milliseconds: 0 };
 
   constructor(host: TierHost) {
     this.#host = host;
-    this.#bytes = new Uint8Array(host.memory.buffer);
     this.#u16 = new Uint16Array(host.memory.buffer);
+    this.#i32 = new Int32Array(host.memory.buffer);
   }
 
   /** Regions that exist now, and their bytes. */
@@ -65,75 +62,75 @@ export class RegionTier {
     return { regions: this.#regions.size, bytes: this.#liveBytes };
   }
 
-  /** Compiles the region around a hot block, which is about to run. Blocks that cannot be compiled stay with the interpreter. */
+  /** Has the region around a hot block compiled, which is about to run. Blocks that cannot be compiled stay with the interpreter. */
   compile(header: number): void {
     const start = performance.now();
-    const region = this.#discover(header);
-    if (region) this.#compile(region);
-    this.counts.milliseconds += performance.now() - start;
-  }
-
-  #discover(header: number): Region | undefined {
     const translator = this.#host.translator();
     const key = translator.keyOf(header);
     const host = translator.hostOf(header);
-    if (key & ModeKey.STEP || codeSize(key) === 16 || translator.isCrossing(header)) return undefined;
-    const runs = Math.max(1, Math.floor(this.#host.heat / WARM));
-    const source = {
-      bytes: this.#bytes,
-      codeSize: codeSize(key),
-      describe: (insn: Parameters<Translator['describe']>[0]) => translator.describe(insn, key),
-      hostPage: (offset: number) => (offset === 0 ? host - (host % PAGE) : this.#host.hostPage(offset)),
-      headerAt: (at: number) => (at === host ? header : translator.warmHeader(at, key, runs)),
-      warm: (page: number) => translator.warmBlocks(page, key, runs),
-      targetOf: (record: number) => translator.targetOf(record),
-      countOf: (block: number) => translator.countOf(block),
-      recordSize: Record.size,
-    };
-    return discover(source, key, host % PAGE);
+    const page = pageOf(host);
+    // While a region of this page is made, others of its blocks get hot that will be in it. They are asked again soon.
+    if (this.#waiting.has(page)) {
+      translator.countDown(header, AGAIN);
+      return;
+    }
+    // It is not reported again before it has run as often once more.
+    translator.setHandler(header, Handler.Header, 0);
+    if (key & ModeKey.STEP || codeSize(key) === 16 || translator.isCrossing(header)) return;
+    const change = this.#changes;
+    const slot = this.#takeSlot();
+    if (slot === undefined) return;
+    const job = { header, key, host, slot, ...this.#host.place() };
+    this.#waiting.add(page);
+    this.#host.compile(job, (compiled) => {
+      this.#waiting.delete(page);
+      if (compiled && this.#isCurrent(compiled, change)) this.#install(compiled);
+      else this.#free.push(job.slot);
+    });
+    this.counts.milliseconds += performance.now() - start;
   }
 
-  #compile(region: Region): void {
+  /** Whether no code of the region's pages has changed since it was asked for. */
+  #isCurrent({ pages }: CompiledJob, change: number): boolean {
+    const current = [0, ...pages].every((page) => (this.#changed.get(page) ?? NEVER) <= change);
+    if (!current) this.counts.late++;
+    return current;
+  }
+
+  #install(region: CompiledJob): void {
+    const { slot, module, entries, pages, bytes, instructions } = region;
     const translator = this.#host.translator();
-    const slot = this.#takeSlot();
-    const { image, checked, onRegion } = this.#host;
-    const result = compileRegion(image, region, slot, { checked, trace: onRegion !== undefined });
-    const { bytes, entries } = result;
-    const instance = new WebAssembly.Instance(new WebAssembly.Module(bytes), { env: this.#host.env, core: this.#host.core() });
+    // An earlier region had this slot; what was found out about its pages says nothing of this one's. No page has an odd address.
+    this.#i32.fill(-1, this.#wordsOf(slot), this.#wordsOf(slot + 1));
+    const instance = new WebAssembly.Instance(module, { env: this.#host.env, core: this.#host.core() });
     this.#host.table.set(slot, instance.exports.f);
     for (const { header, page } of entries) translator.setHandler(header, slot, page);
-    const compiled = {
-      slot,
-      headers: entries.map((entry) => entry.header),
-      pages: region.pages.map((page) => page.host),
-      bytes: bytes.length,
-    };
+    const compiled = { slot, headers: entries.map((entry) => entry.header), pages, bytes };
     this.#regions.add(compiled);
-    for (const page of compiled.pages) {
+    for (const page of pages) {
       const known = this.#pages.get(page);
       if (known) known.add(compiled);
       else this.#pages.set(page, new Set([compiled]));
     }
-    this.#liveBytes += bytes.length;
+    this.#liveBytes += bytes;
     this.counts.compiled++;
-    this.counts.bytes += bytes.length;
-    for (const { instructions } of region.blocks.values()) this.counts.instructions += instructions.length;
-    onRegion?.(region, result);
+    this.counts.bytes += bytes;
+    this.counts.instructions += instructions;
   }
 
-  /** A free handler number; makes room first. */
-  #takeSlot(): number {
+  #wordsOf(slot: number): number {
+    return (this.#host.regionTable + (slot - FIRST_REGION) * REGION_TABLE.entryBytes) >>> 2;
+  }
+
+  /** A free handler number; makes room first. None, if all are of regions that are being compiled. */
+  #takeSlot(): number | undefined {
+    const full = (): boolean => this.#free.length === 0 && this.#nextSlot === FIRST_REGION + REGION_TABLE.entries;
     for (const oldest of this.#regions) {
-      const full = this.#free.length === 0 && this.#nextSlot === FIRST_REGION + REGION_TABLE.entries;
-      if (!full && this.#liveBytes <= this.#host.limit) break;
+      if (!full() && this.#liveBytes <= this.#host.limit) break;
       this.#remove(oldest);
       this.counts.evicted++;
     }
-    const slot = this.#free.pop() ?? this.#nextSlot++;
-    // What the slot's last region found out about its pages says nothing of the next one's. No tag is 0.
-    const place = this.#host.regionTable + (slot - FIRST_REGION) * REGION_TABLE.entryBytes;
-    this.#bytes.fill(0, place, place + REGION_TABLE.entryBytes);
-    return slot;
+    return full() ? undefined : (this.#free.pop() ?? this.#nextSlot++);
   }
 
   #remove(compiled: Compiled): void {
@@ -153,8 +150,15 @@ export class RegionTier {
     }
   }
 
+  /** What is being compiled now must not be installed if it has to do with a page; 0: with any. */
+  #change(page: number): void {
+    if (this.#waiting.size > 0) this.#changed.set(page, ++this.#changes);
+    else if (this.#changed.size > 0) this.#changed.clear();
+  }
+
   /** Code of a page changed: the blocks of regions that reach into it are the interpreter's again. */
   drop(page: number): void {
+    this.#change(page);
     for (const compiled of [...(this.#pages.get(page) ?? [])]) {
       this.#remove(compiled);
       this.counts.dropped++;
@@ -163,6 +167,7 @@ export class RegionTier {
 
   /** All translations are dropped. */
   dropAll(): void {
+    this.#change(0);
     for (const compiled of [...this.#regions]) this.#remove(compiled);
   }
 }

@@ -17,6 +17,8 @@ export const ModeKey = {
   /** FS, GS may be added without limit or rights checks. */
   FLAT_FS: 1 << 7,
   FLAT_GS: 1 << 8,
+  /** Where these two are: loading FS or GS changes nothing else of the key. */
+  VARIANT_SHIFT: 7,
   /** x87/MMX and SSE instructions raise #NM (CR0.TS, or EM for x87). */
   NO_FPU: 1 << 9,
   FPU_EMULATED: 1 << 10,

@@ -1,27 +1,21 @@
 /** From guest bytes to interpreter records: decodes blocks, lays their records into the record arena, finds and forgets them. */
 
-import { FIRST_REGION, Handler } from '../core/interpreter.ts';
+import { Handler } from '../core/interpreter.ts';
 import { Vector } from '../core/memory.ts';
-import { BASE_RIP, DecodeStatus, decode, Insn } from '../decode/insn.ts';
+import { DecodeStatus, decode, Insn } from '../decode/insn.ts';
 import { operandSlot } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
-import { AddressMode, formNumber, formOf } from '../form.ts';
-import { BLOCK_TABLE, Record, Seg } from '../state.ts';
+import { BLOCK_TABLE, Record } from '../state.ts';
 import { BlockTable } from './block-table.ts';
 import type { Block } from './code-pages.ts';
 import { CodePages, PAGE, pageOf } from './code-pages.ts';
-import { codeSize, ModeKey, stackMode } from './mode-key.ts';
+import type { FormFinder } from './form-finder.ts';
+import { codeSize, ModeKey } from './mode-key.ts';
 import type { BoundForm } from './record-writer.ts';
-import { RecordWriter, TWO_PAGES } from './record-writer.ts';
-import type { RowFacts } from './row-facts.ts';
-import { isRefused, knownException, PROTECTION, rowFacts, UNDEFINED_OPCODE } from './row-facts.ts';
-
-/** x87 opcodes, FISTTP of SSE3 among them (SDM vol. 2, appendix A.5). */
-const isEscape = ({ row }: Insn): boolean => row.map === 0 && !row.vex && (row.opcode & 0xf8) === 0xd8;
+import { RecordWriter } from './record-writer.ts';
+import { isRefused, knownException, PROTECTION, UNDEFINED_OPCODE } from './row-facts.ts';
 
 const MAX_INSTRUCTIONS = 48;
-/** ModRM bytes from here on name a register; without a ModRM byte the decoder says -1, which includes moffs. */
-const MODRM_REGISTER = 0xc0;
 /** Length nibble of a header's `place`: no instruction has length 0, so a header can be found backwards from any record. */
 const HEADER_LENGTH = 0;
 
@@ -29,9 +23,7 @@ const HEADER_LENGTH = 0;
 export type TranslatorHost = {
   /** Makes a function for a form that is not a case; its handler number. */
   readonly bind: (form: Form) => number;
-  /** Whether the processor model has a feature of the opcode table. */
-  readonly hasFeature: (feature: string) => boolean;
-  readonly hasSemantics: (sem: string) => boolean;
+  readonly forms: FormFinder;
   /** Executions of a block before it is reported hot; 0 never (the count then wraps around after 2^32). */
   readonly heat: number;
   /** Bytes of a page that regions were compiled from have changed: those regions are void. */
@@ -59,6 +51,7 @@ export class Translator {
   readonly #i32: Int32Array;
   readonly #insn = new Insn();
   readonly #bytes = new Uint8Array(64);
+  readonly #forms: FormFinder;
   readonly #bound = new Map<number, BoundForm>();
   readonly #byHandler: BoundForm[] = [];
   readonly #table: BlockTable;
@@ -74,6 +67,7 @@ export class Translator {
   constructor(m: TranslatorMemory, host: TranslatorHost) {
     this.#m = m;
     this.#host = host;
+    this.#forms = host.forms;
     this.#u8 = new Uint8Array(m.memory.buffer);
     this.#u16 = new Uint16Array(m.memory.buffer);
     this.#i32 = new Int32Array(m.memory.buffer);
@@ -308,44 +302,14 @@ export class Translator {
     return header;
   }
 
-  /** The form of an instruction that neither raises nor is refused. */
-  describe(insn: Insn, key: number): Form | undefined {
-    const facts = (this.#rowFacts[insn.row.id] ??= rowFacts(insn.row, this.#host.hasFeature, this.#host.hasSemantics));
-    if (knownException(facts.needs, key) || isRefused(facts.needs)) return undefined;
-    const memory = (insn.modrm >= 0 && insn.modrm < MODRM_REGISTER) || facts.string || facts.moffs || insn.row.sem === 'xlat';
-    return formOf(insn, memory ? this.#addressModeOf(insn, key, facts) : AddressMode.Base, stackMode(key), facts.sem);
-  }
-
-  /** Host addresses of a page's blocks that the interpreter ran at least `runs` times and still runs. */
-  warmBlocks(page: number, key: number, runs: number): number[] {
-    const left = this.#host.heat - runs;
-    return this.#pages
-      .blocks(page)
-      .filter(({ header, host, key: blockKey }) => {
-        const interpreted = this.#u16[(header + Record.handler) >>> 1] === Handler.Header;
-        return interpreted && blockKey === key && pageOf(host) === page && this.#i32[(header + Record.disp) >>> 2] <= left;
-      })
-      .map(({ host }) => host);
-  }
-
-  /** Header of a block that ran at least `runs` times since it was translated, or is compiled; else 0. Crossing ones do not count. */
-  warmHeader(host: number, key: number, runs: number): number {
-    const header = this.find(host, key);
-    if (header === 0) return 0;
-    const handler = this.#u16[(header + Record.handler) >>> 1];
-    if (handler >= FIRST_REGION) return header;
-    const ran = this.#host.heat - this.#i32[(header + Record.disp) >>> 2];
-    return handler === Handler.Header && ran >= runs ? header : 0;
-  }
-
   /** Instructions of a block, by its header. */
   countOf(header: number): number {
     return this.#i32[(header + Record.b) >>> 2];
   }
 
-  /** How far from its page an indirect branch led the last time, by its record. */
-  targetOf(record: number): number {
-    return this.#i32[(record + Record.imm) >>> 2];
+  /** Has a block reported hot after so many more runs. */
+  countDown(header: number, runs: number): void {
+    this.#i32[(header + Record.disp) >>> 2] = runs;
   }
 
   /** Makes a header run a region that has its page at an offset; with `Handler.Header`, the interpreter again. */
@@ -383,7 +347,7 @@ export class Translator {
     this.#clear(at);
     this.#raised = false;
     this.#u16[(at + Record.place) >>> 1] = offset | (Math.max(1, Math.min(15, insn.length)) << 12);
-    const facts = this.#facts();
+    const facts = this.#forms.facts(insn);
     const exception =
       status === DecodeStatus.Ok
         ? knownException(facts.needs, key)
@@ -402,9 +366,7 @@ export class Translator {
       this.#u16[(at + Record.handler) >>> 1] = Handler.Refuse;
       return at + Record.size;
     }
-    const address =
-      insn.modrm < MODRM_REGISTER || facts.string || facts.masked ? this.#addressMode(key, facts) : AddressMode.Base;
-    const bound = this.#bind(address, key, facts);
+    const bound = this.#bind(key);
     this.#u16[(at + Record.handler) >>> 1] = bound.handler;
     this.#writer.write(at, insn, offset, bound);
     const { flow } = insn.row;
@@ -412,48 +374,10 @@ export class Translator {
     return at + Record.size;
   }
 
-  readonly #rowFacts: RowFacts[] = [];
-  #facts(): RowFacts {
-    const { row } = this.#insn;
-    return (this.#rowFacts[row.id] ??= rowFacts(row, this.#host.hasFeature, this.#host.hasSemantics));
-  }
-
-  #addressMode(key: number, facts: RowFacts): AddressMode {
-    return this.#addressModeOf(this.#insn, key, facts);
-  }
-
-  #addressModeOf(insn: Insn, key: number, facts: RowFacts): AddressMode {
-    const segment = insn.seg;
-    const special = segment === Seg.FS || segment === Seg.GS;
-    const flatSegment = special ? key & (segment === Seg.FS ? ModeKey.FLAT_FS : ModeKey.FLAT_GS) : key & ModeKey.FLAT;
-    if (insn.row.sem === 'lea')
-      return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 ? AddressMode.Base : AddressMode.Indexed;
-    if (facts.string) {
-      if (!(key & ModeKey.FLAT) || !flatSegment) return AddressMode.Segmented;
-      return special ? AddressMode.Indexed : AddressMode.Base;
-    }
-    if (!flatSegment) return AddressMode.Segmented;
-    // Code segments are not writable, flat or not: leave the check to the segmented forms.
-    if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
-    if (facts.moffs) return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
-    // With FS or GS the segment base takes the index's place. The x87's data pointer is without it (SDM vol. 1 §8.1.8).
-    if (special && (insn.index >= 0 || isEscape(insn))) return AddressMode.Segmented;
-    // A 32- or 16-bit offset must be cut before the base is added.
-    if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
-    if (insn.row.sem === 'xlat') return special ? AddressMode.Indexed : AddressMode.Base;
-    const rebased = insn.base === BASE_RIP && insn.disp > 0x7fff_ffff - TWO_PAGES;
-    return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 && !special && !rebased
-      ? AddressMode.Base
-      : AddressMode.Indexed;
-  }
-
-  #bind(address: AddressMode, key: number, facts: RowFacts): BoundForm {
-    const insn = this.#insn;
-    const stack = stackMode(key);
-    const number = formNumber(insn, address, stack);
+  #bind(key: number): BoundForm {
+    const { form, number } = this.#forms.find(this.#insn, key);
     const known = this.#bound.get(number);
     if (known) return known;
-    const form = formOf(insn, address, stack, facts.sem);
     const handler = this.#host.bind(form);
     const bound = { handler, form, slots: form.classes.map((_, n) => operandSlot(form, n)) };
     this.#bound.set(number, bound);

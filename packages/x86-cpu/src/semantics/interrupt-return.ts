@@ -10,7 +10,7 @@ import { CPU, Reg, Rflags, Seg, STATUS_FLAGS } from '../state.ts';
 const FRAME_BYTES = 40;
 const PAGE = 4096;
 
-/** What IRET at CPL 0 takes from the image: all but VM, which does not exist in IA-32e mode. */
+/** What IRET at CPL 0 takes from the image: all but VM, which does not exist in IA-32e mode and is the helper's elsewhere. */
 const CHANGEABLE =
   STATUS_FLAGS |
   Rflags.TF |
@@ -93,7 +93,7 @@ function readFrame(e: Emitter, unusual: Label): Frame {
 }
 
 /** Goes on only if the selector is one of the GDT whose descriptor is flat with the given upper half. */
-function expectDescriptor(e: Emitter, selector: Local<I32>, high: number, unusual: Label): void {
+export function expectDescriptor(e: Emitter, selector: Local<I32>, high: number, unusual: Label): void {
   const { f } = e;
   const { i32, i64 } = f;
   f.brIf(unusual, i32.and(f.get(selector), i32.const(4)));
@@ -106,7 +106,7 @@ function expectDescriptor(e: Emitter, selector: Local<I32>, high: number, unusua
 }
 
 /** Data segments that CPL 3 may not keep become null on the way out, which is the helper's (SDM vol. 3 §5.8.1). */
-function expectOuterSegments(e: Emitter, unusual: Label): void {
+export function expectOuterSegments(e: Emitter, unusual: Label): void {
   const { f } = e;
   for (const segment of [Seg.ES, Seg.DS, Seg.FS, Seg.GS]) {
     const attr = e.let32(f.i32.load(e.cpu(), CPU.offset.segAttr + 4 * segment));
@@ -115,7 +115,8 @@ function expectOuterSegments(e: Emitter, unusual: Label): void {
   }
 }
 
-function finish(e: Emitter, { rip, image, rsp }: Frame): void {
+/** Takes the flags, RIP and RSP. */
+export function finish(e: Emitter, { rip, image, rsp }: Pick<Frame, 'rip' | 'image' | 'rsp'>): void {
   const { f } = e;
   const kept = (): I32 => f.i32.and(e.load32('rflags'), f.i32.const(~CHANGEABLE));
   const taken = (): I32 => f.i32.and(f.get(image), f.i32.const(CHANGEABLE & ~STATUS_FLAGS));

@@ -9,6 +9,9 @@ import { CODE64, DATA, DPL3, loadFlagsImage, loadFlat, switchPrivilege } from '.
 import { AddressMode } from '../form.ts';
 import { CPU, Reg, Rflags, Seg, Shadow } from '../state.ts';
 import { returnFromInterrupt } from './interrupt-return.ts';
+import { returnInProtectedMode } from './interrupt-return-protected.ts';
+import { enterSystem, leaveSystem } from './legacy-calls.ts';
+import { moveToSegment, popSegment } from './segment-loads.ts';
 import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
@@ -17,12 +20,13 @@ import type { Semantics, SemanticsTable } from './types.ts';
 export const SYSTEM_INSTRUCTIONS = [
   'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
   'mov_to_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
-  'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'mov_to_sreg', 'pop_sreg', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
-  'call_far_ind', 'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret', 'sysenter', 'sysexit',
+  'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
+  'call_far_ind', 'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret',
   'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rsm', 'rdrand',
   'rdseed', 'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
   // Where generated code leaves an instruction of that name to the helper.
   'rdtsc_slow', 'rdtscp_slow', 'mov_from_cr_slow', 'rdfsbase_slow', 'rdgsbase_slow', 'wrfsbase_slow', 'wrgsbase_slow',
+  'mov_to_sreg_slow', 'pop_sreg_slow', 'sysenter_slow', 'sysexit_slow',
 ] as const;
 
 const systemNumber = (name: (typeof SYSTEM_INSTRUCTIONS)[number]): number => SYSTEM_INSTRUCTIONS.indexOf(name);
@@ -155,8 +159,24 @@ const swapGs: Semantics = (e) => {
 
 const interruptReturn: Semantics = (e) => {
   if (e.form.opSize === 8 && !e.inRegion) returnFromInterrupt(e);
+  if (e.form.opSize === 4 && e.form.mode === 32 && !e.inRegion) returnInProtectedMode(e);
   e.system(systemNumber('iret'));
 };
+
+const softwareInterrupt: Semantics = (e) => {
+  const { f } = e;
+  if (!e.inRegion && e.form.mode !== 16) {
+    const vector = e.let32(f.i32.wrap_i64(e.read(0, 1)));
+    f.if(f.call(e.helpers.deliverSoftware, f.get(vector), e.nextRip()), () => e.jumpTo(e.let(e.load64('rip'))));
+  }
+  e.system(systemNumber('int'));
+};
+
+/** The instructions whose slow part has the same name. */
+const withSlow =
+  (name: 'mov_to_sreg' | 'pop_sreg' | 'sysenter' | 'sysexit', emit: (e: Emitter, slow: () => void) => void): Semantics =>
+  (e) =>
+    emit(e, () => e.system(systemNumber(`${name}_slow`)));
 
 // --- control registers, mappings, time -------------------------------------------------------------------------------------------
 
@@ -170,22 +190,22 @@ const moveFromControl: Semantics = (e) => {
   else e.write(0, e.let(e.truncate(e.load64(CONTROL[special]), e.size(0))));
 };
 
-/** MOV to CR3 from 64-bit code. */
+/** MOV to CR3 from 64-bit or 32-bit code. */
 const moveToControl: Semantics = (e) => {
   const { f } = e;
   const id = systemNumber('mov_to_cr');
-  if (e.inRegion || e.form.special !== 3 || e.form.mode !== 64) {
+  if (e.inRegion || e.form.special !== 3 || e.form.mode === 16) {
     e.system(id);
     return;
   }
-  const how = e.let32(f.call(e.helpers.writeCr3, e.read(1, 8)));
+  const how = e.let32(f.call(e.helpers.writeCr3, e.read(1)));
   mappingChanged(e, how, id);
 };
 
 const invalidatePage: Semantics = (e) => {
   const { f } = e;
   const id = systemNumber('invlpg');
-  if (e.inRegion || e.form.mode !== 64 || e.form.address === AddressMode.Segmented) {
+  if (e.inRegion || e.form.mode === 16 || e.form.address === AddressMode.Segmented) {
     e.system(id);
     return;
   }
@@ -254,6 +274,11 @@ export const systemSemantics: SemanticsTable = {
   sysret,
   swapgs: swapGs,
   iret: interruptReturn,
+  int: softwareInterrupt,
+  mov_to_sreg: withSlow('mov_to_sreg', moveToSegment),
+  pop_sreg: withSlow('pop_sreg', popSegment),
+  sysenter: withSlow('sysenter', enterSystem),
+  sysexit: withSlow('sysexit', leaveSystem),
   mov_from_cr: moveFromControl,
   mov_to_cr: moveToControl,
   invlpg: invalidatePage,

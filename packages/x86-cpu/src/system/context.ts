@@ -63,10 +63,18 @@ export const Efer = { SCE: 1, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const
 export const Attr = { TYPE: 15, S: 16, DPL_SHIFT: 5, P: 128, AVL: 1 << 12, L: 1 << 13, DB: 1 << 14, G: 1 << 15 } as const;
 
 const MmuFlag = { WP: 1, SMEP: 2, SMAP: 4, NXE: 8, PSE: 16, PSE36: 32, PGE: 64, PKE: 128, PAGE1GB: 256 } as const;
-/** A jump-cache tag: generation above, number of the mode key below. */
+/** A jump-cache tag: generation above, number of the mode key below, and of that FLAT_FS and FLAT_GS as they are (core/segments.ts). */
 const KEY_BITS = 12;
 const KEY_MASK = (1 << KEY_BITS) - 1;
+const VARIANT_BITS = 2;
+const VARIANT = ModeKey.FLAT_FS | ModeKey.FLAT_GS;
 const GENERATIONS = 1 << (32 - KEY_BITS);
+
+/** What mode keys of protected mode with flat segments have in common: 32-bit code and stack, no limits. */
+const FLAT_32 = {
+  bits: ModeKey.SIZE | ModeKey.FLAT | ModeKey.PROTECTED | ModeKey.VIRTUAL_8086 | (3 << ModeKey.STACK_SHIFT),
+  value: 1 | ModeKey.FLAT | ModeKey.PROTECTED | (StackMode.Flat32 << ModeKey.STACK_SHIFT),
+} as const;
 
 const TLB_ARRAY = 2048 * 16;
 const TLB_SET = 3 * TLB_ARRAY;
@@ -347,25 +355,30 @@ export class SystemContext {
   }
 
   #keyNumber(key: number): number {
-    let number = this.#keys.get(key);
+    let number = this.#keys.get(key & ~VARIANT);
     if (number === undefined) {
-      number = this.#keys.size & KEY_MASK;
-      this.#keys.set(key, number);
+      number = this.#keys.size & (KEY_MASK >> VARIANT_BITS);
+      this.#keys.set(key & ~VARIANT, number);
     }
-    return number;
+    return (number << VARIANT_BITS) | ((key & VARIANT) >> ModeKey.VARIANT_SHIFT);
   }
 
-  #preparedFor = -1;
+  /** Whether generated code may do by itself what it can: tests have it done here. */
+  shortcuts = true;
+
   /** Makes the two modes that system calls, events and returns switch between ready for generated code. */
   #prepareCalls(key: number): void {
     const { state } = this;
-    const possible = (key & ModeKey.SIZE) === 2 && !(key & ModeKey.STEP) && (key & (ModeKey.USER | ModeKey.CPL0)) !== 0;
-    const allowed = possible && !(this.lo('cr4') & Cr4.SMAP);
-    state.fastEvents = allowed ? 1 : 0;
-    state.fastCalls = allowed && this.lo('efer') & Efer.SCE ? 1 : 0;
-    if (!allowed || key === this.#preparedFor) return;
-    this.#preparedFor = key;
-    state.userKey = (key & ~ModeKey.CPL0) | ModeKey.USER;
+    const ring = (key & (ModeKey.USER | ModeKey.CPL0)) !== 0;
+    const possible = this.shortcuts && ring && !(key & ModeKey.STEP) && !(this.lo('cr4') & Cr4.SMAP);
+    const long = possible && (key & ModeKey.SIZE) === 2;
+    const flat32 = possible && (key & FLAT_32.bits) === FLAT_32.value && !this.longMode;
+    state.fastEvents = long ? 1 : 0;
+    state.fastCalls = long && this.lo('efer') & Efer.SCE ? 1 : 0;
+    state.fastFlat32 = flat32 ? 1 : 0;
+    const userKey = (key & ~ModeKey.CPL0) | ModeKey.USER;
+    if (!(long || flat32) || userKey === state.userKey) return;
+    state.userKey = userKey;
     state.kernelKey = (key & ~ModeKey.USER) | ModeKey.CPL0;
     state.userTag = ((state.userTag & ~KEY_MASK) | this.#keyNumber(state.userKey)) >>> 0;
     state.kernelTag = ((state.kernelTag & ~KEY_MASK) | this.#keyNumber(state.kernelKey)) >>> 0;

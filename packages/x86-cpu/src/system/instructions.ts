@@ -413,8 +413,8 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
     zeroFlag(c, raise);
     return Next;
   },
-  mov_to_sreg: moveToSegment,
-  pop_sreg: popSegment,
+  mov_to_sreg_slow: moveToSegment,
+  pop_sreg_slow: popSegment,
   lds: loadFar(Seg.DS),
   les: loadFar(Seg.ES),
   lss: loadFar(Seg.SS),
@@ -451,8 +451,8 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   },
   syscall: jumped(syscall),
   sysret: jumped((c, o) => sysret(c, o.form.opSize)),
-  sysenter: jumped((c) => sysenter(c)),
-  sysexit: jumped((c) => sysexit(c)),
+  sysenter_slow: jumped((c) => sysenter(c)),
+  sysexit_slow: jumped((c) => sysexit(c)),
   clac: (c, o) => {
     c.state.rflags &= ~Rflags.AC;
     c.updateMode();

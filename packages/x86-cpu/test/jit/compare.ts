@@ -54,6 +54,7 @@ class Comparison {
     if (first !== undefined) return `${first} after ${target} instructions${this.#ended ? ` (${this.#ended})` : ''}`;
     // What arrived while interrupts were off waits in both.
     reference.interrupt = tested.interrupt;
+    reference.holdLike(tested);
     return undefined;
   }
 

@@ -6,7 +6,7 @@ import { createProcessor, type Processor } from '../../src/index.ts';
 import { resetState } from '../../src/reset.ts';
 import { CPU, Rflags, Seg } from '../../src/state.ts';
 import { Attr, Cr0, Cr4, Efer } from '../../src/system/context.ts';
-import { deliverException, TripleFault } from '../../src/system/events.ts';
+import { deliverException, TripleFault, UnsupportedFeature } from '../../src/system/events.ts';
 import { setSegment } from '../../src/system/segments.ts';
 import { engineHas } from '../host-oracle/test-machine.ts';
 import { baseImage } from './image.ts';
@@ -58,11 +58,12 @@ export class TierMachine {
   readonly ram: Buffer;
   readonly #ramAddress: number;
   readonly #base = baseImage();
-  #refused = false;
   /** An interrupt waits. */
   interrupt = false;
   /** `instructions` at which interrupts were taken. */
   readonly taken: number[] = [];
+  /** It refused an instruction, and would go on refusing. */
+  #dead = false;
   /** Accesses to devices in order, as text. */
   readonly io: string[] = [];
   /** Whether an interrupt arrives with the device access that has just happened. */
@@ -160,11 +161,10 @@ export class TierMachine {
   start(one: Start, fresh: boolean): void {
     const c = this.processor.context;
     const { state } = c;
-    // A refusal is for good, short of a reset.
-    if (fresh || this.#refused) this.processor.reset();
+    if (fresh || this.#dead) this.processor.reset();
     else resetState(c);
-    this.#refused = false;
     this.#enter();
+    this.#dead = false;
     this.#base.copy(this.ram);
     this.ram.set(one.data, Place.data);
     this.ram.set(one.code, Place.code);
@@ -246,17 +246,32 @@ export class TierMachine {
 
   run(budget: number): Ending {
     const { reason } = this.processor.run(budget);
-    if (reason === 'error') this.#refused = true;
+    if (reason === 'error') this.#dead = true;
     return reason === 'budget' ? undefined : reason;
+  }
+
+  get #shadowed(): boolean {
+    const { state } = this.processor.context;
+    return state.interruptShadow !== 0 && state.rip === state.shadowRip;
+  }
+
+  /**
+   * Holds interrupts off where another machine at the same place does: one that went round in a repeated instruction behind MOV SS may
+   * take it for the first round still. Nothing says how long such a machine may wait, only that it must not take them too early.
+   */
+  holdLike(other: TierMachine): void {
+    if (!other.#shadowed || this.#shadowed) return;
+    const [mine, theirs] = [this.processor.context.state, other.processor.context.state];
+    mine.interruptShadow = theirs.interruptShadow;
+    mine.shadowRip = theirs.shadowRip;
   }
 
   /** One instruction, or one delivery of an exception or interrupt. */
   step(): Ending {
     const c = this.processor.context;
     const { state } = c;
-    const shadowed = state.interruptShadow !== 0 && state.rip === state.shadowRip;
     // Interrupts are the run loop's, and nothing else if there is no budget.
-    if (state.halted || (this.interrupt && state.rflags & Rflags.IF && !shadowed)) return this.run(0);
+    if (state.halted || (this.interrupt && state.rflags & Rflags.IF && !this.#shadowed)) return this.run(0);
     // So are traps after single steps.
     if (state.rflags & Rflags.TF) return this.run(1);
     state.interruptShadow = 0;
@@ -265,10 +280,8 @@ export class TierMachine {
       if (fault) deliverException(c, fault.vector, fault.error);
     } catch (error) {
       if (error instanceof TripleFault) return 'shutdown';
-      if (error instanceof Error && error.name === 'UnsupportedFeature') {
-        this.#refused = true;
-        return 'error';
-      }
+      this.#dead = true;
+      if (error instanceof UnsupportedFeature) return 'error';
       throw error;
     }
     return undefined;

@@ -1,0 +1,150 @@
+/**
+ * One compilation: from a hot block to a WebAssembly module. All that it needs of its vCPU is in linear memory, so it can be done by another
+ * thread while the vCPU runs on. What changes meanwhile does no harm: whoever asked throws the result away if code of its pages has changed,
+ * and a region that was found through other mappings is not entered (`#checkPages` in compile.ts).
+ */
+import { FIRST_REGION, Handler } from '../core/interpreter.ts';
+import { BlockTable } from '../records/block-table.ts';
+import type { FormFinder } from '../records/form-finder.ts';
+import { codeSize } from '../records/mode-key.ts';
+import { Record } from '../state.ts';
+import { type CompiledRegion, compileRegion, type RegionImage } from './compile.ts';
+import { discover, type Region, type RegionSource } from './region.ts';
+
+const PAGE = 4096;
+/** A block belongs to a region if it ran at least a 64th as often as the one that was hot. */
+const WARM = 64;
+const MODE_SIZE = 3;
+const MODE_64 = 2;
+
+export type CompileJob = {
+  /** The hot block: its header, host address and mode key. */
+  readonly header: number;
+  readonly host: number;
+  readonly key: number;
+  /** Handler number the region will have. */
+  readonly slot: number;
+  /** RIP of the block's page, and how the vCPU finds pages it fetches from. */
+  readonly pageRip: bigint;
+  readonly codeBase: bigint;
+  readonly tlbFetch: number;
+};
+
+export type CompiledJob = {
+  readonly slot: number;
+  readonly module: WebAssembly.Module;
+  readonly entries: CompiledRegion['entries'];
+  /** Host addresses of the region's pages. */
+  readonly pages: readonly number[];
+  readonly bytes: number;
+  readonly instructions: number;
+};
+
+export type OnRegion = (region: Region, compiled: CompiledRegion) => void;
+
+/** What compiles the regions of one vCPU. */
+export class JobRunner {
+  readonly #bytes: Uint8Array;
+  readonly #u16: Uint16Array;
+  readonly #i32: Int32Array;
+  readonly #table: BlockTable;
+  readonly #forms: FormFinder;
+  readonly #image: RegionImage;
+  readonly #heat: number;
+  readonly #checked: boolean;
+  readonly #onRegion: OnRegion | undefined;
+
+  constructor(config: {
+    readonly memory: WebAssembly.Memory;
+    readonly blockTable: number;
+    readonly forms: FormFinder;
+    readonly image: RegionImage;
+    readonly heat: number;
+    readonly checked?: boolean;
+    readonly onRegion?: OnRegion;
+  }) {
+    const { buffer } = config.memory;
+    this.#bytes = new Uint8Array(buffer);
+    this.#u16 = new Uint16Array(buffer);
+    this.#i32 = new Int32Array(buffer);
+    this.#table = new BlockTable(config.memory, config.blockTable);
+    this.#forms = config.forms;
+    this.#image = config.image;
+    this.#heat = config.heat;
+    this.#checked = config.checked ?? false;
+    this.#onRegion = config.onRegion;
+  }
+
+  /** Compiles; undefined if there is nothing to compile. */
+  run(job: CompileJob): CompiledJob | undefined {
+    const region = discover(this.#source(job), job.key, job.host % PAGE);
+    if (!region) return undefined;
+    const options = { checked: this.#checked, trace: this.#onRegion !== undefined };
+    const compiled = compileRegion(this.#image, region, job.slot, options);
+    const { bytes, entries } = compiled;
+    this.#onRegion?.(region, compiled);
+    let instructions = 0;
+    for (const block of region.blocks.values()) instructions += block.instructions.length;
+    return {
+      slot: job.slot,
+      module: new WebAssembly.Module(bytes),
+      entries,
+      pages: region.pages.map((page) => page.host),
+      bytes: bytes.length,
+      instructions,
+    };
+  }
+
+  #source(job: CompileJob): RegionSource {
+    const { key, host, header } = job;
+    const runs = Math.max(1, Math.floor(this.#heat / WARM));
+    return {
+      bytes: this.#bytes,
+      codeSize: codeSize(key),
+      describe: (insn) => this.#forms.describe(insn, key),
+      hostPage: (offset) => (offset === 0 ? host - (host % PAGE) : this.#hostPage(job, offset)),
+      headerAt: (at) => (at === host ? header : this.#warmHeader(at, key, runs)),
+      warm: (page) => this.#warmBlocks(page, key, runs),
+      targetOf: (record) => this.#i32[(record + Record.imm) >>> 2],
+      countOf: (block) => this.#i32[(block + Record.b) >>> 2],
+      recordSize: Record.size,
+    };
+  }
+
+  /** Where instructions at a distance from the block's page are fetched from, if the fetch TLB knows; else 0. */
+  #hostPage(job: CompileJob, offset: number): number {
+    const rip = job.pageRip + BigInt(offset);
+    const mode64 = (job.key & MODE_SIZE) === MODE_64;
+    if (!mode64 && (rip < 0n || rip > 0xffff_ffffn)) return 0;
+    const linear = mode64 ? BigInt.asUintN(64, rip) : (rip + job.codeBase) & 0xffff_ffffn;
+    const lo = Number(linear & 0xffff_ffffn);
+    const at = (job.tlbFetch + ((lo >>> 8) & 0x7ff0)) >>> 2;
+    if (this.#i32[at] >>> 0 !== lo || this.#i32[at + 1] >>> 0 !== Number(linear >> 32n)) return 0;
+    return (lo + this.#i32[at + 2]) >>> 0;
+  }
+
+  #isWarm(header: number, runs: number): boolean {
+    return (
+      this.#u16[(header + Record.handler) >>> 1] === Handler.Header &&
+      this.#heat - this.#i32[(header + Record.disp) >>> 2] >= runs
+    );
+  }
+
+  /** Header of a block that ran at least `runs` times since it was translated, or is compiled; else 0. Crossing ones do not count. */
+  #warmHeader(host: number, key: number, runs: number): number {
+    const header = this.#table.find(host, key);
+    if (header === 0) return 0;
+    const compiled = this.#u16[(header + Record.handler) >>> 1] >= FIRST_REGION;
+    return compiled || this.#isWarm(header, runs) ? header : 0;
+  }
+
+  /** Host addresses of a page's blocks that the interpreter ran at least `runs` times and still runs. */
+  #warmBlocks(page: number, key: number, runs: number): number[] {
+    const found: number[] = [];
+    for (let host = page; host < page + PAGE; host++) {
+      const header = this.#table.find(host, key);
+      if (header !== 0 && this.#isWarm(header, runs)) found.push(host);
+    }
+    return found;
+  }
+}

@@ -1,0 +1,47 @@
+/** Compilation of one vCPU's regions as a service: on the vCPU's thread, or on another that is given what can be sent there. */
+import type { FuncType } from '@tsvisor/wasm-codegen';
+import { rows } from '../decode/lookup.ts';
+import { FormFinder } from '../records/form-finder.ts';
+import { semantics } from '../semantics/index.ts';
+import type { CompiledJob, CompileJob, OnRegion } from './job.ts';
+import { JobRunner } from './job.ts';
+
+/** All that a compiler has to know of a vCPU beforehand; can be cloned to another thread. */
+export type CompileService = {
+  /** Shared: holds the guest's code and what the interpreter found out about it. */
+  readonly memory: WebAssembly.Memory;
+  readonly blockTable: number;
+  /** Features of the opcode table that the processor model has. */
+  readonly features: readonly string[];
+  /** What regions may import from the core module. */
+  readonly routines: ReadonlyMap<string, FuncType>;
+  /** Runs of a block before it is hot. */
+  readonly heat: number;
+  readonly checked: boolean;
+};
+
+/** Compiles the region of a job and hands it over, at once or later; `undefined`: there is nothing to compile. */
+export type Compile = (job: CompileJob, done: (compiled: CompiledJob | undefined) => void) => void;
+
+export const rowFeatures: readonly string[] = [...new Set(rows.map(({ feature }) => feature)), 'avx'];
+
+export function formsOf(features: readonly string[]): FormFinder {
+  const has = new Set(features);
+  return new FormFinder(
+    (feature) => has.has(feature),
+    (sem) => sem in semantics,
+  );
+}
+
+/** Compiles one job after the other, for whoever serves a vCPU on another thread; `onRegion` is told of each region, with a trace. */
+export function createCompiler(service: CompileService, onRegion?: OnRegion): (job: CompileJob) => CompiledJob | undefined {
+  const { features, routines, ...rest } = service;
+  const runner = new JobRunner({ ...rest, forms: formsOf(features), image: { routines }, ...(onRegion ? { onRegion } : {}) });
+  return (job) => runner.run(job);
+}
+
+/** Compiles on this thread, at once. */
+export function compileHere(service: CompileService, onRegion?: OnRegion): Compile {
+  const compile = createCompiler(service, onRegion);
+  return (job, done) => done(compile(job));
+}
