@@ -87,10 +87,11 @@ function compiledRows(c: Counters): Row[] {
     row('live', live),
     row('dropped', c.get('cpu.regionsDropped'), '', 'their code was written to'),
     row('evicted', c.get('cpu.regionsEvicted'), '', 'to make room'),
+    row('late', c.get('cpu.regionsLate'), '', 'thrown away: their code had changed meanwhile'),
     row('WebAssembly', scaled(c.get('cpu.regionBytes'), KIB), 'KiB', 'in all'),
     row('WebAssembly, live', scaled(c.get('cpu.regionBytesLive'), KIB), 'KiB'),
     row('instructions in regions', c.get('cpu.regionInstructions'), '', 'of the guest, compiled'),
-    row('compile time', c.get('cpu.compileMs'), 'ms', "without V8's optimising"),
+    row('compile time', c.get('cpu.compileMs'), 'ms', "of the processor's thread"),
   ];
 }
 

@@ -50,7 +50,10 @@ export type ProcessorConfig = {
   readonly compiler?: (service: CompileService) => Compile;
   /** Compiled code is checked while it is built: for tests. */
   readonly checked?: boolean;
-  /** Called after a region has been compiled, before it runs: for people and tools, such as `printRegion`. */
+  /**
+   * Called after a region has been compiled, before it runs: for people and tools, such as `printRegion`. Regions are then compiled here and
+   * now, whatever `compiler` says.
+   */
   readonly onRegion?: (region: RegionReport) => void;
 };
 
@@ -234,6 +237,7 @@ export class Processor {
       regions: this.#tier.counts.compiled,
       regionsDropped: this.#tier.counts.dropped,
       regionsEvicted: this.#tier.counts.evicted,
+      regionsLate: this.#tier.counts.late,
       regionsLive: this.#tier.live.regions,
       regionBytes: this.#tier.counts.bytes,
       regionInstructions: this.#tier.counts.instructions,
