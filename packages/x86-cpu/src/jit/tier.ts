@@ -9,6 +9,7 @@ import type { CompiledJob, CompileJob } from './job.ts';
 const NEVER = -1;
 /** Runs of a hot block before it is reported again, if it came at a bad time. */
 const AGAIN = 1000;
+const LONG = 1 << 24;
 
 type Compiled = {
   readonly slot: number;
@@ -74,8 +75,8 @@ export class RegionTier {
       translator.countDown(header, AGAIN);
       return;
     }
-    // It is not reported again before it has run as often once more.
-    translator.setHandler(header, Handler.Header, 0);
+    // What cannot be compiled now is not asked for all the time.
+    translator.countDown(header, LONG);
     if (key & ModeKey.STEP || codeSize(key) === 16 || translator.isCrossing(header)) return;
     const change = this.#changes;
     const slot = this.#takeSlot();
@@ -85,7 +86,11 @@ export class RegionTier {
     this.#host.compile(job, (compiled) => {
       this.#waiting.delete(page);
       if (compiled && this.#isCurrent(compiled, change)) this.#install(compiled);
-      else this.#free.push(job.slot);
+      else {
+        this.#free.push(slot);
+        // Its code is another now, or its neighbours' is.
+        if (compiled && this.#u16[(header + Record.handler) >>> 1] === Handler.Header) translator.countDown(header, AGAIN);
+      }
     });
     this.counts.milliseconds += performance.now() - start;
   }

@@ -307,7 +307,7 @@ export class Translator {
     return this.#i32[(header + Record.b) >>> 2];
   }
 
-  /** Has a block reported hot after so many more runs. */
+  /** Has a block that the interpreter runs reported hot after so many more runs. */
   countDown(header: number, runs: number): void {
     this.#i32[(header + Record.disp) >>> 2] = runs;
   }
