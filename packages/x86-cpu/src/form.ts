@@ -83,9 +83,11 @@ const ADDRESS_SIZED = new Set(
 );
 const STACK = new Set('push pop push_sreg pop_sreg pusha popa pushf popf enter leave call call_ind ret'.split(' '));
 const MODE_DEPENDENT = new Set(
-  'fxsave fxrstor pushf popf sgdt sidt lgdt lidt lds les lss lfs lgs mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr'.split(
-    ' ',
-  ),
+  (
+    'fxsave fxrstor pushf popf sgdt sidt lgdt lidt lds les lss lfs lgs mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr ' +
+    // A segment base is added to their source: outside of 64-bit mode the sum wraps at 32 bits.
+    'movs cmps lods outs xlat maskmovq maskmovdqu'
+  ).split(' '),
 );
 
 /** Decides the parts of a form that depend on the execution mode, given the segment in use. */
