@@ -41,6 +41,8 @@ export type FlagUse = {
   readonly blind: boolean;
 };
 
+const SEEN: FlagUse = { unseen: false, blind: false };
+
 export class RegionEmitter extends Emitter {
   readonly #cpu: Local<I32>;
   readonly #codeSize: 16 | 32 | 64;
@@ -53,7 +55,7 @@ export class RegionEmitter extends Emitter {
   readonly pageRip: Local<I64>;
   readonly flags: FlagLocals;
   readonly lazy: LazyFlags;
-  #use: FlagUse = { unseen: false, blind: false };
+  #use: FlagUse = SEEN;
   readonly #pageCaches = new Map<string, PageCache>();
   /** What the current instruction's next access goes through: a base register, or the stack pointer. */
   #accessBase: string | undefined;
@@ -82,7 +84,13 @@ export class RegionEmitter extends Emitter {
       packCarry: (carry, overflow) => this.packCarry(carry, overflow),
       mulHigh: (x, y) => f.call(helpers.mulHighS, x, y),
       store: (values) => this.#storeFlags(values),
-      storeCompare: (zero, parity, carry) => super.flagsCompare(zero, parity, carry),
+      storeCompare: (zero, parity, carry) => {
+        // These are an earlier instruction's flags: what the current one's are for does not matter.
+        const use = this.#use;
+        this.#use = SEEN;
+        super.flagsCompare(zero, parity, carry);
+        this.#use = use;
+      },
     });
     const settled = (field: 'flagResult' | 'flagCarry' | 'flagAux') => (): I64 => {
       this.lazy.settle();
@@ -128,7 +136,7 @@ export class RegionEmitter extends Emitter {
   /** Stores what the region changed. */
   emitSpill(): void {
     const { f } = this;
-    this.#use = { unseen: false, blind: false };
+    this.#use = SEEN;
     for (const reg of this.#written) {
       const local = this.#registers[reg];
       if (local) f.i64.store(this.cpu(), f.get(local), CPU.offset.gpr + 8 * reg);

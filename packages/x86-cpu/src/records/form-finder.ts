@@ -64,11 +64,12 @@ export class FormFinder {
     if (!flatSegment) return AddressMode.Segmented;
     // Code segments are not writable, flat or not: leave the check to the segmented forms.
     if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
-    if (facts.moffs) return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
+    if (facts.moffs && insn.mode === 64) return AddressMode.Absolute;
     // With FS or GS the segment base takes the index's place. The x87's data pointer is without it (SDM vol. 1 §8.1.8).
     if (special && (insn.index >= 0 || isEscape(insn))) return AddressMode.Segmented;
     // A 32- or 16-bit offset must be cut before the base is added.
     if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
+    if (facts.moffs) return AddressMode.Indexed;
     if (insn.row.sem === 'xlat') return special ? AddressMode.Indexed : AddressMode.Base;
     const rebased = insn.base === BASE_RIP && insn.disp > 0x7fff_ffff - TWO_PAGES;
     return insn.mode === 64 && insn.addrSize === 8 && insn.index < 0 && !special && !rebased
