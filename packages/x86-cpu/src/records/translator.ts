@@ -313,7 +313,7 @@ export class Translator {
     const facts = (this.#rowFacts[insn.row.id] ??= rowFacts(insn.row, this.#host.hasFeature, this.#host.hasSemantics));
     if (knownException(facts.needs, key) || isRefused(facts.needs)) return undefined;
     const memory = (insn.modrm >= 0 && insn.modrm < MODRM_REGISTER) || facts.string || facts.moffs || insn.row.sem === 'xlat';
-    return formOf(insn, memory ? this.#addressModeOf(insn, key, facts) : AddressMode.Base, stackMode(key), facts.sem);
+    return formOf(insn, memory ? this.#addressModeOf(insn, key, facts, true) : AddressMode.Base, stackMode(key), facts.sem);
   }
 
   /** Host addresses of a page's blocks that the interpreter ran at least `runs` times and still runs. */
@@ -422,7 +422,7 @@ export class Translator {
     return this.#addressModeOf(this.#insn, key, facts);
   }
 
-  #addressModeOf(insn: Insn, key: number, facts: RowFacts): AddressMode {
+  #addressModeOf(insn: Insn, key: number, facts: RowFacts, compiled = false): AddressMode {
     const segment = insn.seg;
     const special = segment === Seg.FS || segment === Seg.GS;
     const flatSegment = special ? key & (segment === Seg.FS ? ModeKey.FLAT_FS : ModeKey.FLAT_GS) : key & ModeKey.FLAT;
@@ -436,8 +436,8 @@ export class Translator {
     // Code segments are not writable, flat or not: leave the check to the segmented forms.
     if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
     if (facts.moffs) return insn.mode === 64 ? AddressMode.Absolute : AddressMode.Indexed;
-    // With FS or GS the segment base takes the index's place. The x87's data pointer is without it (SDM vol. 1 §8.1.8).
-    if (special && (insn.index >= 0 || isEscape(insn))) return AddressMode.Segmented;
+    // With FS or GS the segment base takes the index's place in a record. The x87's data pointer is without it (SDM vol. 1 §8.1.8).
+    if (special && ((insn.index >= 0 && !compiled) || isEscape(insn))) return AddressMode.Segmented;
     // A 32- or 16-bit offset must be cut before the base is added.
     if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
     if (insn.row.sem === 'xlat') return special ? AddressMode.Indexed : AddressMode.Base;

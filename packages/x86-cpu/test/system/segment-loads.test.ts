@@ -132,6 +132,23 @@ describe.each(TIERS)('%s', (_, tier) => {
     }
   });
 
+  it('base, index and displacement are cut to 32 bits before the segment base is added', () => {
+    for (const [base, index] of [
+      [Place.user + 0x100, 2],
+      [Place.user + 0x1100, 0xffff_fc02],
+      [0xffff_ff00, 0x10_0082],
+    ]) {
+      const tls = descriptorAt(Selector.tls, descriptor(base, LIMIT, FLAT | 3 | dpl(3)));
+      const setup = all(tls, (m) => {
+        m.state.gpr[1] = BigInt(index);
+        m.setU32(Place.user + 0x110, 0x1234_5678);
+      });
+      const program = 'b8 3b 00 00 00 8e e0 64 8b 1c 8d 08 00 00 00 64 01 04 8d 08 00 00 00 0f 0b'; // mov ebx, fs:[ecx*4+8]; add fs:[ecx*4+8], eax
+      const machine = bothWays(tier, { user: true, program, setup });
+      expect([machine.gpr(3), machine.u32(Place.user + 0x110)]).toEqual([0x1234_5678n, 0x1234_5678 + 0x3b]);
+    }
+  });
+
   it('POP changes neither stack nor register if it cannot load, and the stack may be at the end of a page', () => {
     for (const esp of [Place.userStack - 2, Place.userStack - 4, Place.userStack + 0xffe]) {
       for (const selector of [Selector.tls, Selector.userData, 0]) {
