@@ -249,6 +249,16 @@ describe.each(TIERS)('%s', (_, tier) => {
       }
     });
 
+    it('flags that an instruction before it left are gone', () => {
+      for (const [, frame] of frames) {
+        for (const eflags of [2, 0x8d7]) {
+          // add eax, ebx; sub eax, ebx: two ways to leave flags behind
+          for (const program of ['01 d8 cf', '29 d8 cf']) returnWith({ ...frame, eflags }, undefined, true, program);
+          returnWith({ ...frame, eflags, cs: 0 }, undefined, undefined, '01 d8 cf');
+        }
+      }
+    });
+
     it('a nested task, and an operand size of 16 bits', () => {
       returnWith(userFrame, flags(Rflags.NT));
       returnWith(kernelFrame, undefined, undefined, '66 cf');

@@ -386,6 +386,15 @@ describe.each(TIERS)('%s', (_, tier) => {
       }
     });
 
+    it('flags that an instruction before it left are gone', () => {
+      for (const frame of [kernelFrame, userFrame]) {
+        for (const rflags of [2, 0x8d7]) {
+          for (const program of ['01 d8 48 cf', '29 d8 48 cf']) compare({ program, setup: withFrame({ ...frame, rflags }) });
+          compare({ program: '01 d8 48 cf', setup: withFrame({ ...frame, rflags, cs: 0 }) });
+        }
+      }
+    });
+
     it('NT set: #GP in IA-32e mode', () => {
       expect(returnWith(userFrame, flags(Rflags.NT)).state.rip).toBe(BigInt(handlerOf(13) + 1));
     });
