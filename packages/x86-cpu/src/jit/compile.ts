@@ -23,7 +23,7 @@ import type { RegionTrace } from './trace.ts';
 import { TraceBuilder } from './trace.ts';
 
 /** Semantics that may change flags on one path only, so that pending ones must be settled before. */
-const CONDITIONAL_FLAGS = new Set('shl shr sar rol ror rcl rcr shld shrd cmps scas'.split(' '));
+const CONDITIONAL_FLAGS = new Set('shl shr sar rol ror rcl rcr shld shrd cmps scas iret'.split(' '));
 
 /** Up to as many entries are compared one after the other. */
 const FEW_ENTRIES = 3;
@@ -296,7 +296,8 @@ class RegionCompiler {
         return;
       }
     }
-    if (!e.ended) this.#goTo(node, block.next as number);
+    if (block.next !== undefined && !e.ended) this.#goTo(node, block.next);
+    else if (!e.ended) f.unreachable();
   }
 
   /** A shift by an immediate: that the count is not 0 is known. Rotates keep some flags, and look at the old ones by themselves. */

@@ -30,17 +30,17 @@ export class FormFinder {
     return (this.#facts[row.id] ??= rowFacts(row, this.#hasFeature, this.#hasSemantics));
   }
 
-  /** The form of an instruction that neither raises nor is refused. */
+  /** The form, in compiled code, of an instruction that neither raises nor is refused. */
   describe(insn: Insn, key: number): Form | undefined {
     const { needs } = this.facts(insn);
-    return knownException(needs, key) || isRefused(needs) ? undefined : this.find(insn, key).form;
+    return knownException(needs, key) || isRefused(needs) ? undefined : this.find(insn, key, true).form;
   }
 
-  /** The form, and a number that is the same for the same form. */
-  find(insn: Insn, key: number): { readonly form: Form; readonly number: number } {
+  /** The form, and a number that is the same for the same form. Compiled code may address in ways that records have no room for. */
+  find(insn: Insn, key: number, compiled = false): { readonly form: Form; readonly number: number } {
     const facts = this.facts(insn);
     const addressed = insn.modrm < MODRM_REGISTER || facts.string || facts.masked;
-    const address = addressed ? this.#addressMode(insn, key, facts) : AddressMode.Base;
+    const address = addressed ? this.#addressMode(insn, key, facts, compiled) : AddressMode.Base;
     const stack = stackMode(key);
     const number = formNumber(insn, address, stack);
     let form = this.#forms.get(number);
@@ -51,7 +51,7 @@ export class FormFinder {
     return { form, number };
   }
 
-  #addressMode(insn: Insn, key: number, facts: RowFacts): AddressMode {
+  #addressMode(insn: Insn, key: number, facts: RowFacts, compiled: boolean): AddressMode {
     const segment = insn.seg;
     const special = segment === Seg.FS || segment === Seg.GS;
     const flatSegment = special ? key & (segment === Seg.FS ? ModeKey.FLAT_FS : ModeKey.FLAT_GS) : key & ModeKey.FLAT;
@@ -65,8 +65,8 @@ export class FormFinder {
     // Code segments are not writable, flat or not: leave the check to the segmented forms.
     if (segment === Seg.CS && insn.mode !== 64) return AddressMode.Segmented;
     if (facts.moffs && insn.mode === 64) return AddressMode.Absolute;
-    // With FS or GS the segment base takes the index's place. The x87's data pointer is without it (SDM vol. 1 §8.1.8).
-    if (special && (insn.index >= 0 || isEscape(insn))) return AddressMode.Segmented;
+    // With FS or GS the segment base takes the index's place in a record. The x87's data pointer is without it (SDM vol. 1 §8.1.8).
+    if (special && ((insn.index >= 0 && !compiled) || isEscape(insn))) return AddressMode.Segmented;
     // A 32- or 16-bit offset must be cut before the base is added.
     if (special && insn.addrSize * 8 !== insn.mode) return AddressMode.Segmented;
     if (facts.moffs) return AddressMode.Indexed;

@@ -127,5 +127,5 @@ export function finish(e: Emitter, { rip, image, rsp }: Pick<Frame, 'rip' | 'ima
   f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () =>
     e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending'))),
   );
-  e.jumpTo(rip);
+  e.leaveTo(rip);
 }

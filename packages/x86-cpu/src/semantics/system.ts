@@ -21,12 +21,12 @@ export const SYSTEM_INSTRUCTIONS = [
   'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
   'mov_to_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
   'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
-  'call_far_ind', 'jmp_far_ind', 'ret_far', 'iret', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret',
+  'call_far_ind', 'jmp_far_ind', 'ret_far', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret',
   'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rsm', 'rdrand',
   'rdseed', 'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
   // Where generated code leaves an instruction of that name to the helper.
   'rdtsc_slow', 'rdtscp_slow', 'mov_from_cr_slow', 'rdfsbase_slow', 'rdgsbase_slow', 'wrfsbase_slow', 'wrgsbase_slow',
-  'mov_to_sreg_slow', 'pop_sreg_slow', 'sysenter_slow', 'sysexit_slow',
+  'mov_to_sreg_slow', 'pop_sreg_slow', 'sysenter_slow', 'sysexit_slow', 'iret_slow',
 ] as const;
 
 const systemNumber = (name: (typeof SYSTEM_INSTRUCTIONS)[number]): number => SYSTEM_INSTRUCTIONS.indexOf(name);
@@ -158,9 +158,9 @@ const swapGs: Semantics = (e) => {
 };
 
 const interruptReturn: Semantics = (e) => {
-  if (e.form.opSize === 8 && !e.inRegion) returnFromInterrupt(e);
-  if (e.form.opSize === 4 && e.form.mode === 32 && !e.inRegion) returnInProtectedMode(e);
-  e.system(systemNumber('iret'));
+  if (e.form.opSize === 8) returnFromInterrupt(e);
+  if (e.form.opSize === 4 && e.form.mode === 32) returnInProtectedMode(e);
+  e.system(systemNumber('iret_slow'));
 };
 
 const softwareInterrupt: Semantics = (e) => {

@@ -4,42 +4,17 @@
  */
 import { describe, expect, it } from 'vitest';
 import { Rflags, Seg } from '../../src/index.ts';
-import { CPU } from '../../src/state.ts';
 import { Attr } from '../../src/system/context.ts';
 import { setSegment } from '../../src/system/segments.ts';
 import { TIERS } from './engine.ts';
 import { handlerOf, hex, LongModeMachine, Page, Place, Selector } from './long-mode.ts';
+import { picture } from './picture.ts';
 
-/** The engine's own book-keeping: differs by the way taken. */
-const INTERNAL = new Set(
-  (
-    'jumpTag userTag kernelTag userKey kernelKey fastCalls fastEvents kernelLocal codeFilter deliveries exitRequest exitReason exitRecord ' +
-    'budget faulted faultVector faultError faultHasError pageRip helper scratch scratchVa scratchSize flagResult flagCarry flagAux ' +
-    'rflags interruptShadow shadowRip'
-  ).split(' '),
-);
-
-/** Everything architectural, and the memory that events write to. */
-function picture(machine: LongModeMachine, reason: string): object {
-  const { state, context } = { state: machine.state, context: machine.processor.context };
-  const fields = Object.keys(CPU.schema).filter((name) => !INTERNAL.has(name));
-  const values = fields.map((name) => {
-    const value: unknown = state[name as keyof typeof state];
-    return [name, ArrayBuffer.isView(value) ? Array.from(value as Uint32Array | BigUint64Array, String) : String(value)];
-  });
-  const bytes = (from: number, to: number): string => {
-    const memory = new Uint8Array(to - from);
-    machine.guest.read(from, memory);
-    return Buffer.from(memory).toString('latin1');
-  };
-  return {
-    reason,
-    ...Object.fromEntries(values),
-    rflags: context.rflags,
-    tables: bytes(Place.gdt, Place.pt + 0x1000),
-    stacks: [Place.stack, Place.rsp0, Place.ist1, Place.userStack].map((top) => bytes(top - 0x200, top + 0x100)),
-  };
-}
+/** The tables, and the memory that events write to. */
+const RANGES = [
+  [Place.gdt, Place.pt + 0x1000],
+  ...[Place.stack, Place.rsp0, Place.ist1, Place.userStack].map((top) => [top - 0x200, top + 0x100] as const),
+] as const;
 
 type Setup = (machine: LongModeMachine) => void;
 type Scenario = {
@@ -59,7 +34,7 @@ describe.each(TIERS)('%s', (_, tier) => {
       setup?.(machine);
       // No mode has these keys, so nothing is taken for usual until the general path has changed the mode.
       if (avoid) machine.state.userKey = machine.state.kernelKey = 0;
-      return { machine, picture: picture(machine, machine.run(10_000)) };
+      return { machine, picture: picture(machine, machine.run(10_000), RANGES) };
     });
     expect(own.picture).toEqual(general.picture);
     if (usual !== undefined) expect(own.machine.processor.stats().exits < general.machine.processor.stats().exits).toBe(usual);
@@ -407,6 +382,15 @@ describe.each(TIERS)('%s', (_, tier) => {
           const attr = Attr.P | Attr.S | 3 | Attr.G | Attr.DB | (dpl << Attr.DPL_SHIFT);
           const machine = returnWith(userFrame, (m) => setSegment(m.processor.context, seg, 0x10, 0x123n, 0xffff, attr));
           expect(machine.state.segSel[seg]).toBe(dpl === 3 ? 0x10 : 0);
+        }
+      }
+    });
+
+    it('flags that an instruction before it left are gone', () => {
+      for (const frame of [kernelFrame, userFrame]) {
+        for (const rflags of [2, 0x8d7]) {
+          for (const program of ['01 d8 48 cf', '29 d8 48 cf']) compare({ program, setup: withFrame({ ...frame, rflags }) });
+          compare({ program: '01 d8 48 cf', setup: withFrame({ ...frame, rflags, cs: 0 }) });
         }
       }
     });
