@@ -43,6 +43,9 @@ export type TranslatorMemory = {
   readonly codeMap: number;
 };
 
+/** A branch of the block under translation: the field that will hold its target's record, and where that is. */
+type PendingLink = { readonly field: number; readonly offset: number; readonly cut: number; readonly fault: number };
+
 export class Translator {
   readonly #m: TranslatorMemory;
   readonly #host: TranslatorHost;
@@ -60,6 +63,8 @@ export class Translator {
   /** Headers of blocks that were invalidated, by (host, key): redirected when the block is translated again. */
   readonly #stale = new Map<number, Map<number, number>>();
   #next: number;
+  /** Links lie from the arena's end downward: most are followed once, and would be in the way of what runs. */
+  #links: number;
   blocks = 0;
   instructions = 0;
   flushes = 0;
@@ -72,6 +77,7 @@ export class Translator {
     this.#u16 = new Uint16Array(m.memory.buffer);
     this.#i32 = new Int32Array(m.memory.buffer);
     this.#next = m.records;
+    this.#links = m.recordsEnd;
     this.#table = new BlockTable(m.memory, m.blockTable);
     this.#pages = new CodePages(m.memory, m.codeMap, host);
     this.#writer = new RecordWriter(m.memory, m.cpu);
@@ -79,7 +85,7 @@ export class Translator {
 
   /** Room for one more block and its links; otherwise `flush` first. */
   get hasRoom(): boolean {
-    return this.#next + Record.size * (3 * MAX_INSTRUCTIONS + 8) < this.#m.recordsEnd && this.blocks < BLOCK_TABLE.entries / 2;
+    return this.#next + Record.size * (3 * MAX_INSTRUCTIONS + 8) < this.#links && this.blocks < BLOCK_TABLE.entries / 2;
   }
 
   /** Forgets every translation. No record may be in use. */
@@ -87,6 +93,7 @@ export class Translator {
     this.flushes++;
     this.blocks = 0;
     this.#next = this.#m.records;
+    this.#links = this.#m.recordsEnd;
     this.#stale.clear();
     this.#table.clear();
     this.#pages.clear();
@@ -170,7 +177,10 @@ export class Translator {
     if (open) at = this.#fallThrough(at, cursor - page, page, key);
     this.#header(header, host, key, count, secondPage);
     const links = this.#pendingLinks;
-    for (const link of links) at = this.#emitLink(at, link, page, key);
+    for (const link of links) {
+      if (link.fault !== 0) at = this.#raiseAtBranch(at, link);
+      else this.#emitLink(link, page, key);
+    }
     links.length = 0;
     this.#next = at;
     this.blocks++;
@@ -230,7 +240,7 @@ export class Translator {
   /** Set by `#record` when the record raises instead of executing. */
   #raised = false;
   /** `fault`: the `place` of a branch that must not be taken. */
-  readonly #pendingLinks: { field: number; offset: number; cut: number; fault: number }[] = [];
+  readonly #pendingLinks: PendingLink[] = [];
 
   /** The end of a block whose last instruction does not continue by itself: `end` flows and repeated strings fall through. */
   #closed(at: number, key: number): number {
@@ -259,23 +269,27 @@ export class Translator {
     return at + Record.size;
   }
 
-  /** Resolves one direct branch: to a known block of the page, or to a link or cross record that is laid here. */
-  #emitLink(at: number, link: { field: number; offset: number; cut: number; fault: number }, page: number, key: number): number {
-    if (link.fault !== 0) {
-      this.#clear(at);
-      this.#i32[link.field >>> 2] = at;
-      this.#u16[(at + Record.place) >>> 1] = link.fault;
-      this.#u16[(at + Record.handler) >>> 1] = Handler.Raise;
-      this.#i32[(at + Record.a) >>> 2] = Vector.GP;
-      return at + Record.size;
-    }
+  /** The target of a branch that must not be taken: a record of its block, which the fault is attributed to. */
+  #raiseAtBranch(at: number, link: PendingLink): number {
+    this.#clear(at);
+    this.#i32[link.field >>> 2] = at;
+    this.#u16[(at + Record.place) >>> 1] = link.fault;
+    this.#u16[(at + Record.handler) >>> 1] = Handler.Raise;
+    this.#i32[(at + Record.a) >>> 2] = Vector.GP;
+    return at + Record.size;
+  }
+
+  /** Resolves one direct branch: to a known block of the page, or to a link or cross record. */
+  #emitLink(link: PendingLink, page: number, key: number): void {
     const inPage = link.offset >= 0 && link.offset < PAGE;
     const host = page + link.offset;
     const known = inPage && link.cut === codeSize(key) ? this.find(host, key) : 0;
     if (known !== 0) {
       this.#i32[link.field >>> 2] = known;
-      return at;
+      return;
     }
+    this.#links -= Record.size;
+    const at = this.#links;
     this.#clear(at);
     this.#i32[link.field >>> 2] = at;
     this.#u16[(at + Record.place) >>> 1] = 0xf000;
@@ -290,7 +304,6 @@ export class Translator {
       this.#i32[(at + Record.imm) >>> 2] = link.offset | 0;
       this.#i32[(at + Record.imm2) >>> 2] = Math.floor(link.offset / 0x1_0000_0000);
     }
-    return at + Record.size;
   }
 
   /** Follows a link record: its target's header, patched into the branch. 0 if translating it left. */
