@@ -20,15 +20,28 @@ const USAGE = `usage: npm run -s bench -- [NAME] [options]
   boot    boot to init alone                                       --bits 64|32 (64)  --rounds N (3)  --tier T
   interp  the interpreter's guest instructions per second          --scale S (1)
   start   process start to first guest instruction                 --runs N (10)
+  load    mixed load for a while: failures, resident memory        --minutes N (30)
 
-  --tier T         of this project's engine: interp, jit or auto (jit)
+  --tier T         of this project's engine: interp, jit or auto (auto)
   --json FILE      also writes the figures there
   --markdown FILE  and --svg FILE: a table and a chart of the suites
   --from FILE      judges results that --json wrote, instead of measuring
   --against FILE   compares with those instead of bench/results/latest.json
 `;
 
-type Option = 'rounds' | 'runs' | 'scale' | 'only' | 'tier' | 'bits' | 'from' | 'against' | 'json' | 'markdown' | 'svg';
+type Option =
+  | 'rounds'
+  | 'runs'
+  | 'minutes'
+  | 'scale'
+  | 'only'
+  | 'tier'
+  | 'bits'
+  | 'from'
+  | 'against'
+  | 'json'
+  | 'markdown'
+  | 'svg';
 type Values = { readonly [name in Option]?: string };
 type CommandEntry = {
   readonly options: readonly Option[];
@@ -67,6 +80,13 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     run: async ({ scale }, context) => {
       const { interp } = await import('./commands/interp.ts');
       return interp({ scale: numberOption('--scale', scale, 1, { min: 0.001 }) }, context);
+    },
+  },
+  load: {
+    options: ['minutes'],
+    run: async ({ minutes }, context) => {
+      const { load } = await import('./commands/load.ts');
+      return load({ minutes: numberOption('--minutes', minutes, 30, { min: 0.5 }) }, context);
     },
   },
   start: {

@@ -1,6 +1,6 @@
 /** What a machine is made for and made with: its caller's sinks and the processor engine. */
 import type { CpuidSource, ProcessorFactory } from '@tsvisor/vmm-core';
-import type { Compile, CompileService } from '@tsvisor/x86-cpu';
+import type { CompileService, RegionCompiler } from '@tsvisor/x86-cpu';
 
 /** Takes what a guest's UART transmits. */
 export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
@@ -20,7 +20,7 @@ export type EngineOptions = {
   /** `auto` (the default) interprets and compiles what is hot, `jit` compiles soon, `interp` nothing. */
   readonly tier?: Tier;
   /** Compiles what is hot, typically on another thread; without it that is done where the guest runs. */
-  readonly compiler?: (service: CompileService) => Compile;
+  readonly compiler?: (service: CompileService) => RegionCompiler;
   /** Called whenever code has been compiled. */
   readonly onRegion?: (region: CompiledRegion) => void;
 };

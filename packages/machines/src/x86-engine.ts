@@ -44,7 +44,7 @@ function create(config: ProcessorConfig, model: CpuModel, { tier, compiler, onRe
     },
     stats: () => processor.stats(),
     codeWritten: (hostAddress, length) => processor.codeWritten(hostAddress, length),
-    dispose: () => undefined,
+    dispose: () => processor.dispose(),
   };
 }
 

@@ -6,7 +6,7 @@ export type { OpcodeRow } from './decode/opcodes.ts';
 export { holdsAddress, printRegion } from './jit/dump.ts';
 export type { CompiledJob, CompileJob } from './jit/job.ts';
 export type { RegionReport, ReportedBlock, ReportedInstruction } from './jit/report.ts';
-export type { Compile, CompileService } from './jit/service.ts';
+export type { Compile, CompileService, RegionCompiler } from './jit/service.ts';
 export type { CodeRange } from './jit/trace.ts';
 export type * from './ports.ts';
 export type { ProcessorConfig, RunExit, StepResult } from './processor.ts';

@@ -10,7 +10,7 @@ import type { CompileJob } from './jit/job.ts';
 import type { Region } from './jit/region.ts';
 import type { RegionReport } from './jit/report.ts';
 import { reportRegion } from './jit/report.ts';
-import type { Compile, CompileService } from './jit/service.ts';
+import type { CompileService, RegionCompiler } from './jit/service.ts';
 import { compileHere, formsOf, rowFeatures } from './jit/service.ts';
 import { RegionTier } from './jit/tier.ts';
 import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
@@ -47,7 +47,7 @@ export type ProcessorConfig = {
   /** Bytes of WebAssembly kept for compiled regions; beyond, the oldest are dropped. */
   readonly regionBytes?: number;
   /** Compiles regions elsewhere than on this thread (see `compileHere` for what it does); without it they are compiled here. */
-  readonly compiler?: (service: CompileService) => Compile;
+  readonly compiler?: (service: CompileService) => RegionCompiler;
   /** Compiled code is checked while it is built: for tests. */
   readonly checked?: boolean;
   /**
@@ -96,6 +96,7 @@ export class Processor {
   readonly #config: ProcessorConfig;
   readonly #translator: Translator;
   readonly #tier: RegionTier;
+  readonly #compiler: RegionCompiler;
   readonly #operands: RecordOperands;
   readonly #exports: Record<string, (...args: never[]) => unknown>;
   readonly #table: WebAssembly.Table;
@@ -173,7 +174,7 @@ export class Processor {
     const service = { memory, blockTable, features, routines, heat, checked: config.checked ?? false };
     // A report has to do with the moment, so it is made on this thread, with the region.
     const onRegion = config.onRegion && this.#reporter(config.onRegion);
-    const compile = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion);
+    this.#compiler = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion);
     this.#tier = new RegionTier({
       memory,
       table: this.#table,
@@ -183,7 +184,7 @@ export class Processor {
       translator: () => this.#translator,
       place: () => this.#place(),
       limit: config.regionBytes ?? REGION_BYTES,
-      compile,
+      compile: this.#compiler.compile,
     });
     this.#operands = new RecordOperands(this.context, memory);
     this.#translator = new Translator(
@@ -199,6 +200,11 @@ export class Processor {
       },
     );
     this.reset();
+  }
+
+  /** Gives up what runs beside the processor, which must not run any more. */
+  dispose(): void {
+    this.#compiler.dispose();
   }
 
   /** Power-on state (SDM vol. 3 table 9-1). */

@@ -40,8 +40,15 @@ export function createCompiler(service: CompileService, onRegion?: OnRegion): (j
   return (job) => runner.run(job);
 }
 
+/** Whatever compiles the regions of one vCPU. */
+export type RegionCompiler = {
+  readonly compile: Compile;
+  /** The vCPU is gone: nothing will be asked for any more, and what has been is not wanted. */
+  readonly dispose: () => void;
+};
+
 /** Compiles on this thread, at once. */
-export function compileHere(service: CompileService, onRegion?: OnRegion): Compile {
+export function compileHere(service: CompileService, onRegion?: OnRegion): RegionCompiler {
   const compile = createCompiler(service, onRegion);
-  return (job, done) => done(compile(job));
+  return { compile: (job, done) => done(compile(job)), dispose: () => undefined };
 }

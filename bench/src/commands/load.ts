@@ -1,0 +1,127 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { ensurePackages } from '@tsvisor/scripts/debian-packages';
+import { workloadNames } from '../bench-lines.ts';
+import { tsvisorCommand } from '../contenders/tsvisor.ts';
+import { BenchError } from '../errors.ts';
+import { buildWorkloads, guestFolder, hasCompiler } from '../guest-program.ts';
+import { LineSplitter } from '../lines.ts';
+import { table } from '../table.ts';
+import { type CommandContext, type Outcome, verdict } from './command.ts';
+
+const MEMORY_MIB = 256;
+const SAMPLE_MS = 5000;
+/** Of the first third, in which caches fill, nothing is asked. */
+const SETTLED = 1 / 3;
+/** How much more resident memory the last third may have than the middle one. */
+const GROWTH = 1.05;
+/** Share of the workloads' full work in each round. */
+const SCALE = 0.2;
+/** What Debian's stress-ng tests with `--verify` beside the workloads: arithmetic, memory, locks, processes, pages, files. */
+const STRESSORS =
+  '--cpu 1 --cpu-method all --vm 1 --vm-bytes 24M --vm-method all --matrix 1 --qsort 1 --hash 1 --crypt 1 --str 1 --vecmath 1 ' +
+  '--fork 1 --pipe 1 --futex 1 --mmap 1 --mmap-bytes 16M --switch 1 --sigsegv 1 --hdd 1 --hdd-bytes 8M --temp-path /tmp';
+
+export type LoadOptions = { readonly minutes: number };
+
+/** `host:guest` pairs of a program and of the libraries that the host's loader would give it. */
+function programFiles(program: string, guest: string, env: Readonly<Record<string, string>>): string[] {
+  const { stdout, status } = spawnSync('ldd', [program], { encoding: 'utf8', env: { ...process.env, ...env } });
+  if (status !== 0) throw new BenchError('BENCH_HOST', `ldd cannot tell the libraries of ${program}`);
+  const libraries = [...stdout.matchAll(/(?:=>\s+)?(\/\S+)\s+\(0x/g)].map(([, path]) => path);
+  const place = (path: string): string =>
+    /ld-linux/.test(path) ? `/lib64/${basename(path)}` : `/lib/x86_64-linux-gnu/${basename(path)}`;
+  return [`${program}:${guest}`, ...libraries.map((path) => `${path}:${place(path)}`)];
+}
+
+const guestScript = (minutes: number, workloads: readonly string[]): string =>
+  [
+    'mkdir -p /tmp',
+    'export LD_LIBRARY_PATH=/lib/x86_64-linux-gnu BENCH_TMP=/tmp',
+    `(stress-ng --verify ${STRESSORS} --timeout ${Math.round(minutes * 60)}s --metrics-brief; echo STRESS $?) &`,
+    `end=$(($(date +%s) + ${Math.round(minutes * 60)}))`,
+    `while [ $(date +%s) -lt $end ]; do BENCH_SCALE=${SCALE} bench ${workloads.join(' ')} || exit 9; echo ROUND; done`,
+    'wait',
+  ].join('\n');
+
+const residentMiB = (pid: number): number =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? Number.NaN) / 1024;
+
+const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+/** Mixed load in one guest for as long as wanted: workloads in a loop beside stress-ng; checksums, failures and resident memory. */
+export async function load({ minutes }: LoadOptions, { progress }: CommandContext): Promise<Outcome> {
+  if (!hasCompiler(64))
+    return { text: 'Load: skipped, gcc does not build static programs here', data: { skipped: 'gcc' }, ok: true };
+  const packages = await ensurePackages(['stress-ng']);
+  const stress = packages.find('usr/bin/stress-ng');
+  if (stress === undefined) return { text: 'Load: skipped, stress-ng cannot be had', data: { skipped: 'stress-ng' }, ok: true };
+  const folder = mkdtempSync(join(tmpdir(), 'tsvisor-load-'));
+  try {
+    const program = join(folder, 'bench');
+    buildWorkloads(program, 64, 'sse');
+    // These start programs by /proc/self/exe and the guest's own busybox; the rest runs anywhere.
+    const workloads = workloadNames(readFileSync(join(guestFolder, 'bench.c'), 'utf8')).filter((name) => name !== 'gzip');
+    const files = [...programFiles(stress, '/bin/stress-ng', packages.env), `${program}:/bin/bench`];
+    return await run(minutes, workloads, files, progress);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function run(
+  minutes: number,
+  workloads: readonly string[],
+  files: readonly string[],
+  progress: (text: string) => void,
+): Promise<Outcome> {
+  const script = guestScript(minutes, workloads);
+  const options = ['run', '--memory', `${MEMORY_MIB}M`, '--exec', script, '--timeout', String(Math.round(minutes * 60) + 300)];
+  const command = tsvisorCommand([...options, ...files.flatMap((file) => ['--file', file])]);
+  const child = spawn(command.file, command.args, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ...command.env },
+  });
+  const checksums = new Map<string, Set<string>>();
+  const failures: string[] = [];
+  let rounds = 0;
+  let stress: number | undefined;
+  const lines = new LineSplitter((line) => {
+    const [, name, , checksum] = /^BENCH (\S+) (\S+) (\S+)/.exec(line) ?? [];
+    if (name !== undefined && checksum !== undefined) checksums.set(name, (checksums.get(name) ?? new Set()).add(checksum));
+    else if (line === 'ROUND') progress(`${++rounds} rounds, ${residentMiB(child.pid as number).toFixed(0)} MiB resident`);
+    else if (line.startsWith('STRESS ')) stress = Number(line.slice(7));
+    else if (/stress-ng: (fail|error)|not verified/.test(line)) failures.push(line);
+  });
+  child.stdout.on('data', (bytes: Uint8Array) => lines.push(bytes));
+  const samples: number[] = [];
+  const timer = setInterval(() => samples.push(residentMiB(child.pid as number)), SAMPLE_MS);
+  const status = await new Promise<number | null>((resolve) => child.on('exit', resolve));
+  clearInterval(timer);
+  for (const [name, seen] of checksums) if (seen.size > 1) failures.push(`${name} has ${seen.size} checksums`);
+  if (status !== 0) failures.push(`the guest ended with status ${status}`);
+  if (stress !== 0) failures.push(`stress-ng ended with ${stress ?? 'nothing'}`);
+
+  const settled = samples.slice(Math.floor(samples.length * SETTLED));
+  const half = Math.floor(settled.length / 2);
+  const [middle, last] = [mean(settled.slice(0, half)), mean(settled.slice(half))];
+  const flat = last <= middle * GROWTH;
+  const mib = (value: number): string => `${value.toFixed(0)} MiB`;
+  const text = [
+    `Mixed load: ${minutes} minutes, ${rounds} rounds of ${workloads.length} workloads beside stress-ng, ${MEMORY_MIB} MiB`,
+    table(
+      ['resident memory', ''],
+      [
+        ['middle third', mib(middle)],
+        ['last third', mib(last)],
+        ['peak', mib(Math.max(...samples))],
+      ],
+    ),
+    ...failures,
+    `no failure: ${verdict('0', failures.length === 0)}`,
+    `resident memory ${(last / middle).toFixed(3)}×; ${verdict(`${GROWTH}×`, flat)}`,
+  ].join('\n');
+  return { text, data: { minutes, rounds, samples, failures, status, stress }, ok: failures.length === 0 && flat };
+}
