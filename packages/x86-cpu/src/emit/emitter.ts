@@ -494,7 +494,11 @@ export abstract class Emitter {
       const high = f.call(this.helpers.mulHighS, f.get(a), f.get(b));
       return f.i64.ne(high, f.i64.shr_s(f.get(product), f.i64.const(63)));
     };
-    const overflow = this.let32(fits());
+    this.flagsProduct(size, r, this.let32(fits()));
+  }
+  /** The same where it is known whether the product did not fit (0 or 1). */
+  flagsProduct(size: number, r: Local<I64>, overflow: Local<I32>): void {
+    const { f } = this;
     this.flagsResult(
       size,
       r,

@@ -444,6 +444,16 @@ export class RegionEmitter extends Emitter {
         () => this.f.get(b),
       );
   }
+  override flagsProduct(size: number, r: Local<I64>, overflow: Local<I32>): void {
+    const { f } = this;
+    if (this.#use.unseen) return;
+    this.lazy.defer(
+      'product',
+      size,
+      () => f.get(r),
+      () => f.i64.extend_i32_u(f.get(overflow)),
+    );
+  }
   override flagsCompare(zero: () => I32, parity: () => I32, carry: () => I32): void {
     const { f } = this;
     if (this.#use.unseen) return;

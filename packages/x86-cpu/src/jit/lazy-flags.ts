@@ -11,8 +11,11 @@
 import type { FunctionBuilder, I32, I64, Local } from '@tsvisor/wasm-codegen';
 import { addCarries, subCarries } from '../emit/flags.ts';
 
-/** `compare`: ZF, PF and CF in bits 0 to 2 of the first operand, the rest 0. `imul`: operands sign-extended. Else zero-extended. */
-const OPERATIONS = ['add', 'sub', 'logic', 'inc', 'dec', 'shl', 'shr', 'sar', 'imul', 'compare'] as const;
+/**
+ * Operands: of `compare` ZF, PF and CF in bits 0 to 2 of the first, the rest 0; of `imul` sign-extended; of `product` the result, and whether
+ * it overflowed; else zero-extended.
+ */
+const OPERATIONS = ['add', 'sub', 'logic', 'inc', 'dec', 'shl', 'shr', 'sar', 'imul', 'product', 'compare'] as const;
 export type Operation = (typeof OPERATIONS)[number];
 export type Pending = { readonly operation: Operation; readonly size: number };
 
@@ -192,6 +195,12 @@ export class LazyFlags {
       case 'logic':
         store({ result, carry: () => i64.const(0), aux: result });
         return;
+      case 'product':
+        packed(
+          () => i32.wrap_i64(f.get(b)),
+          () => i32.wrap_i64(f.get(b)),
+        );
+        return;
       case 'inc':
       case 'dec': {
         const edge = operation === 'inc' ? r : a;
@@ -285,6 +294,7 @@ export class LazyFlags {
     switch (operation) {
       case 'add':
         return i64.lt_u(this.#result(pending), f.get(a));
+      case 'product':
       case 'inc':
       case 'dec':
         return i32.wrap_i64(f.get(b));

@@ -5,17 +5,6 @@ import type { Semantics, SemanticsTable } from './types.ts';
 
 const DIVIDE_ERROR = 0;
 
-/** CF = OF = overflow; SF, ZF, AF, PF are undefined and taken from the low result. */
-const productFlags = (e: Emitter, size: number, low: Local<I64>, overflow: () => I32): void => {
-  const o = e.let32(overflow());
-  e.flagsResult(
-    size,
-    low,
-    () => e.f.get(o),
-    () => e.f.get(o),
-  );
-};
-
 /** MUL, IMUL with one operand: the double-size product in AX or rDX:rAX. */
 const multiplyAccumulator =
   (signed: boolean): Semantics =>
@@ -30,7 +19,7 @@ const multiplyAccumulator =
       e.setGpr(0, 8, low);
       e.setGpr(2, 8, high);
       const expected = signed ? f.i64.shr_s(f.get(low), f.i64.const(63)) : f.i64.const(0);
-      productFlags(e, 8, low, () => f.i64.ne(expected, f.get(high)));
+      e.flagsProduct(8, low, e.let32(f.i64.ne(expected, f.get(high))));
       return;
     }
     const cut = e.let(e.truncate(f.get(low), size));
@@ -39,7 +28,8 @@ const multiplyAccumulator =
       e.setGpr(0, size, cut);
       e.setGpr(2, size, e.let(e.truncate(f.i64.shr_u(f.get(low), f.i64.const(8 * size)), size)));
     }
-    productFlags(e, size, cut, () => f.i64.ne(f.get(low), signed ? e.signExtend(f.get(cut), size) : f.get(cut)));
+    const whole = f.get(low);
+    e.flagsProduct(size, cut, e.let32(f.i64.ne(whole, signed ? e.signExtend(f.get(cut), size) : f.get(cut))));
   };
 
 /** IMUL with two or three operands: the product cut to the operand size. */
