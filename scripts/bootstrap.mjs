@@ -99,6 +99,8 @@ function commandEnvironment() {
     ...process.env,
     PATH: [dirname(pinnedNode), at('node_modules', '.bin'), process.env.PATH].join(delimiter),
     NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE ?? at('.cache', 'compile'),
+    // V8's compilers allocate on several threads; glibc would keep what each of them once needed, up to 200 MB.
+    MALLOC_ARENA_MAX: process.env.MALLOC_ARENA_MAX ?? '2',
   };
 }
 
