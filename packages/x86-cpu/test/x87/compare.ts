@@ -54,18 +54,26 @@ export function compareCases(
     for (let b = 0; b < 16; b++) record.setUint8(Rec.code + b, c.bytes[b] ?? 0x90);
   }
   const results = host.run(records);
+  // A switch of tasks in the middle of a case loses the instruction and data pointers on AMD's processors (APM vol. 2 §11.5.2), so what differs
+  // is run once more.
+  const originals = records.slice();
+  const runAgain = (i: number): DataView => at(0, host.run(originals.slice(i * Rec.size, (i + 1) * Rec.size)));
   const out: Difference[] = [];
   for (let i = 0; i < list.length * perCase; i++) {
     const c = list[Math.floor(i / perCase)];
     const ours = at(i, records);
     const before = describeRecord(ours);
-    const theirs = at(i, results);
     machine.load(ours);
     c.run(machine, ours);
     machine.save(ours);
-    simplifyTags(theirs);
-    if (c.nearly) tolerate(theirs, ours);
-    const [expected, actual] = [describeRecord(theirs), describeRecord(ours)];
+    const expectedOf = (theirs: DataView): string => {
+      simplifyTags(theirs);
+      if (c.nearly) tolerate(theirs, ours);
+      return describeRecord(theirs);
+    };
+    const actual = describeRecord(ours);
+    let expected = expectedOf(at(i, results));
+    if (expected !== actual) expected = expectedOf(runAgain(i));
     if (expected !== actual)
       out.push({ name: c.name, text: `${c.name}\n  before ${before}\n  host   ${expected}\n  ours   ${actual}` });
   }
