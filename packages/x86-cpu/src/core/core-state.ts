@@ -32,6 +32,12 @@ export class CoreState implements StateAccess {
     return this.f.i64.load(this.cpu(), offset);
   }
 
+  /** 1 under single stepping or in an interrupt shadow, which have mode keys of their own. */
+  isOtherMode(key: Local<I32>): I32 {
+    const { f } = this;
+    return f.i32.and(f.i32.ne(f.get(key), this.load32('userKey')), f.i32.ne(f.get(key), this.load32('kernelKey')));
+  }
+
   /** RFLAGS as an event pushes them, with `extra` bits. */
   flagsImage(extra: I32): I32 {
     const { i32 } = this.f;

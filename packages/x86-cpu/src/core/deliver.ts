@@ -4,19 +4,17 @@
  * a fault on the way included, is left to the TypeScript path (system/events.ts), which begins afresh.
  */
 import type { FuncRef, I32, I64, ModuleBuilder } from '@tsvisor/wasm-codegen';
-import { CODE64, CODE64_HIGH, FLAT_LOW, loadFlat, switchPrivilege, TLB_SET_BYTES } from '../emit/privilege.ts';
+import { CODE64, CODE64_HIGH, loadFlat, switchPrivilege, TLB_SET_BYTES } from '../emit/privilege.ts';
 import { CPU, Exit, Record, Reg, Rflags, Seg } from '../state.ts';
 import { CoreState } from './core-state.ts';
 import { addDeliverProtected } from './deliver-protected.ts';
+import { addDeliveryFunction, type Deliver } from './delivery-function.ts';
 import type { CoreImports } from './imports.ts';
 import type { MemoryHelpers } from './memory.ts';
 import { Vector } from './memory.ts';
 
 const PAGE = 4096;
 const GATE_BYTES = 16;
-/** Bits 47–40 of a gate: present, a system descriptor, type 14 or 15 (SDM vol. 3 figure 6-8); the lowest bit tells trap from interrupt. */
-const GATE_MASK = 0x9e;
-const GATE_64 = 0x8e;
 /** Exceptions that do not push RF: traps, and the abort (SDM vol. 3 §6.8.3, §17.3.1.1). */
 const WITHOUT_RF = (1 << Vector.DB) | (1 << Vector.BP) | (1 << Vector.OF) | (1 << Vector.DF);
 const LAST_EXCEPTION = 31;
@@ -69,54 +67,26 @@ function addSystemHost(module: ModuleBuilder, io: CoreImports, memory: MemoryHel
   return f.ref();
 }
 
-/**
- * (vector, error code or -1, RIP to return to, bits to add to the RFLAGS pushed, 1 if an INT n: the gate must allow the CPL)
- * → 1, or 0 with nothing changed.
- */
-export type Deliver = FuncRef<[I32, I32, I64, I32, I32], I32>;
-
 function addDeliver(module: ModuleBuilder, io: CoreImports, memory: MemoryHelpers, systemHost: Delivery['systemHost']): Deliver {
   const inProtectedMode = addDeliverProtected(module, io, systemHost);
-  const f = module.function('deliver', ['i32', 'i32', 'i64', 'i32', 'i32'], ['i32']);
-  const [vector, error, rip] = [f.param(0, 'i32'), f.param(1, 'i32'), f.param(2, 'i64')];
-  const [extra, software] = [f.param(3, 'i32'), f.param(4, 'i32')];
-  const s = new CoreState(f, io);
+  const s = addDeliveryFunction(module, 'deliver', io, systemHost);
+  const { f, host } = s;
   const { i32, i64 } = f;
-  const refuseIf = (condition: I32): void => f.if(condition, () => f.return(i32.const(0)));
-  const host = f.local('i32');
-  const hostOf = (va: I64, write: 0 | 1): void => {
-    f.set(host, f.call(systemHost, va, i32.const(write)));
-    refuseIf(i32.eqz(f.get(host)));
-  };
 
   f.if(s.load32('fastFlat32'), () =>
-    f.returnCall(inProtectedMode, f.get(vector), f.get(error), f.get(rip), f.get(extra), f.get(software)),
+    f.returnCall(inProtectedMode, f.get(s.vector), f.get(s.error), f.get(s.rip), f.get(s.extra), f.get(s.software)),
   );
-  refuseIf(i32.eqz(s.load32('fastEvents')));
-  // Neither under single stepping nor in an interrupt shadow: those have keys of their own.
-  const key = s.let32(s.load32('modeKey'));
-  refuseIf(i32.and(i32.ne(f.get(key), s.load32('userKey')), i32.ne(f.get(key), s.load32('kernelKey'))));
-
-  // The gate (SDM vol. 3 figure 6-8).
-  const place = s.let32(i32.mul(f.get(vector), i32.const(GATE_BYTES)));
-  refuseIf(i32.gt_u(i32.add(f.get(place), i32.const(GATE_BYTES - 1)), s.load32('idtrLimit')));
-  hostOf(i64.add(s.load64(CPU.offset.idtrBase), i64.extend_i32_u(f.get(place))), 0);
-  refuseIf(i32.and(f.get(host), i32.const(GATE_BYTES - 1)));
-  const low = s.let32(i32.load(f.get(host)));
-  const high = s.let32(i32.load(f.get(host), 4));
-  refuseIf(i32.ne(i32.and(i32.shr_u(f.get(high), i32.const(8)), i32.const(GATE_MASK)), i32.const(GATE_64)));
-  refuseIf(s.gateForbids(high, software));
+  s.refuseIf(i32.eqz(s.load32('fastEvents')));
+  s.refuseIf(s.isOtherMode(s.let32(s.load32('modeKey'))));
+  // A gate that lies across two pages is left to the other path as well.
+  const { place, low, high } = s.readGate(GATE_BYTES, () => s.refuseIf(i32.and(f.get(host), i32.const(GATE_BYTES - 1))));
   const middle = i32.or(i32.and(f.get(low), i32.const(0xffff)), i32.and(f.get(high), i32.const(~0xffff)));
   const target = s.let(i64.or(i64.extend_i32_u(middle), i64.shl(i64.load32_u(f.get(host), 8), i64.const(32))));
-  refuseIf(i32.eqz(f.call(memory.canonical, f.get(target))));
+  s.refuseIf(i32.eqz(f.call(memory.canonical, f.get(target))));
 
   // Its code segment: flat, 64-bit, DPL 0, not conforming, in the GDT.
   const selector = s.let32(i32.shr_u(f.get(low), i32.const(16)));
-  refuseIf(i32.eqz(i32.and(f.get(selector), i32.const(0xfffc))));
-  refuseIf(i32.and(f.get(selector), i32.const(4)));
-  refuseIf(i32.gt_u(i32.or(f.get(selector), i32.const(7)), s.load32('gdtrLimit')));
-  hostOf(i64.add(s.load64(CPU.offset.gdtrBase), i64.extend_i32_u(i32.and(f.get(selector), i32.const(0xfff8)))), 0);
-  refuseIf(i64.ne(i64.load(f.get(host)), i64.halves(FLAT_LOW, CODE64_HIGH)));
+  s.expectFlat(selector, CODE64_HIGH);
 
   // The stack: by the gate's IST, by privilege, or the one in use; aligned to 16 (SDM vol. 3 §6.14.2 to §6.14.5).
   const inner = s.let32(i32.eq(s.load32('cpl'), i32.const(3)));
@@ -125,26 +95,23 @@ function addDeliver(module: ModuleBuilder, io: CoreImports, memory: MemoryHelper
   f.if(i32.or(f.get(ist), f.get(inner)), () => {
     const field = f.select(i32.add(i32.shl(f.get(ist), i32.const(3)), i32.const(0x1c)), i32.const(4), f.get(ist));
     f.set(place, field);
-    refuseIf(i32.gt_u(i32.add(f.get(place), i32.const(7)), i32.load(s.cpu(), CPU.offset.segLimit + 4 * Seg.TR)));
-    hostOf(i64.add(s.load64(CPU.offset.segBase + 8 * Seg.TR), i64.extend_i32_u(f.get(place))), 0);
+    s.refuseIf(i32.gt_u(i32.add(f.get(place), i32.const(7)), i32.load(s.cpu(), CPU.offset.segLimit + 4 * Seg.TR)));
+    s.findHost(i64.add(s.load64(CPU.offset.segBase + 8 * Seg.TR), i64.extend_i32_u(f.get(place))), 0);
     f.set(stack, i64.load(f.get(host)));
   });
   f.set(stack, i64.and(f.get(stack), i64.const(-16)));
-  const hasError = s.let32(i32.ge_s(f.get(error), i32.const(0)));
+  const hasError = s.let32(i32.ge_s(f.get(s.error), i32.const(0)));
   const bytes = (): I64 => f.select(i64.const(48), i64.const(40), f.get(hasError));
-  const bottom = s.let(i64.sub(f.get(stack), bytes()));
-  const lastPage = i64.shr_u(i64.sub(f.get(stack), i64.const(1)), i64.const(12));
-  refuseIf(i64.ne(lastPage, i64.shr_u(f.get(bottom), i64.const(12))));
-  hostOf(f.get(bottom), 1);
+  const bottom = s.findStack(stack, bytes);
 
   // From here on nothing can go wrong.
   f.if(f.get(hasError), () => {
-    i64.store(f.get(host), i64.extend_i32_u(f.get(error)));
+    i64.store(f.get(host), i64.extend_i32_u(f.get(s.error)));
     f.set(host, i32.add(f.get(host), i32.const(8)));
   });
-  const image = s.let32(s.flagsImage(f.get(extra)));
+  const image = s.let32(s.flagsImage(f.get(s.extra)));
   const pushed = [
-    () => f.get(rip),
+    () => f.get(s.rip),
     () => i64.load16_u(s.cpu(), CPU.offset.segSel + 2 * Seg.CS),
     () => i64.extend_i32_u(f.get(image)),
     () => s.load64(CPU.offset.gpr + 8 * Reg.RSP),

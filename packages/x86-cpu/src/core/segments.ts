@@ -35,7 +35,7 @@ export function addLoadSegment(module: ModuleBuilder, io: CoreImports, systemHos
 
   refuseIf(i32.eqz(s.load32('fastFlat32')));
   const key = s.let32(s.load32('modeKey'));
-  refuseIf(i32.and(i32.ne(f.get(key), s.load32('userKey')), i32.ne(f.get(key), s.load32('kernelKey'))));
+  refuseIf(s.isOtherMode(key));
   refuseIf(i32.or(i32.eq(f.get(segment), i32.const(Seg.SS)), i32.eq(f.get(segment), i32.const(Seg.CS))));
   const special = s.let32(i32.ge_u(f.get(segment), i32.const(Seg.FS)));
 

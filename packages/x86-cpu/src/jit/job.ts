@@ -14,8 +14,6 @@ import { discover, type Region, type RegionSource } from './region.ts';
 const PAGE = 4096;
 /** A block belongs to a region if it ran at least a 64th as often as the one that was hot. */
 const WARM = 64;
-const MODE_SIZE = 3;
-const MODE_64 = 2;
 
 export type CompileJob = {
   /** The hot block: its header, host address and mode key. */
@@ -114,7 +112,7 @@ export class JobRunner {
   /** Where instructions at a distance from the block's page are fetched from, if the fetch TLB knows; else 0. */
   #hostPage(job: CompileJob, offset: number): number {
     const rip = job.pageRip + BigInt(offset);
-    const mode64 = (job.key & MODE_SIZE) === MODE_64;
+    const mode64 = codeSize(job.key) === 64;
     if (!mode64 && (rip < 0n || rip > 0xffff_ffffn)) return 0;
     const linear = mode64 ? BigInt.asUintN(64, rip) : (rip + job.codeBase) & 0xffff_ffffn;
     const lo = Number(linear & 0xffff_ffffn);

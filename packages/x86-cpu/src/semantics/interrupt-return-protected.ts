@@ -2,16 +2,15 @@
  * IRETD from flat 32-bit code at CPL 0, to flat 32-bit code of CPL 0 or 3 (SDM vol. 2A, IRET), as interrupt-return.ts has it for 64-bit
  * mode: the frame lies in one page, the descriptors are the usual ones, or nothing has changed and the helper does it.
  */
-import type { I32, I64, Label, Local } from '@tsvisor/wasm-codegen';
+import type { I32, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { CODE32, CODE32_HIGH, DATA, DATA_HIGH, DPL3, DPL3_HIGH, loadFlat, switchPrivilege } from '../emit/privilege.ts';
 import { Reg, Rflags, Seg } from '../state.ts';
-import { expectDescriptor, expectOuterSegments, finish } from './interrupt-return.ts';
+import { expectDescriptor, expectInPage, expectOuterSegments, finish } from './interrupt-return.ts';
 
 /** EIP, CS, EFLAGS, and for CPL 3 ESP and SS. */
 const FRAME_BYTES = 12;
 const OUTER_FRAME_BYTES = 20;
-const PAGE = 4096;
 
 /** Emits the usual case, which ends in a jump; falls through where it is not that. */
 export function returnInProtectedMode(e: Emitter): void {
@@ -57,10 +56,4 @@ export function returnInProtectedMode(e: Emitter): void {
     );
     finish(e, { rip, image, rsp });
   });
-}
-
-function expectInPage(e: Emitter, at: Local<I64>, bytes: number, unusual: Label): void {
-  const { i32 } = e.f;
-  const offset = i32.and(i32.wrap_i64(e.f.get(at)), i32.const(PAGE - 1));
-  e.f.brIf(unusual, i32.gt_u(offset, i32.const(PAGE - bytes)));
 }

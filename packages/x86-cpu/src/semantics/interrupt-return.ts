@@ -76,8 +76,7 @@ function readFrame(e: Emitter, unusual: Label): Frame {
   f.brIf(unusual, i32.eqz(usual));
   f.brIf(unusual, i32.and(e.load32('rflags'), i32.const(Rflags.NT)));
   const at = e.let(e.gpr(Reg.RSP, 8));
-  const low = (mask: number): I32 => i32.and(i32.wrap_i64(f.get(at)), i32.const(mask));
-  f.brIf(unusual, i32.gt_u(low(PAGE - 1), i32.const(PAGE - FRAME_BYTES)));
+  expectInPage(e, at, FRAME_BYTES, unusual);
   const host = e.let32(f.call(e.helpers.plainHost, f.get(at), i32.const(0)));
   f.brIf(unusual, i32.eqz(f.get(host)));
   const frame = {
@@ -90,6 +89,13 @@ function readFrame(e: Emitter, unusual: Label): Frame {
   f.brIf(unusual, i32.eqz(f.call(e.helpers.canonical, f.get(frame.rip))));
   f.brIf(unusual, i32.and(f.get(frame.image), i32.const(Rflags.TF)));
   return frame;
+}
+
+/** Goes on only if so many bytes at a linear address lie in one page. */
+export function expectInPage(e: Emitter, at: Local<I64>, bytes: number, unusual: Label): void {
+  const { i32 } = e.f;
+  const offset = i32.and(i32.wrap_i64(e.f.get(at)), i32.const(PAGE - 1));
+  e.f.brIf(unusual, i32.gt_u(offset, i32.const(PAGE - bytes)));
 }
 
 /** Goes on only if the selector is one of the GDT whose descriptor is flat with the given upper half. */

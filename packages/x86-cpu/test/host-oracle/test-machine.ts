@@ -2,7 +2,7 @@
 import { createMmu, GuestMemory, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
 import { rows } from '../../src/decode/lookup.ts';
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
-import { createProcessor, type Processor } from '../../src/index.ts';
+import { createProcessor, type Processor, type ProcessorConfig } from '../../src/index.ts';
 import { semantics } from '../../src/semantics/index.ts';
 import { Seg } from '../../src/state.ts';
 import { Attr, Cr0, Cr4, Efer } from '../../src/system/context.ts';
@@ -45,6 +45,20 @@ const MOST_STEPS = 1000;
 
 /** Whether the engine has semantics for a row at all. */
 export const engineHas = (row: OpcodeRow): boolean => row.sem in semantics || row.flow === 'ud' || row.cpl0;
+
+/** A processor model with all the engine has, and around it nothing that answers. */
+export const platformOf = (name: string, physicalBits: number): Pick<ProcessorConfig, 'model' | 'msrs' | 'tsc' | 'cpuid'> => ({
+  model: {
+    name,
+    vendor: 'AuthenticAMD',
+    brand: '',
+    features: new Set(rows.filter(engineHas).map((row) => row.feature)),
+    physicalBits,
+  },
+  msrs: { read: () => false, write: () => false },
+  tsc: { read: (out) => void out.fill(0), write: () => undefined },
+  cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
+});
 
 /** Descriptor bits 40–55 of an entry, as Linux's modify_ldt makes them: DPL 3, accessed, AVL. */
 function attributesOf(d: Descriptor): number {
@@ -210,13 +224,7 @@ export class TestMachine implements Engine {
     this.#processor = createProcessor({
       ...linear,
       mmu: { ...mmu, stateAddress, tlbAddress, offsets: MMU.offset, protectCode: (page) => void mmu.protectCode(page) },
-      model: {
-        name: 'oracle',
-        vendor: 'AuthenticAMD',
-        brand: '',
-        features: new Set(rows.filter(engineHas).map((row) => row.feature)),
-        physicalBits: PHYSICAL_BITS,
-      },
+      ...platformOf('oracle', PHYSICAL_BITS),
       pio: none,
       mmio: none,
       interrupts: {
@@ -226,9 +234,6 @@ export class TestMachine implements Engine {
         readTpr: () => 0,
         writeTpr: () => undefined,
       },
-      msrs: { read: () => false, write: () => false },
-      tsc: { read: (out) => void out.fill(0), write: () => undefined },
-      cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
       codeBytes: 4 << 20,
       tier,
       heat: HEAT,

@@ -1,6 +1,5 @@
 /** A machine for random programs: everything it does can be seen, and it goes on after every fault. */
 import { createMmu, GuestMemory, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
-import { rows } from '../../src/decode/lookup.ts';
 import type { ProcessorConfig } from '../../src/index.ts';
 import { createProcessor, type Processor } from '../../src/index.ts';
 import { resetState } from '../../src/reset.ts';
@@ -8,7 +7,7 @@ import { CPU, Rflags, Seg } from '../../src/state.ts';
 import { Attr, Cr0, Cr4, Efer } from '../../src/system/context.ts';
 import { deliverException, TripleFault, UnsupportedFeature } from '../../src/system/events.ts';
 import { setSegment } from '../../src/system/segments.ts';
-import { engineHas } from '../host-oracle/test-machine.ts';
+import { platformOf } from '../host-oracle/test-machine.ts';
 import { baseImage } from './image.ts';
 import { CODE_BYTES, DATA_BYTES, INTERRUPT, Log, PAGE, Place, Selector, TABLE } from './places.ts';
 import type { Start } from './program.ts';
@@ -102,13 +101,7 @@ export class TierMachine {
       memory,
       alloc,
       mmu: { ...mmu, stateAddress, tlbAddress, offsets: MMU.offset, protectCode: (page) => void mmu.protectCode(page) },
-      model: {
-        name: 'tiers',
-        vendor: 'AuthenticAMD',
-        brand: '',
-        features: new Set(rows.filter(engineHas).map((row) => row.feature)),
-        physicalBits: PHYSICAL_BITS,
-      },
+      ...platformOf('tiers', PHYSICAL_BITS),
       pio: {
         read: (port, length) => access('in', port, length),
         write: (port, length, value) => log(`out ${port.toString(16)} ${length} ${value.toString(16)}`),
@@ -128,9 +121,6 @@ export class TierMachine {
         readTpr: () => 0,
         writeTpr: () => undefined,
       },
-      msrs: { read: () => false, write: () => false },
-      tsc: { read: (out) => void out.fill(0), write: () => undefined },
-      cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
       codeBytes: CODE_RECORDS,
       ...config,
     });
