@@ -110,6 +110,8 @@ export class Processor {
   readonly #systems = SYSTEM_INSTRUCTIONS.map((name) => systemInstructions[name]);
   #nextHandler: number;
   #refused: string | undefined;
+  /** Why generated code that is returning cannot go on. */
+  #refusal: string | undefined;
   /** Someone wants the run loop's caller to look around. */
   #asked = false;
   #needsFlush = false;
@@ -318,6 +320,7 @@ export class Processor {
   /** Runs one instruction, without looking for events; a fault is reported instead of delivered. For tests and debuggers. */
   stepOne(): StepResult {
     const { state } = this.context;
+    const { cr2 } = state;
     this.context.setStep(true);
     state.exitRequest = 0;
     let fault: StepResult['fault'];
@@ -325,7 +328,11 @@ export class Processor {
       fault = { vector, error, cr2: state.cr2 };
     };
     try {
-      this.#interpret(1);
+      // A fault at no record, behind an instruction that retired, is the fetch of the next one: it is that one's, and comes again with it.
+      if (this.#interpret(1) > 0 && state.exitRecord === 0 && fault) {
+        fault = undefined;
+        state.cr2 = cr2;
+      }
     } finally {
       this.#onFault = undefined;
       this.context.setStep(false);
@@ -411,8 +418,10 @@ export class Processor {
           retired -= this.#translator.remaining(record);
         }
         state.faulted = 0;
+        // Counted before the delivery, which may end in a shutdown.
+        state.instructions += retired;
         this.#fault();
-        break;
+        return retired;
       case Exit.Resync:
         if (record !== 0) {
           this.#ripFrom(record);
@@ -426,9 +435,12 @@ export class Processor {
         this.context.flushJumps();
         break;
       case Exit.Refused:
-        this.#ripFrom(record);
-        retired -= this.#translator.remaining(record);
-        this.#refused = `no semantics for the instruction ${this.#instructionText()} at ${this.#where()}`;
+        if (record !== 0) {
+          this.#ripFrom(record);
+          retired -= this.#translator.remaining(record);
+        }
+        this.#refused = `${this.#refusal ?? `no semantics for the instruction ${this.#instructionText()}`} at ${this.#where()}`;
+        this.#refusal = undefined;
         break;
       default:
     }
@@ -504,8 +516,12 @@ export class Processor {
       if (!instruction) throw new UnsupportedFeature(`instruction ${SYSTEM_INSTRUCTIONS[id]}`);
       return instruction(c, this.#operands, this.#config);
     } catch (e) {
-      if (!(e instanceof GuestFault)) throw e;
       const { state } = c;
+      if (e instanceof UnsupportedFeature) {
+        this.#refuse(e.message);
+        return Status.Fault;
+      }
+      if (!(e instanceof GuestFault)) throw e;
       state.exitReason = Exit.Fault;
       state.faultVector = e.vector;
       state.faultHasError = e.error >= 0 ? 1 : 0;
@@ -562,11 +578,18 @@ export class Processor {
     return 0;
   }
 
+  /** Has generated code leave, which counts what has retired. */
+  #refuse(why: string): 0 {
+    this.#refusal = why;
+    this.context.state.exitReason = Exit.Refused;
+    return 0;
+  }
+
   #translate(host: number): number {
     const { state } = this.context;
     const rip = state.rip;
     if (!this.#translator.hasRoom) return this.#leaveToFlush(rip);
-    if (host === 0) throw new UnsupportedFeature('execution outside memory');
+    if (host === 0) return this.#refuse('execution outside memory');
     const [lo, hi] = this.#linear(rip);
     return this.#translator.translate(host, lo, hi, Number(rip & 0xffff_ffffn), state.modeKey, this.#codeLimit());
   }

@@ -23,7 +23,10 @@ export type MemoryHelpers = {
   readonly loadSlow: FuncRef<[I64, I32], I64>;
   readonly storeSlow: FuncRef<[I64, I64, I32], I32>;
   readonly reference: FuncRef<[I64, I32, I32], I32>;
-  /** As `storeSlow` and `reference`, for compiled regions: with `restart` set where translated code would change. */
+  /**
+   * As `storeSlow` and `reference`, for compiled regions: with `restart` set where translated code would change. `referenceSafe` with 2
+   * instead of 1 (to write) reads, and sets `restart` where a device would be read.
+   */
   readonly storeSafe: FuncRef<[I64, I64, I32], I32>;
   readonly referenceSafe: FuncRef<[I64, I32, I32], I32>;
   readonly commit: FuncRef<[], void>;
@@ -299,24 +302,47 @@ class Builder {
 
   referenceSafe(translate: FunctionBuilder, reference: FunctionBuilder): FunctionBuilder {
     const f = this.module.function('referenceSafe', ['i64', 'i32', 'i32'], ['i32']);
-    const [va, size, write] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
-    f.if(f.get(write), () => this.leaveIfCodeAnywhere(f, translate, va, size, 0));
-    f.call(reference.ref<[I64, I32, I32], I32>(), f.get(va), f.get(size), f.get(write));
+    const [va, size, access] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
+    f.if(f.get(access), () =>
+      f.if(
+        f.i32.eq(f.get(access), f.i32.const(ACCESS_WRITE)),
+        () => this.leaveIfCodeAnywhere(f, translate, va, size, 0),
+        () => this.inBothPages(f, va, size, 0, (part) => this.leaveIfDevice(f, translate, part)),
+      ),
+    );
+    f.call(reference.ref<[I64, I32, I32], I32>(), f.get(va), f.get(size), f.i32.and(f.get(access), f.i32.const(ACCESS_WRITE)));
     return f;
   }
 
-  /** `leaveIfCode` for both pages of an access that crosses, in the order in which the access itself checks. */
+  /** Sets `restart` and returns 0 if reading at `va` would reach a device; returns 0 with the fault recorded if it cannot be read. */
+  leaveIfDevice(f: FunctionBuilder, translate: FunctionBuilder, va: Local<I64>): void {
+    const host = f.local('i32');
+    f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(0)));
+    f.if(f.i32.eqz(f.get(host)), () => this.set32(f, CPU.offset.restart, () => f.i32.const(1)));
+    f.if(f.i32.le_u(f.i32.add(f.get(host), f.i32.const(1)), f.i32.const(1)), () => f.return(f.i32.const(0)));
+  }
+
   leaveIfCodeAnywhere(f: FunctionBuilder, translate: FunctionBuilder, va: Local<I64>, size: Local<I32>, result: number): void {
-    this.set32(f, CPU.offset.restart, () => f.i32.const(0));
+    this.inBothPages(f, va, size, result, (part, bytes) => this.leaveIfCode(f, translate, part, bytes, result));
+  }
+
+  /** Does something for both pages of an access that crosses, in the order in which the access itself checks. */
+  inBothPages(
+    f: FunctionBuilder,
+    va: Local<I64>,
+    size: Local<I32>,
+    result: number,
+    part: (va: Local<I64>, size: Local<I32>) => void,
+  ): void {
     f.if(f.i32.eqz(this.within(f, va, size)), () => this.refuseLeaving(f, va, size, () => f.i32.const(result)));
-    this.leaveIfCode(f, translate, va, size, result);
+    part(va, size);
     f.if(f.i32.eqz(this.within(f, va, size)), () => {
       const second = f.local('i64');
       const room = f.local('i32');
       f.set(room, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
       f.set(second, this.linearAt(f, va, room));
       f.set(room, f.i32.sub(f.get(size), f.get(room)));
-      this.leaveIfCode(f, translate, second, room, result);
+      part(second, room);
     });
   }
 

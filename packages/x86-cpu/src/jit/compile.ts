@@ -177,6 +177,7 @@ class RegionCompiler {
       });
       // A store into translated code looks like a fault, and is the interpreter's to run.
       f.set(e.status, f.select(f.i32.const(Status.Record), f.i32.const(Status.FaultAt), e.load32('restart')));
+      e.store32('restart', () => f.i32.const(0));
       this.#leaveInPage(page.offset);
     });
     f.set(e.status, f.i32.const(Status.Record));

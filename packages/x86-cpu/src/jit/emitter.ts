@@ -41,6 +41,12 @@ export type FlagUse = {
   readonly blind: boolean;
 };
 
+/**
+ * Instructions that read memory and then write elsewhere. The write may have to be the interpreter's, which then does all of the instruction:
+ * so if the read is a device's, it must be the interpreter's as well.
+ */
+const READS_BEFORE_STORING = new Set(['push', 'call_ind', 'pop', 'movs', 'enter']);
+
 const SEEN: FlagUse = { unseen: false, blind: false };
 
 export class RegionEmitter extends Emitter {
@@ -59,6 +65,8 @@ export class RegionEmitter extends Emitter {
   readonly #pageCaches = new Map<string, PageCache>();
   /** What the current instruction's next access goes through: a base register, or the stack pointer. */
   #accessBase: string | undefined;
+  /** The current instruction has read memory. */
+  #loaded = false;
   #current!: RegionInstruction;
   #block!: RegionBlock;
   #transfers!: Transfers;
@@ -108,6 +116,7 @@ export class RegionEmitter extends Emitter {
     this.#transfers = transfers;
     this.#use = use;
     this.ended = false;
+    this.#loaded = false;
     this.#accessBase = instruction.insn.row.rep === 'no' ? 'r4' : undefined;
   }
 
@@ -314,7 +323,7 @@ export class RegionEmitter extends Emitter {
   /** Host address of an access that may leave the instruction by a fault. */
   #reach(kind: Reach, va: Local<I64>, size: number): I32 {
     const { f } = this;
-    const cache = this.#pageCache(kind !== 'read');
+    const cache = this.#pageCache(kind === 'write' || kind === 'modify');
     const reached = this.tmp();
     const find = (): void => {
       f.set(reached, f.callLater<I64>(this.#reaching(kind), f.get(va), f.i32.const(size)));
@@ -332,11 +341,13 @@ export class RegionEmitter extends Emitter {
   }
 
   override load(va: Local<I64>, size: number): I64 {
-    return this.loadHost(this.#reach('read', va, size), size);
+    this.#loaded = true;
+    return this.loadHost(this.#reach(READS_BEFORE_STORING.has(this.form.sem) ? 'source' : 'read', va, size), size);
   }
 
   override store(va: Local<I64>, size: number, value: Local<I64>): void {
     const { f } = this;
+    if (this.#loaded && !READS_BEFORE_STORING.has(this.form.sem)) throw new Error(`${this.form.sem} reads before it stores`);
     const cache = this.#pageCache(true);
     const reached = this.tmp();
     f.block((done) => {

@@ -49,7 +49,8 @@ const WRITABLE = [
   [Place.data, Place.ram],
 ] as const;
 
-export type Ending = 'halt' | 'shutdown' | 'error' | undefined;
+/** The last one is of `step` alone: the other machine took no interrupt where it had to. */
+export type Ending = 'halt' | 'shutdown' | 'error' | 'interrupt not taken' | undefined;
 
 export class TierMachine {
   readonly processor: Processor;
@@ -256,17 +257,23 @@ export class TierMachine {
     mine.shadowRip = theirs.shadowRip;
   }
 
-  /** One instruction, or one delivery of an exception or interrupt. */
-  step(): Ending {
+  /**
+   * One instruction, or one delivery of an exception or interrupt. With `takes` an interrupt that can be taken is; without, the fetch of
+   * the next instruction must fault first: nothing says which of the two comes first, and it depends on what has been translated.
+   */
+  step(takes: boolean): Ending {
     const c = this.processor.context;
     const { state } = c;
+    const due = this.interrupt && (state.rflags & Rflags.IF) !== 0 && !this.#shadowed;
     // Interrupts are the run loop's, and nothing else if there is no budget.
-    if (state.halted || (this.interrupt && state.rflags & Rflags.IF && !this.#shadowed)) return this.run(0);
+    if (state.halted || (due && takes)) return this.run(0);
     // So are traps after single steps.
-    if (state.rflags & Rflags.TF) return this.run(1);
+    if (state.rflags & Rflags.TF && !due) return this.run(1);
     state.interruptShadow = 0;
+    const before = this.instructions;
     try {
       const { fault } = this.processor.stepOne();
+      if (due && (this.instructions !== before || !fault || state.exitRecord !== 0)) return 'interrupt not taken';
       if (fault) deliverException(c, fault.vector, fault.error);
     } catch (error) {
       if (error instanceof TripleFault) return 'shutdown';

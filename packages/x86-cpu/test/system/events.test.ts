@@ -300,6 +300,14 @@ describe.each(TIERS)('%s', (_, tier) => {
       expect(machine.event()).toMatchObject({ vector: 0x40, rip: Place.code + 6 });
     });
 
+    it('a single step ends behind its instruction, though the next one cannot be fetched', () => {
+      const machine = machineWith('b8 00 00 00 7f ff e0'); // mov eax, 7f000000h, which is not mapped; jmp rax
+      machine.processor.stepOne();
+      expect(machine.processor.stepOne()).toEqual({});
+      expect(machine.state).toMatchObject({ rip: 0x7f00_0000n, cr2: 0n });
+      expect(machine.processor.stepOne().fault).toMatchObject({ vector: 14, cr2: 0x7f00_0000n });
+    });
+
     it('STI; HLT does not lose the interrupt that was pending', () => {
       const machine = machineWith('fb f4 0f 0b'); // sti; hlt; ud2
       machine.interrupts.push(0x40);
