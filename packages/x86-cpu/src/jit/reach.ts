@@ -37,7 +37,10 @@ function define(f: FunctionBuilder, kind: Reach, cpu: (f: FunctionBuilder) => I3
   const [va, size] = [f.param(0, 'i64'), f.param(1, 'i32')];
   const entry = f.local('i32');
   const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(va)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
-  f.set(entry, f.i32.add(index, f.i32.load(cpu(f), kind === 'read' || kind === 'source' ? CPU.offset.tlbRead : CPU.offset.tlbWrite)));
+  f.set(
+    entry,
+    f.i32.add(index, f.i32.load(cpu(f), kind === 'read' || kind === 'source' ? CPU.offset.tlbRead : CPU.offset.tlbWrite)),
+  );
   // One compare covers the tag and the page crossing: an address below the page wraps to a huge difference.
   const distance = f.i64.sub(f.get(va), f.i64.load(f.get(entry)));
   f.if(f.i64.le_u(distance, f.i64.extend_i32_u(f.i32.sub(f.i32.const(PAGE), f.get(size)))), () =>
