@@ -169,7 +169,7 @@ export class Processor {
     this.context.eferBits = eferBits(model);
     this.context.physicalBits = model.physicalBits;
     const tier = config.tier ?? 'auto';
-    const heat = tier === 'interp' ? 0 : (config.heat ?? HEAT[tier]);
+    const heat = tier === 'interp' ? 0 : (config.heat ?? Number(process.env.HEAT ?? HEAT[tier]));
     const { routines } = image;
     const features = rowFeatures.filter((feature) => hasFeature(model, feature));
     const forms = formsOf(features);
@@ -195,7 +195,7 @@ export class Processor {
         bind: (form) => this.#bind(form),
         forms,
         heat,
-        dropRegions: (page) => this.#tier.drop(page),
+        dropRegions: (page, headers) => this.#tier.drop(page, headers),
         fetch: (lo, hi) => this.#fetch(lo, hi),
         protectCode: (page) => void mmu.protectCode(page),
         unprotectCode: (page) => mmu.unprotectCode(page),

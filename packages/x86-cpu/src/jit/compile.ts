@@ -18,7 +18,7 @@ import { flagsLiveAt, flagsUnseen, preserves } from './liveness.ts';
 import type { Reaching } from './reach.ts';
 import { reachingIn } from './reach.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
-import { isSystem, pageOfOffset } from './region.ts';
+import { crosses, isSystem, pageOfOffset } from './region.ts';
 import type { RegionTrace } from './trace.ts';
 import { TraceBuilder } from './trace.ts';
 
@@ -126,9 +126,9 @@ class RegionCompiler {
     f.get(e.status);
     if (this.#region.pages.length > 1) f.prologue(() => this.#checkPages());
     e.emitPrologue(cpu);
-    return this.#graph.entries.map((node) => {
-      const { header, offset } = this.#blocks[node - 1];
-      return { header, page: pageOfOffset(offset) };
+    return this.#graph.entries.flatMap((node) => {
+      const { header, offset, instructions } = this.#blocks[node - 1];
+      return crosses(offset, instructions[0].insn) ? [] : [{ header, page: pageOfOffset(offset) }];
     });
   }
 

@@ -34,6 +34,8 @@ export type CompiledJob = {
   readonly entries: CompiledRegion['entries'];
   /** Host addresses of the region's pages. */
   readonly pages: readonly number[];
+  /** The interpreter's headers of all its blocks. */
+  readonly headers: readonly number[];
   readonly bytes: number;
   readonly instructions: number;
 };
@@ -88,6 +90,7 @@ export class JobRunner {
       module: new WebAssembly.Module(bytes),
       entries,
       pages: region.pages.map((page) => page.host),
+      headers: Array.from(region.blocks.values(), (block) => block.header),
       bytes: bytes.length,
       instructions,
     };
@@ -121,19 +124,21 @@ export class JobRunner {
     return (lo + this.#i32[at + 2]) >>> 0;
   }
 
+  /** What has been hot may count from a higher number now than before. */
   #isWarm(header: number, runs: number): boolean {
-    return (
-      this.#u16[(header + Record.handler) >>> 1] === Handler.Header &&
-      this.#heat - this.#i32[(header + Record.disp) >>> 2] >= runs
-    );
+    const left = this.#i32[(header + Record.disp) >>> 2];
+    return this.#u16[(header + Record.handler) >>> 1] === Handler.Header && (left > this.#heat || this.#heat - left >= runs);
   }
 
-  /** Header of a block that ran at least `runs` times since it was translated, or is compiled; else 0. Crossing ones do not count. */
+  /**
+   * Header of a block that ran at least `runs` times since it was translated, or is compiled; else 0. One that crosses into another page does
+   * not count its runs: it is there because it ran.
+   */
   #warmHeader(host: number, key: number, runs: number): number {
     const header = this.#table.find(host, key);
     if (header === 0) return 0;
-    const compiled = this.#u16[(header + Record.handler) >>> 1] >= FIRST_REGION;
-    return compiled || this.#isWarm(header, runs) ? header : 0;
+    const handler = this.#u16[(header + Record.handler) >>> 1];
+    return handler >= FIRST_REGION || handler === Handler.CrossingHeader || this.#isWarm(header, runs) ? header : 0;
   }
 
   /** Host addresses of a page's blocks that the interpreter ran at least `runs` times and still runs. */

@@ -8,6 +8,8 @@ import { AddressMode, StackMode } from '../form.ts';
 import { SYSTEM_INSTRUCTIONS } from '../semantics/system.ts';
 
 const PAGE = 4096;
+/** Bytes of an instruction at most. */
+const MAX_LENGTH = 15;
 const MAX_BLOCKS = 64;
 const MAX_INSTRUCTIONS = 500;
 const MAX_PAGES = 6;
@@ -60,7 +62,7 @@ export type RegionSource = {
   readonly describe: (insn: Insn) => Form | undefined;
   /** Host address of the page at an offset from the base if instructions were fetched from it lately; 0 if that is not known. */
   readonly hostPage: (offset: number) => number;
-  /** Header of the block at a host address if it has run repeatedly, else 0. */
+  /** Header of the block at a host address if it has run repeatedly (one that crosses into another page: at all), else 0. */
   readonly headerAt: (host: number) => number;
   /** Host addresses of a page's blocks that have run repeatedly: what indirect jumps may lead to. */
   readonly warm: (hostPage: number) => readonly number[];
@@ -79,6 +81,12 @@ type Leader = { readonly header: number; readonly count: number };
 const SYSTEM: ReadonlySet<string> = new Set(SYSTEM_INSTRUCTIONS);
 /** Whether an instruction hands over to the interpreter instead of being compiled. */
 export const isSystem = (form: Form): boolean => SYSTEM.has(form.sem);
+
+/**
+ * Whether an instruction ends in the page after its own. A block of it cannot be entered from outside: whether its second page is still the
+ * one that was translated is for the interpreter to see.
+ */
+export const crosses = (offset: number, { length }: Insn): boolean => (offset & (PAGE - 1)) + length > PAGE;
 
 const endsBlock = (insn: Insn): boolean => insn.row.flow !== 'next' || (insn.row.rep !== 'no' && insn.rep !== 0);
 
@@ -115,18 +123,34 @@ class Discovery {
     return decoded;
   }
 
-  /** An instruction that lies in one page and that regions can hold. */
+  /** An instruction that regions can hold. */
   #decode(offset: number): Decoded | undefined {
     const page = this.#hostPage(offset);
     if (page === 0) return undefined;
     const { bytes, codeSize, describe } = this.#source;
     const insn = new Insn();
-    if (decode(bytes, page + (offset & (PAGE - 1)), page + PAGE, codeSize, insn) !== DecodeStatus.Ok) return undefined;
+    const status = decode(bytes, page + (offset & (PAGE - 1)), page + PAGE, codeSize, insn);
+    if (status === DecodeStatus.Truncated ? !this.#decodeCrossing(page, offset, insn) : status !== DecodeStatus.Ok)
+      return undefined;
     const form = describe(insn);
     // A direct branch with an operand size of 16 bits cuts the instruction pointer, and leaves the page.
     const cuts = insn.opSize === 2 && codeSize === 32 && DIRECT_FLOWS.has(insn.row.flow);
     const fits = form && !cuts && form.address !== AddressMode.Segmented && form.stack !== StackMode.Segmented;
     return fits ? { insn, form } : undefined;
+  }
+
+  /** Decodes an instruction that ends in the next page, which thereby becomes one of the region's. */
+  #decodeCrossing(page: number, offset: number, insn: Insn): boolean {
+    const next = pageOfOffset(offset) + PAGE;
+    const second = this.#hostPage(next);
+    if (second === 0) return false;
+    const { bytes, codeSize } = this.#source;
+    const first = bytes.subarray(page + (offset & (PAGE - 1)), page + PAGE);
+    const joined = new Uint8Array([...first, ...bytes.subarray(second, second + MAX_LENGTH)]);
+    if (decode(joined, 0, joined.length, codeSize, insn) !== DecodeStatus.Ok) return false;
+    this.#pages.set(pageOfOffset(offset), page);
+    this.#pages.set(next, second);
+    return true;
   }
 
   /** Makes a block that has run repeatedly part of the region. */
@@ -140,7 +164,7 @@ class Discovery {
       this.leaders.set(offset, { header, count: this.#source.countOf(header) });
       this.#work.push(offset);
     }
-    if (entry) this.entries.add(offset);
+    if (entry && !crosses(offset, (this.at(offset) as Decoded).insn)) this.entries.add(offset);
   }
 
   /** Follows branches from an offset, nearest blocks first. */

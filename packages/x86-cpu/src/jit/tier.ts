@@ -13,7 +13,10 @@ const LONG = 1 << 24;
 
 type Compiled = {
   readonly slot: number;
-  readonly headers: readonly number[];
+  /** Headers that run it. */
+  readonly entries: readonly number[];
+  /** Headers of all blocks in it. As long as they are current, a write to its code is noticed. */
+  readonly headers: ReadonlySet<number>;
   readonly pages: readonly number[];
   readonly bytes: number;
 };
@@ -70,8 +73,8 @@ export class RegionTier {
     const key = translator.keyOf(header);
     const host = translator.hostOf(header);
     const page = pageOf(host);
-    // While a region of this page is made, others of its blocks get hot that will be in it. They are asked again soon.
-    if (this.#waiting.has(page)) {
+    // While a region is made, others of its blocks get hot that will be in it. They are asked again soon.
+    if (this.#waiting.size > 0) {
       translator.countDown(header, AGAIN);
       return;
     }
@@ -103,14 +106,14 @@ export class RegionTier {
   }
 
   #install(region: CompiledJob): void {
-    const { slot, module, entries, pages, bytes, instructions } = region;
+    const { slot, module, entries, headers, pages, bytes, instructions } = region;
     const translator = this.#host.translator();
     // An earlier region had this slot; what was found out about its pages says nothing of this one's. No page has an odd address.
     this.#i32.fill(-1, this.#wordsOf(slot), this.#wordsOf(slot + 1));
     const instance = new WebAssembly.Instance(module, { env: this.#host.env, core: this.#host.core() });
     this.#host.table.set(slot, instance.exports.f);
     for (const { header, page } of entries) translator.setHandler(header, slot, page);
-    const compiled = { slot, headers: entries.map((entry) => entry.header), pages, bytes };
+    const compiled = { slot, entries: entries.map((entry) => entry.header), headers: new Set(headers), pages, bytes };
     this.#regions.add(compiled);
     for (const page of pages) {
       const known = this.#pages.get(page);
@@ -139,8 +142,8 @@ export class RegionTier {
   }
 
   #remove(compiled: Compiled): void {
-    const { slot, headers, pages, bytes } = compiled;
-    for (const header of headers) {
+    const { slot, entries, pages, bytes } = compiled;
+    for (const header of entries) {
       // A header may have been given to a later region.
       if (this.#u16[(header + Record.handler) >>> 1] === slot) this.#host.translator().setHandler(header, Handler.Header, 0);
     }
@@ -161,10 +164,11 @@ export class RegionTier {
     else if (this.#changed.size > 0) this.#changed.clear();
   }
 
-  /** Code of a page changed: the blocks of regions that reach into it are the interpreter's again. */
-  drop(page: number): void {
+  /** Code of a page changed, and with it these blocks: what regions hold of them is the interpreter's again. */
+  drop(page: number, headers: readonly number[]): void {
     this.#change(page);
     for (const compiled of [...(this.#pages.get(page) ?? [])]) {
+      if (!headers.some((header) => compiled.headers.has(header))) continue;
       this.#remove(compiled);
       this.counts.dropped++;
     }

@@ -26,8 +26,8 @@ export type TranslatorHost = {
   readonly forms: FormFinder;
   /** Executions of a block before it is reported hot; 0 never (the count then wraps around after 2^32). */
   readonly heat: number;
-  /** Bytes of a page that regions were compiled from have changed: those regions are void. */
-  readonly dropRegions: (page: number) => void;
+  /** Bytes of blocks of a page have changed, named by their headers: regions that were compiled from them are void. */
+  readonly dropRegions: (page: number, headers: readonly number[]) => void;
   /** Host address of the code byte at a linear address, or 0 with the fault recorded. */
   readonly fetch: (linearLo: number, linearHi: number) => number;
   readonly protectCode: (hostPage: number) => void;
@@ -421,7 +421,10 @@ export class Translator {
       const retired = this.#pages.take(page, host, length);
       if (retired.length === 0) continue;
       any = true;
-      this.#host.dropRegions(page);
+      this.#host.dropRegions(
+        page,
+        retired.map(({ header }) => header),
+      );
       for (const block of retired) this.#retire(block);
     }
     return any;

@@ -1,6 +1,13 @@
 /** The engine over a few megabytes of guest memory, with an interrupt controller and ports that the test itself plays. */
 import { createMmu, GuestMemory, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
-import { cpuModel, createProcessor, type Processor, type RegionReport, type RunExit } from '../../src/index.ts';
+import {
+  cpuModel,
+  createProcessor,
+  type Processor,
+  type ProcessorConfig,
+  type RegionReport,
+  type RunExit,
+} from '../../src/index.ts';
 
 const RAM = 16 << 20;
 const LINEAR = 64 << 20;
@@ -19,6 +26,7 @@ export type EngineOptions = {
   /** Compile what has run this often; without it everything is interpreted. */
   readonly heat?: number;
   readonly onRegion?: (region: RegionReport) => void;
+  readonly compiler?: ProcessorConfig['compiler'];
 };
 
 /** The ways a program can be run: it must not see which. */
@@ -75,6 +83,7 @@ export class EngineMachine {
       cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
       codeBytes: options.codeBytes ?? 1 << 20,
       ...(options.onRegion ? { onRegion: options.onRegion } : {}),
+      ...(options.compiler ? { compiler: options.compiler } : {}),
       ...(options.heat === undefined ? { tier: 'interp' as const } : { tier: 'jit' as const, heat: options.heat }),
     });
   }

@@ -1,0 +1,63 @@
+/** What becomes one region: the loops that a program spends its time in, whole. */
+import { describe, expect, it } from 'vitest';
+import type { CompileJob } from '../../src/jit/job.ts';
+import { type Compile, type CompileService, createCompiler } from '../../src/jit/service.ts';
+import { hex, LongModeMachine, Place } from '../system/long-mode.ts';
+
+const ROUNDS = 10_000;
+
+/** Counts to `ROUNDS` over a page's end, which lies in the middle of LEA. */
+const OVER_THE_END = `
+  b9 10 27 00 00          # mov ecx, 10000
+  48 8d 40 01             # again: lea rax, [rax+1]
+  48 8d 5b 02             # lea rbx, [rbx+2]
+  ff c9                   # dec ecx
+  75 f4                   # jnz again
+  f4`;
+const TO_THE_END = 11;
+
+describe('regions', () => {
+  it('go on through an instruction that ends in the next page', () => {
+    const machine = new LongModeMachine({ heat: 50 });
+    machine.load(OVER_THE_END, Place.code + 0x1000 - TO_THE_END);
+    expect(machine.run()).toBe('halt');
+    expect([machine.gpr(0), machine.gpr(3)]).toEqual([BigInt(ROUNDS), BigInt(2 * ROUNDS)]);
+    const { compiled, instructions } = machine.processor.stats();
+    expect(compiled / instructions).toBeGreaterThan(0.95);
+  });
+
+  it('do not run such an instruction once its second page is another', () => {
+    const machine = new LongModeMachine({ heat: 50 });
+    const start = Place.code + 0x1000 - TO_THE_END;
+    machine.load(OVER_THE_END, start);
+    machine.run();
+    // The same instructions in another page, but for LEA's last byte.
+    const other = Place.code + 0x3000;
+    machine.write(other, hex(OVER_THE_END).slice(TO_THE_END));
+    machine.write(other + 1, [0x05]);
+    machine.setPte(Place.code + 0x1000, BigInt(other) | 3n);
+    machine.processor.context.flushTlb();
+    machine.state.gpr.fill(0n, 0, 4);
+    machine.state.rip = BigInt(start);
+    machine.state.halted = 0;
+    expect(machine.run()).toBe('halt');
+    expect(machine.gpr(3)).toBe(BigInt(5 * ROUNDS));
+  });
+
+  it('hold what got hot while their compiler was busy, and it is asked for one at a time', () => {
+    const waiting: { service: CompileService; job: CompileJob; done: Parameters<Compile>[1] }[] = [];
+    const machine = new LongModeMachine({
+      heat: 50,
+      compiler: (service) => ({ compile: (job, done) => void waiting.push({ service, job, done }), dispose: () => undefined }),
+    });
+    const start = Place.code + 0x1000 - TO_THE_END;
+    machine.load(OVER_THE_END, start);
+    machine.run(1000);
+    expect(waiting.length).toBe(1);
+    for (const { service, job, done } of waiting.splice(0)) done(createCompiler(service)(job));
+    expect(machine.run()).toBe('halt');
+    expect(waiting.length).toBe(0);
+    const { regions, compiled, instructions } = machine.processor.stats();
+    expect([regions, compiled / instructions > 0.95]).toEqual([1, true]);
+  });
+});
