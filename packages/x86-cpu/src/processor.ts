@@ -169,7 +169,7 @@ export class Processor {
     this.context.eferBits = eferBits(model);
     this.context.physicalBits = model.physicalBits;
     const tier = config.tier ?? 'auto';
-    const heat = tier === 'interp' ? 0 : (config.heat ?? Number(process.env.HEAT ?? HEAT[tier]));
+    const heat = tier === 'interp' ? 0 : (config.heat ?? HEAT[tier]);
     const { routines } = image;
     const features = rowFeatures.filter((feature) => hasFeature(model, feature));
     const forms = formsOf(features);

@@ -12,8 +12,8 @@ import { type CompiledRegion, compileRegion, type RegionImage } from './compile.
 import { discover, type Region, type RegionSource } from './region.ts';
 
 const PAGE = 4096;
-/** A block belongs to a region if it ran at least a 64th as often as the one that was hot. */
-const WARM = 64;
+/** A block belongs to a region if it ran at least a quarter as often as the one that was hot. */
+const WARM = 4;
 
 export type CompileJob = {
   /** The hot block: its header, host address and mode key. */
@@ -105,6 +105,7 @@ export class JobRunner {
       describe: (insn) => this.#forms.describe(insn, key),
       hostPage: (offset) => (offset === 0 ? host - (host % PAGE) : this.#hostPage(job, offset)),
       headerAt: (at) => (at === host ? header : this.#warmHeader(at, key, runs)),
+      runsOf: (at) => this.#runsOf(at),
       warm: (page) => this.#warmBlocks(page, key, runs),
       targetOf: (record) => this.#i32[(record + Record.imm) >>> 2],
       countOf: (block) => this.#i32[(block + Record.b) >>> 2],
@@ -124,10 +125,15 @@ export class JobRunner {
     return (lo + this.#i32[at + 2]) >>> 0;
   }
 
-  /** What has been hot may count from a higher number now than before. */
-  #isWarm(header: number, runs: number): boolean {
+  /** Runs of a block in the interpreter. One that was hot, is an entry of a region or crosses pages does not count any more, or never did. */
+  #runsOf(header: number): number {
     const left = this.#i32[(header + Record.disp) >>> 2];
-    return this.#u16[(header + Record.handler) >>> 1] === Handler.Header && (left > this.#heat || this.#heat - left >= runs);
+    const counts = this.#u16[(header + Record.handler) >>> 1] === Handler.Header && left <= this.#heat;
+    return counts ? this.#heat - left : this.#heat;
+  }
+
+  #isWarm(header: number, runs: number): boolean {
+    return this.#u16[(header + Record.handler) >>> 1] === Handler.Header && this.#runsOf(header) >= runs;
   }
 
   /**

@@ -64,6 +64,8 @@ export type RegionSource = {
   readonly hostPage: (offset: number) => number;
   /** Header of the block at a host address if it has run repeatedly (one that crosses into another page: at all), else 0. */
   readonly headerAt: (host: number) => number;
+  /** How often such a block ran, as far as that was counted. */
+  readonly runsOf: (header: number) => number;
   /** Host addresses of a page's blocks that have run repeatedly: what indirect jumps may lead to. */
   readonly warm: (hostPage: number) => readonly number[];
   /** How far from its page the indirect branch with a record led the last time; 0 if that is not known. */
@@ -94,7 +96,8 @@ class Discovery {
   readonly #source: RegionSource;
   readonly #pages = new Map<number, number>();
   readonly #decoded = new Map<number, Decoded | undefined>();
-  readonly #work: number[] = [];
+  /** What may become part of the region. */
+  readonly #candidates = new Map<number, { readonly header: number; readonly runs: number }>();
   readonly leaders = new Map<number, Leader>();
   readonly entries = new Set<number>();
   readonly checked = new Set<number>();
@@ -153,42 +156,57 @@ class Discovery {
     return true;
   }
 
-  /** Makes a block that has run repeatedly part of the region. */
+  /** Makes a block that has run repeatedly a candidate. */
   #add(offset: number, entry: boolean): void {
-    if (!this.leaders.has(offset)) {
-      if (this.leaders.size >= MAX_BLOCKS || this.#instructions >= MAX_INSTRUCTIONS) return;
-      const page = this.#hostPage(offset);
-      const header = page === 0 ? 0 : this.#source.headerAt(page + (offset & (PAGE - 1)));
-      if (header === 0 || !this.at(offset)) return;
-      this.#pages.set(pageOfOffset(offset), page);
-      this.leaders.set(offset, { header, count: this.#source.countOf(header) });
-      this.#work.push(offset);
-    }
-    if (entry && !crosses(offset, (this.at(offset) as Decoded).insn)) this.entries.add(offset);
+    if (entry) this.entries.add(offset);
+    if (this.leaders.has(offset) || this.#candidates.has(offset)) return;
+    const page = this.#hostPage(offset);
+    const header = page === 0 ? 0 : this.#source.headerAt(page + (offset & (PAGE - 1)));
+    if (header !== 0) this.#candidates.set(offset, { header, runs: this.#source.runsOf(header) });
   }
 
-  /** Follows branches from an offset, nearest blocks first. */
+  /** Takes the candidate that ran most; of equals the one that was found first. */
+  #hottest(): { readonly offset: number; readonly header: number } {
+    let best = { offset: 0, header: 0, runs: -1 };
+    for (const [offset, { header, runs }] of this.#candidates) if (runs > best.runs) best = { offset, header, runs };
+    this.#candidates.delete(best.offset);
+    return best;
+  }
+
+  /** Follows branches from an offset, where they led most often first, until the region is large enough. */
   run(head: number): void {
     this.#add(head, true);
-    for (let n = 0; n < this.#work.length; n++) {
-      const start = this.#work[n];
-      const { header, count } = this.leaders.get(start) as Leader;
-      let offset = start;
-      for (let left = count; left > 0; left--) {
-        const decoded = this.at(offset);
-        if (!decoded) break;
-        this.#instructions++;
-        const next = offset + decoded.insn.length;
-        if (endsBlock(decoded.insn)) {
-          this.#successors(decoded.insn, offset, header + this.#source.recordSize * (count - left + 1));
-          break;
-        }
-        // The interpreter goes on behind it, and does not come back before the block's end.
-        if (isSystem(decoded.form)) break;
-        offset = next;
-        // Blocks end where they are long enough, or another begins: the next one follows.
-        if (left === 1) this.#add(offset, false);
+    while (this.#candidates.size > 0 && this.leaders.size < MAX_BLOCKS && this.#instructions < MAX_INSTRUCTIONS) {
+      const { offset, header } = this.#hottest();
+      const page = this.#hostPage(offset);
+      if (page === 0) continue;
+      const decoded = this.at(offset);
+      if (!decoded) continue;
+      this.#pages.set(pageOfOffset(offset), page);
+      if (crosses(offset, decoded.insn)) this.entries.delete(offset);
+      const count = this.#source.countOf(header);
+      this.leaders.set(offset, { header, count });
+      this.#follow(offset, header, count);
+    }
+  }
+
+  /** Finds where a block leads. */
+  #follow(start: number, header: number, count: number): void {
+    let offset = start;
+    for (let left = count; left > 0; left--) {
+      const decoded = this.at(offset);
+      if (!decoded) return;
+      this.#instructions++;
+      const next = offset + decoded.insn.length;
+      if (endsBlock(decoded.insn)) {
+        this.#successors(decoded.insn, offset, header + this.#source.recordSize * (count - left + 1));
+        return;
       }
+      // The interpreter goes on behind it, and does not come back before the block's end.
+      if (isSystem(decoded.form)) return;
+      offset = next;
+      // Blocks end where they are long enough, or another begins: the next one follows.
+      if (left === 1) this.#add(offset, false);
     }
   }
 

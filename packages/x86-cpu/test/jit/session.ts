@@ -7,7 +7,7 @@ import { TierMachine } from './machine.ts';
 import { programText } from './report.ts';
 
 export type SessionOptions = GeneratorOptions & {
-  /** Executions before a block is compiled, of one machine each; from 64 on, blocks that ran as often join a region unasked. */
+  /** Executions before a block is compiled, of one machine each; from 8 on, blocks that ran less often join a region unasked. */
   readonly heats?: readonly number[] | undefined;
   /** Forget all translations before each program. */
   readonly fresh?: boolean;
