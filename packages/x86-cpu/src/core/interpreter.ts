@@ -271,8 +271,11 @@ export function addInterpreter(
       f.br(enter);
     });
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.Leave)), () => {
-      // An instruction that cannot be fetched faults before it gives way to anything: as where the interpreter counts a block.
-      f.brIf(exit, f.i32.eqz(f.call(resolve, f.i64.load(f.get(cpu), CPU.offset.rip))));
+      // An instruction that cannot be fetched faults before it gives way to anything: as where the interpreter counts a block. A halted
+      // processor fetches nothing.
+      f.if(f.i32.eqz(f.i32.load(f.get(cpu), CPU.offset.halted)), () =>
+        f.brIf(exit, f.i32.eqz(f.call(resolve, f.i64.load(f.get(cpu), CPU.offset.rip)))),
+      );
       f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
       leave(Exit.Budget, exit);
     });

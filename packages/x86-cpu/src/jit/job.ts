@@ -4,6 +4,7 @@
  * and a region that was found through other mappings is not entered (`#checkPages` in compile.ts).
  */
 import { FIRST_REGION, Handler } from '../core/interpreter.ts';
+import { TLB_INDEX_MASK } from '../emit/emitter.ts';
 import { BlockTable } from '../records/block-table.ts';
 import type { FormFinder } from '../records/form-finder.ts';
 import { codeSize } from '../records/mode-key.ts';
@@ -120,7 +121,7 @@ export class JobRunner {
     if (!mode64 && (rip < 0n || rip > 0xffff_ffffn)) return 0;
     const linear = mode64 ? BigInt.asUintN(64, rip) : (rip + job.codeBase) & 0xffff_ffffn;
     const lo = Number(linear & 0xffff_ffffn);
-    const at = (job.tlbFetch + ((lo >>> 8) & 0x7ff0)) >>> 2;
+    const at = (job.tlbFetch + ((lo >>> 8) & TLB_INDEX_MASK)) >>> 2;
     if (this.#i32[at] >>> 0 !== lo || this.#i32[at + 1] >>> 0 !== Number(linear >> 32n)) return 0;
     return (lo + this.#i32[at + 2]) >>> 0;
   }

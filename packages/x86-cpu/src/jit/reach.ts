@@ -4,7 +4,7 @@
  */
 import type { FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
 import type { Helpers } from '../emit/emitter.ts';
-import { TLB_ENTRIES } from '../emit/emitter.ts';
+import { TLB_INDEX_MASK } from '../emit/emitter.ts';
 import { CPU } from '../state.ts';
 
 /** `write` and `source` (a read) give up where memory is not plain; `read` and `modify` then give the bounce buffer. */
@@ -17,7 +17,6 @@ const ACCESS: Readonly<Record<Exclude<Reach, 'write'>, number>> = { read: 0, mod
  */
 export type Reaching = (kind: Reach) => FunctionBuilder;
 
-const TLB_INDEX_MASK = (TLB_ENTRIES - 1) << 4;
 const PAGE = 4096;
 
 export function reachingIn(module: ModuleBuilder, cpu: (f: FunctionBuilder) => I32, helpers: Helpers): Reaching {

@@ -1,5 +1,7 @@
 /** What system instructions work on: the processor's state by name, linear memory with faults, and the mode that follows from both. */
+
 import { Vector } from '../core/memory.ts';
+import { TLB_ENTRIES } from '../emit/emitter.ts';
 import { decodeStatus, encodeStatus } from '../emit/flags.ts';
 import { StackMode } from '../form.ts';
 import type { Mmu } from '../ports.ts';
@@ -76,7 +78,7 @@ const FLAT_32 = {
   value: 1 | ModeKey.FLAT | ModeKey.PROTECTED | (StackMode.Flat32 << ModeKey.STACK_SHIFT),
 } as const;
 
-const TLB_ARRAY = 2048 * 16;
+const TLB_ARRAY = TLB_ENTRIES * 16;
 const TLB_SET = 3 * TLB_ARRAY;
 const ACCESS_USER = 4;
 const ACCESS_SMAP = 8;

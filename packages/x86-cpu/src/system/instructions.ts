@@ -33,10 +33,10 @@ export type SystemPorts = {
   readonly cpuid: CpuidSource;
 };
 
-/** Runs one instruction. `Next`: go on behind it; `Jump`: at `CPU.rip`. Faults are thrown. */
+/** Runs one instruction. `Next`: go on behind it; `Jump`: at `CPU.rip`; `Leave`: there, later. Faults are thrown. */
 export type SystemInstruction = (c: SystemContext, o: RecordOperands, ports: SystemPorts) => number;
 
-const { Next, Jump } = Status;
+const { Next, Jump, Leave } = Status;
 const RAX = 0;
 const RCX = 1;
 const RDX = 2;
@@ -327,8 +327,8 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   rdpmc: () => generalProtection(),
   hlt: (c, o) => {
     c.state.halted = 1;
-    c.state.exitRequest = -1;
-    return resume(c, o);
+    resume(c, o);
+    return Leave;
   },
   invlpg: (c, o) => {
     const va = o.linear(1, false);

@@ -334,6 +334,19 @@ describe.each(TIERS)('%s', (_, tier) => {
       expect(machine.gpr(RBX)).toBe(1n);
     });
 
+    it('HLT sleeps before an instruction that cannot be fetched, and the fault comes when it is woken', () => {
+      const machine = machineWith('fb eb fd'); // sti; jmp to the page's end
+      const last = Place.code + 0xfff;
+      machine.write(last, hex('f4'));
+      machine.setPte(last + 1, 0n);
+      machine.write(Place.code + 1, [0xe9, ...new Uint8Array(Int32Array.of(last - (Place.code + 6)).buffer)]);
+      expect(machine.run()).toBe('halt');
+      expect(machine.state.rip).toBe(BigInt(last + 1));
+      machine.write(handlerOf(0x40), hex('48 cf')); // iretq
+      machine.interrupts.push(0x40);
+      expect(machine.event()).toMatchObject({ vector: 14, rip: last + 1 });
+    });
+
     it('HLT with IF clear sleeps through interrupts, but an NMI ends it (SDM vol. 2A, HLT)', () => {
       const machine = machineWith('f4 0f 0b');
       machine.interrupts.push(0x40);
