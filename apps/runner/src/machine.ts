@@ -5,6 +5,8 @@ const V8_FLAGS = [
   // Compiled regions are many small modules of our own making, most of them short-lived. V8 validates a module as a whole when it is made,
   // which takes longer than all else about it; this leaves that to the compilation of each function.
   '--wasm-lazy-validation',
+  // Generated code says which branches lead out of its way, so that V8 need not keep registers in memory for what is behind them.
+  '--experimental-wasm-branch-hinting',
   // Regions are hot when they are made, and still V8 would optimise most of them within a millisecond. That is the most expensive thing
   // done for them; with more runs asked for, fewer of a booting kernel's come so far.
   '--wasm-tiering-budget=60000000',

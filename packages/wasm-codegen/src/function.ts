@@ -21,6 +21,9 @@ export type GlobalRef<T extends AnyValue = AnyValue> = { readonly index: number;
 
 const VOID = 0x40;
 
+/** Where in a function an `if` or `br_if` is, and whether its condition mostly holds. */
+export type BranchHint = { readonly at: number; readonly likely: boolean };
+
 /** Builds one function body. Expressions emit as they are evaluated (see types.ts). */
 export class FunctionBuilder {
   readonly i32: I32Ops;
@@ -35,6 +38,11 @@ export class FunctionBuilder {
   readonly #code = new Writer();
   readonly #locals: ValTypeName[] = [];
   #prologue = new Uint8Array(0);
+  /** Of the code, and of the prologue. */
+  #hints: BranchHint[] = [];
+  #prologueHints: BranchHint[] = [];
+  #hint: boolean | undefined;
+  #encodedHints: readonly BranchHint[] = [];
   readonly #later: { readonly at: number; readonly target: FunctionBuilder }[] = [];
   #depth = 0;
   #encodedAt = 0;
@@ -68,6 +76,11 @@ export class FunctionBuilder {
   /** Blocks that are open. */
   get depth(): number {
     return this.#depth;
+  }
+
+  /** Hints by their distance from the start of the body that `encodeTo` made. */
+  get hints(): readonly BranchHint[] {
+    return this.#encodedHints;
   }
 
   /** Where `encodeTo` put the first byte of code, behind the prologue. */
@@ -131,6 +144,27 @@ export class FunctionBuilder {
     this.#code.u8(CONTROL.return);
   }
 
+  /**
+   * The condition of the `if` or `br_if` that follows at once, which seldom holds: what depends on it is kept out of the way of the rest. A
+   * hint for engines that know the branch hinting proposal; others ignore it.
+   */
+  unlikely(_condition: I32): I32 {
+    this.#hint = false;
+    return anyToken;
+  }
+
+  /** As `unlikely`, for a condition that nearly always holds. */
+  likely(_condition: I32): I32 {
+    this.#hint = true;
+    return anyToken;
+  }
+
+  #branchHere(): void {
+    if (this.#hint === undefined) return;
+    this.#hints.push({ at: this.#code.length, likely: this.#hint });
+    this.#hint = undefined;
+  }
+
   // --- structured control flow -----------------------------------------------------------------------------------------------
 
   #open(opcode: number, type: number): Label {
@@ -165,6 +199,7 @@ export class FunctionBuilder {
   }
 
   if(_condition: I32, then: (label: Label) => void, otherwise?: (label: Label) => void): void {
+    this.#branchHere();
     const label = this.#open(CONTROL.if, VOID);
     then(label);
     if (otherwise) {
@@ -176,6 +211,7 @@ export class FunctionBuilder {
 
   /** An `if` that leaves a value. */
   ifOf<N extends ValTypeName>(type: N, _condition: I32, then: () => TokenOf<N>, otherwise: () => TokenOf<N>): TokenOf<N> {
+    this.#branchHere();
     this.#open(CONTROL.if, ValType[type]);
     then();
     this.#code.u8(CONTROL.else);
@@ -209,6 +245,7 @@ export class FunctionBuilder {
   }
 
   brIf(label: Label, _condition: I32): void {
+    this.#branchHere();
     this.#code.u8(CONTROL.br_if);
     this.#code.u32(this.#relative(label));
   }
@@ -293,9 +330,13 @@ export class FunctionBuilder {
   prologue(emit: () => void): void {
     const code = this.#code;
     const { bytes, length } = code;
+    const hints = this.#hints;
     code.bytes = new Uint8Array(256);
     code.length = 0;
+    this.#hints = [];
     emit();
+    this.#prologueHints = [...this.#hints, ...shifted(this.#prologueHints, code.length)];
+    this.#hints = hints;
     const added = new Uint8Array(code.length + this.#prologue.length);
     added.set(code.view());
     added.set(this.#prologue, code.length);
@@ -325,7 +366,9 @@ export class FunctionBuilder {
       header.u32(count);
       header.u8(ValType[type]);
     }
-    out.u32(header.length + this.#prologue.length + this.#code.length + 1);
+    const start = header.length + this.#prologue.length;
+    this.#encodedHints = [...shifted(this.#prologueHints, header.length), ...shifted(this.#hints, start)];
+    out.u32(start + this.#code.length + 1);
     out.raw(header.view());
     out.raw(this.#prologue);
     this.#encodedAt = out.length;
@@ -333,3 +376,6 @@ export class FunctionBuilder {
     out.u8(CONTROL.end);
   }
 }
+
+const shifted = (hints: readonly BranchHint[], by: number): BranchHint[] =>
+  hints.map(({ at, likely }) => ({ at: at + by, likely }));

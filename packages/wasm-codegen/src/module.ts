@@ -35,16 +35,20 @@ export class ModuleBuilder {
   #codeAt = 0;
 
   readonly #inlining: boolean;
+  readonly #branchHints: boolean;
   /** Functions verify their operands' order (see checked.ts). */
   readonly checked: boolean;
 
   /**
    * @param options.inlining asks V8 to copy functions to where they are called often. It does so only in modules that have a type of the
    * garbage-collection proposal (WebAssembly 3.0), so this adds one that nothing uses.
+   * @param options.branchHints puts what `FunctionBuilder.likely` and `unlikely` say into the module. It is worth it where values live long
+   * across paths that are hardly ever taken; a dispatch loop of many short cases got slower with it.
    */
-  constructor(options: { checked?: boolean; inlining?: boolean } = {}) {
+  constructor(options: { checked?: boolean; inlining?: boolean; branchHints?: boolean } = {}) {
     this.checked = options.checked ?? false;
     this.#inlining = options.inlining ?? false;
+    this.#branchHints = options.branchHints ?? false;
   }
 
   typeIndex(type: FuncType): number {
@@ -185,6 +189,8 @@ export class ModuleBuilder {
       w.u32(segment.functions.length);
       for (const index of segment.functions) w.u32(index);
     });
+    const hints = this.#hintSection();
+    if (hints) sectionBytes(out, 0, hints);
     if (this.#functions.length > 0) sectionBytes(out, 10, code.view());
     this.#codeAt = out.length - code.length;
     section(out, 11, this.#data, (w, segment) => {
@@ -202,6 +208,25 @@ export class ModuleBuilder {
   /** Where in the bytes that were built the code is that a function emitted when its `size` was `at`. */
   offsetOf(f: FunctionBuilder, at: number): number {
     return this.#codeAt + f.encodedAt + at;
+  }
+
+  /** Branch hinting proposal, "Branch Hints Section"; undefined if there are none. */
+  #hintSection(): Uint8Array | undefined {
+    const hinted = this.#branchHints ? this.#functions.filter((f) => f.hints.length > 0) : [];
+    if (hinted.length === 0) return undefined;
+    const out = new Writer(1024);
+    out.name('metadata.code.branch_hint');
+    out.u32(hinted.length);
+    for (const { index, hints } of hinted) {
+      out.u32(index);
+      out.u32(hints.length);
+      for (const { at, likely } of hints) {
+        out.u32(at);
+        out.u32(1);
+        out.u8(likely ? 1 : 0);
+      }
+    }
+    return out.view();
   }
 
   #nameSection(): Uint8Array {

@@ -164,6 +164,35 @@ describe('the printer', () => {
     expect(found?.text).toBe('i32.const 500000');
   });
 
+  it('says where branches seldom go, by their distance from the function body (branch hinting proposal)', () => {
+    const module = new ModuleBuilder({ branchHints: true });
+    module.function('none', [], []).unreachable();
+    const f = module.function('f', ['i32'], ['i32']);
+    const [x, y] = [f.param(0, 'i32'), f.local('i32')];
+    f.block((out) => f.brIf(out, f.unlikely(f.get(x))));
+    f.if(f.get(x), () => f.set(y, f.i32.const(7)));
+    f.ifOf(
+      'i32',
+      f.likely(f.i32.eqz(f.get(x))),
+      () => f.get(y),
+      () => f.i32.const(1),
+    );
+    f.prologue(() => f.if(f.unlikely(f.get(x)), () => f.set(y, f.i32.const(3))));
+    const built = module.build();
+    const [section] = WebAssembly.Module.customSections(new WebAssembly.Module(built), 'metadata.code.branch_hint');
+    // One group of locals takes three bytes.
+    const { instructions } = readModule(built).functions[1];
+    const body = instructions[0].at - 3;
+    const [count, index, hints, ...rest] = new Uint8Array(section);
+    expect([count, index, hints, rest.length]).toEqual([1, 1, 3, 9]);
+    const found = [0, 3, 6].map((n) => [instructions.find(({ at }) => at === body + rest[n])?.text, rest[n + 1], rest[n + 2]]);
+    expect(found).toEqual([
+      ['if', 1, 0],
+      ['br_if 0', 1, 0],
+      ['if (result i32)', 1, 1],
+    ]);
+  });
+
   it('prints names where it has some', () => {
     const text = printModule(bytes, { local: (index) => (index === 1 ? '$sum' : undefined) });
     expect(text).toContain('local.get $sum');

@@ -315,7 +315,7 @@ export abstract class Emitter {
   }
   protected storeMissed(va: Local<I64>, size: number, value: Local<I64>): void {
     const { f } = this;
-    f.if(f.call(this.helpers.storeSlow, f.get(va), f.get(value), f.i32.const(size)), () => this.fault());
+    f.if(f.unlikely(f.call(this.helpers.storeSlow, f.get(va), f.get(value), f.i32.const(size))), () => this.fault());
   }
 
   loadV(va: Local<I64>): V128 {
@@ -350,7 +350,9 @@ export abstract class Emitter {
 
   commit(host: Local<I32>): void {
     const { f } = this;
-    f.if(f.i32.eq(f.get(host), f.i32.add(this.cpu(), f.i32.const(CPU.offset.scratch))), () => f.call(this.helpers.commit));
+    f.if(f.unlikely(f.i32.eq(f.get(host), f.i32.add(this.cpu(), f.i32.const(CPU.offset.scratch)))), () =>
+      f.call(this.helpers.commit),
+    );
   }
 
   /** Address of the TLB entry for `va` in the array whose address is in the given state field. */

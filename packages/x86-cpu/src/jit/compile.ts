@@ -143,7 +143,7 @@ class RegionCompiler {
     const at = (slot - FIRST_REGION) * REGION_TABLE.entryBytes;
     const samePlace = f.i64.eq(f.i64.load(f.globalGet(regionTable), at), f.get(e.pageRip));
     const sameTag = f.i32.eq(f.i32.load(f.globalGet(regionTable), at + 8), e.load32('jumpTag'));
-    f.if(f.i32.eqz(f.i32.and(samePlace, sameTag)), () => {
+    f.if(f.unlikely(f.i32.eqz(f.i32.and(samePlace, sameTag))), () => {
       const linear = (offset: number): I64 => {
         const rip = f.i64.add(f.get(e.pageRip), f.i64.const(offset));
         if (codeSize(this.#region.key) === 64) return rip;
@@ -151,7 +151,7 @@ class RegionCompiler {
         return f.i64.and(based, f.i64.const(0xffff_ffff));
       };
       for (const { offset, host } of this.#region.pages)
-        f.if(f.i32.eqz(f.call(checkPage, linear(offset), f.i32.const(host | 0))), () => {
+        f.if(f.unlikely(f.i32.eqz(f.call(checkPage, linear(offset), f.i32.const(host | 0)))), () => {
           e.store32('exitRecord', () => f.get(f.param(0, 'i32')));
           f.return(f.i32.const(Status.Header));
         });
@@ -261,7 +261,7 @@ class RegionCompiler {
     const f = this.#f;
     const e = this.#e;
     const left = f.i32.sub(f.get(e.budget), f.i32.const(1));
-    f.if(f.i32.lt_s(f.i32.or(left, e.load32('exitRequest')), f.i32.const(0)), () => {
+    f.if(f.unlikely(f.i32.lt_s(f.i32.or(left, e.load32('exitRequest')), f.i32.const(0))), () => {
       set?.();
       f.set(e.status, f.i32.const(Status.Leave));
       f.br(this.#leave);
@@ -348,7 +348,7 @@ export function compileRegion(
   slot: number,
   options: { checked?: boolean; trace?: boolean } = {},
 ): CompiledRegion {
-  const module = new ModuleBuilder({ ...options, inlining: true });
+  const module = new ModuleBuilder({ ...options, inlining: true, branchHints: true });
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
   const regionTable = module.importGlobal('env', 'regionTable', 'i32');

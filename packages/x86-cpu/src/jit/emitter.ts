@@ -327,13 +327,13 @@ export class RegionEmitter extends Emitter {
     const reached = this.tmp();
     const find = (): void => {
       f.set(reached, f.callLater<I64>(this.#reaching(kind), f.get(va), f.i32.const(size)));
-      f.if(f.i64.eqz(f.get(reached)), () => this.fault());
+      f.if(f.unlikely(f.i64.eqz(f.get(reached))), () => this.fault());
     };
     if (!cache) {
       find();
       return f.i32.wrap_i64(f.get(reached));
     }
-    f.if(this.#outsideCachedPage(cache, va, size), () => {
+    f.if(f.unlikely(this.#outsideCachedPage(cache, va, size)), () => {
       find();
       this.#fillPageCache(cache, va, reached);
     });
@@ -353,7 +353,7 @@ export class RegionEmitter extends Emitter {
     f.block((done) => {
       const find = (): void => {
         f.set(reached, f.callLater<I64>(this.#reaching('write'), f.get(va), f.i32.const(size)));
-        f.if(f.i64.eqz(f.get(reached)), () => {
+        f.if(f.unlikely(f.i64.eqz(f.get(reached))), () => {
           this.storeMissed(va, size, value);
           f.br(done);
         });
@@ -363,7 +363,7 @@ export class RegionEmitter extends Emitter {
         this.storeHost(() => f.i32.wrap_i64(f.get(reached)), size, value);
         return;
       }
-      f.if(this.#outsideCachedPage(cache, va, size), () => {
+      f.if(f.unlikely(this.#outsideCachedPage(cache, va, size)), () => {
         find();
         this.#fillPageCache(cache, va, reached);
       });

@@ -42,7 +42,7 @@ function define(f: FunctionBuilder, kind: Reach, cpu: (f: FunctionBuilder) => I3
   );
   // One compare covers the tag and the page crossing: an address below the page wraps to a huge difference.
   const distance = f.i64.sub(f.get(va), f.i64.load(f.get(entry)));
-  f.if(f.i64.le_u(distance, f.i64.extend_i32_u(f.i32.sub(f.i32.const(PAGE), f.get(size)))), () =>
+  f.if(f.likely(f.i64.le_u(distance, f.i64.extend_i32_u(f.i32.sub(f.i32.const(PAGE), f.get(size))))), () =>
     f.return(f.i64.extend_i32_u(f.i32.add(f.i32.wrap_i64(f.get(va)), f.i32.load(f.get(entry), 8)))),
   );
   if (kind === 'write') f.i64.const(0);

@@ -13,13 +13,13 @@ function target(e: Emitter, value: I64): Local<I64> {
   const rip = e.let(e.truncate(value, e.form.opSize));
   if (e.form.mode === 64) {
     const extended = f.i64.shr_s(f.i64.shl(f.get(rip), f.i64.const(16)), f.i64.const(16));
-    f.if(f.i64.ne(extended, f.get(rip)), () =>
+    f.if(f.unlikely(f.i64.ne(extended, f.get(rip))), () =>
       f.if(f.i32.eqz(f.call(e.helpers.canonical, f.get(rip))), () => e.raise(GENERAL_PROTECTION, 0)),
     );
   } else {
     // SDM vol. 2, CALL, JMP, RET: beyond the code segment's limit is #GP on the branch.
     const limit = (): I64 => f.i64.load32_u(e.cpu(), CPU.offset.segLimit + 4 * Seg.CS);
-    f.if(f.i64.gt_u(f.get(rip), limit()), () => e.raise(GENERAL_PROTECTION, 0));
+    f.if(f.unlikely(f.i64.gt_u(f.get(rip), limit())), () => e.raise(GENERAL_PROTECTION, 0));
   }
   return rip;
 }

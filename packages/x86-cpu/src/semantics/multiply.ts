@@ -65,12 +65,12 @@ const divideUnsigned: Semantics = (e) => {
   const size = e.size(0);
   const divisor = e.let(e.read(0));
   const fail = (): void => e.raise(DIVIDE_ERROR);
-  f.if(f.i64.eqz(f.get(divisor)), fail);
+  f.if(f.unlikely(f.i64.eqz(f.get(divisor))), fail);
   if (size === 8) {
     const high = e.let(e.gpr(2, 8));
     const low = e.let(e.gpr(0, 8));
     // The quotient fits exactly when the high half is below the divisor.
-    f.if(f.i64.ge_u(f.get(high), f.get(divisor)), fail);
+    f.if(f.unlikely(f.i64.ge_u(f.get(high), f.get(divisor))), fail);
     // A zero high half is nearly every division there is.
     const quotient = e.let(
       f.ifOf(
@@ -85,7 +85,7 @@ const divideUnsigned: Semantics = (e) => {
   }
   const n = e.let(dividend(e, size));
   const quotient = e.let(f.i64.div_u(f.get(n), f.get(divisor)));
-  f.if(f.i64.gt_u(f.get(quotient), f.i64.const(2 ** (8 * size) - 1)), fail);
+  f.if(f.unlikely(f.i64.gt_u(f.get(quotient), f.i64.const(2 ** (8 * size) - 1))), fail);
   storeQuotient(e, size, quotient, e.let(f.i64.rem_u(f.get(n), f.get(divisor))));
 };
 
@@ -94,7 +94,7 @@ const divideSigned: Semantics = (e) => {
   const size = e.size(0);
   const divisor = e.let(e.readSigned(0));
   const fail = (): void => e.raise(DIVIDE_ERROR);
-  f.if(f.i64.eqz(f.get(divisor)), fail);
+  f.if(f.unlikely(f.i64.eqz(f.get(divisor))), fail);
   if (size === 8) {
     divideSigned128(e, divisor, fail);
     return;
@@ -102,9 +102,9 @@ const divideSigned: Semantics = (e) => {
   const n = e.let(size === 4 ? dividend(e, 4) : e.signExtend(dividend(e, size), 2 * size));
   // The one quotient that overflows 64 bits, and that WebAssembly traps on.
   const minimum = f.i64.eq(f.get(n), f.i64.halves(0, -0x8000_0000));
-  f.if(f.i32.and(minimum, f.i64.eq(f.get(divisor), f.i64.const(-1))), fail);
+  f.if(f.unlikely(f.i32.and(minimum, f.i64.eq(f.get(divisor), f.i64.const(-1)))), fail);
   const quotient = e.let(f.i64.div_s(f.get(n), f.get(divisor)));
-  f.if(f.i64.ne(f.get(quotient), e.signExtend(f.get(quotient), size)), fail);
+  f.if(f.unlikely(f.i64.ne(f.get(quotient), e.signExtend(f.get(quotient), size))), fail);
   const remainder = e.let(e.truncate(f.i64.rem_s(f.get(n), f.get(divisor)), size));
   storeQuotient(e, size, e.let(e.truncate(f.get(quotient), size)), remainder);
 };
@@ -124,11 +124,11 @@ function divideSigned128(e: Emitter, divisor: Local<I64>, fail: () => void): voi
   const magnitude = e.let(
     f.select(f.i64.sub(f.i64.const(0), f.get(divisor)), f.get(divisor), f.i64.lt_s(f.get(divisor), f.i64.const(0))),
   );
-  f.if(f.i64.ge_u(f.get(high), f.get(magnitude)), fail);
+  f.if(f.unlikely(f.i64.ge_u(f.get(high), f.get(magnitude))), fail);
   const unsigned = e.let(f.call(e.helpers.divide128, f.get(high), f.get(low), f.get(magnitude)));
   const rest = e.let(f.i64.sub(f.get(low), f.i64.mul(f.get(unsigned), f.get(magnitude))));
   // |quotient| may be 2^63 only when it is negative.
-  f.if(f.i64.gt_u(f.get(unsigned), f.i64.sub(f.i64.halves(-1, 0x7fff_ffff), f.get(sign))), fail);
+  f.if(f.unlikely(f.i64.gt_u(f.get(unsigned), f.i64.sub(f.i64.halves(-1, 0x7fff_ffff), f.get(sign)))), fail);
   const signed = (value: Local<I64>, mask: Local<I64>): Local<I64> =>
     e.let(f.i64.sub(f.i64.xor(f.get(value), f.get(mask)), f.get(mask)));
   storeQuotient(e, 8, signed(unsigned, sign), signed(rest, negative));
@@ -201,7 +201,7 @@ const asciiAdjust =
 const asciiAdjustMultiply: Semantics = (e) => {
   const { f } = e;
   const base = e.let(e.read(0, 1));
-  f.if(f.i64.eqz(f.get(base)), () => e.raise(DIVIDE_ERROR));
+  f.if(f.unlikely(f.i64.eqz(f.get(base))), () => e.raise(DIVIDE_ERROR));
   const al = e.let(e.gpr(0, 1));
   const quotient = e.let(f.i64.div_u(f.get(al), f.get(base)));
   const remainder = e.let(f.i64.rem_u(f.get(al), f.get(base)));
