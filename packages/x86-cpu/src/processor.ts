@@ -15,7 +15,7 @@ import { compileHere, formsOf, rowFeatures } from './jit/service.ts';
 import { RegionTier } from './jit/tier.ts';
 import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
 import { hotForms } from './records/hot-forms.ts';
-import { codeSize } from './records/mode-key.ts';
+import { codeSize, is64Bit } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
 import { resetState } from './reset.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
@@ -558,13 +558,13 @@ export class Processor {
   /** Code-segment limit for the translator: none in 64-bit mode. */
   #codeLimit(): number {
     const { state } = this.context;
-    return (state.modeKey & 3) === 2 ? Number.POSITIVE_INFINITY : state.segLimit[Seg.CS];
+    return is64Bit(state.modeKey) ? Number.POSITIVE_INFINITY : state.segLimit[Seg.CS];
   }
 
   /** Linear address of a RIP, as halves. */
   #linear(rip: bigint): [number, number] {
     const { state } = this.context;
-    const linear = (state.modeKey & 3) === 2 ? rip : (rip + state.segBase[Seg.CS]) & 0xffff_ffffn;
+    const linear = is64Bit(state.modeKey) ? rip : (rip + state.segBase[Seg.CS]) & 0xffff_ffffn;
     return [Number(linear & 0xffff_ffffn), Number(linear >> 32n)];
   }
 
@@ -635,7 +635,7 @@ export class Processor {
     const [lo, hi] = this.#linear(rip);
     const page = (lo & ~0xfff) >>> 0;
     const next = page + 4096;
-    const host = this.#fetch(next >>> 0, (state.modeKey & 3) === 2 ? hi + (next > 0xffff_ffff ? 1 : 0) : 0);
+    const host = this.#fetch(next >>> 0, is64Bit(state.modeKey) ? hi + (next > 0xffff_ffff ? 1 : 0) : 0);
     if (host === 0) return 0;
     if (host === expected) return 1;
     // Another page now: retire this translation and have the run loop ask again.

@@ -1,13 +1,13 @@
 /** From an address to the record of its translation: jump cache, block table, then the translator. */
 import type { FuncRef, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
 import { TLB_INDEX_MASK } from '../emit/emitter.ts';
+import { ModeKey } from '../records/mode-key.ts';
 import { BLOCK_TABLE, CPU, JUMP_CACHE, Record, Seg } from '../state.ts';
 import type { CoreImports } from './imports.ts';
 import { noteCodePage } from './mappings.ts';
 import type { MemoryHelpers } from './memory.ts';
 import { Vector } from './memory.ts';
 
-const MODE_64 = 2;
 const FETCH = 2;
 const PAGE = 4096;
 
@@ -30,7 +30,7 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
   const cpu = (): I32 => f.globalGet(io.cpu);
 
   f.set(key, f.i32.load(cpu(), CPU.offset.modeKey));
-  const is64 = f.i32.eq(f.i32.and(f.get(key), f.i32.const(3)), f.i32.const(MODE_64));
+  const is64 = f.i32.eq(f.i32.and(f.get(key), f.i32.const(ModeKey.SIZE)), f.i32.const(ModeKey.CODE64));
   const withBase = (): I64 => f.i64.add(f.get(rip), f.i64.load(cpu(), CPU.offset.segBase + 8 * Seg.CS));
   f.set(
     linear,
@@ -120,7 +120,8 @@ export function addCheckCrossing(module: ModuleBuilder, io: CoreImports): FuncRe
   const cpu = (): I32 => f.globalGet(io.cpu);
   const page = (): I64 => f.i64.add(f.i64.load(cpu(), CPU.offset.pageRip), f.i64.const(PAGE));
   const withBase = (): I64 => f.i64.add(page(), f.i64.load(cpu(), CPU.offset.segBase + 8 * Seg.CS));
-  const is64 = (): I32 => f.i32.eq(f.i32.and(f.i32.load(cpu(), CPU.offset.modeKey), f.i32.const(3)), f.i32.const(MODE_64));
+  const size = (): I32 => f.i32.and(f.i32.load(cpu(), CPU.offset.modeKey), f.i32.const(ModeKey.SIZE));
+  const is64 = (): I32 => f.i32.eq(size(), f.i32.const(ModeKey.CODE64));
   f.set(
     next,
     f.ifOf(

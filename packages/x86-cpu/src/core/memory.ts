@@ -15,7 +15,6 @@ const Kind = { unbacked: 1, readOnly: 2, code: 3, dirtyLog: 4 } as const;
 
 const ACCESS_WRITE = 1;
 const PAGE = 4096;
-const MODE_64 = 2;
 
 export type MemoryHelpers = {
   readonly raise: FuncRef<[I32, I32], void>;
@@ -56,7 +55,8 @@ class Builder {
   }
   /** 1 in 64-bit code. */
   mode64(f: FunctionBuilder): I32 {
-    return f.i32.eq(f.i32.and(this.get32(f, CPU.offset.modeKey), f.i32.const(3)), f.i32.const(MODE_64));
+    const size = f.i32.and(this.get32(f, CPU.offset.modeKey), f.i32.const(ModeKey.SIZE));
+    return f.i32.eq(size, f.i32.const(ModeKey.CODE64));
   }
   mmu(f: FunctionBuilder, field: keyof CoreImports['mmuOffsets']): I32 {
     return f.i32.load(f.globalGet(this.io.mmu), this.io.mmuOffsets[field]);
@@ -173,14 +173,14 @@ class Builder {
     const last = f.local('i64');
     const mode = f.local('i32');
     f.set(last, f.i64.add(f.get(va), f.i64.extend_i32_u(f.i32.sub(f.get(size), f.i32.const(1)))));
-    f.set(mode, f.i32.and(this.get32(f, CPU.offset.modeKey), f.i32.const(ModeKey.FLAT | MODE_64)));
+    f.set(mode, f.i32.and(this.get32(f, CPU.offset.modeKey), f.i32.const(ModeKey.FLAT | ModeKey.CODE64)));
     const refuse = (): void => {
       f.i64.store(this.cpu(f), f.get(va), CPU.offset.scratchVa);
       f.call(raise.ref<[I32, I32], void>(), f.i32.const(NON_CANONICAL), f.i32.const(0));
       f.return(f.i32.const(1));
     };
     f.if(f.i32.eq(f.get(mode), f.i32.const(ModeKey.FLAT)), () => f.if(f.i64.gt_u(f.get(last), f.i64.const(0xffff_ffff)), refuse));
-    f.if(f.i32.and(f.get(mode), f.i32.const(MODE_64)), () =>
+    f.if(f.i32.and(f.get(mode), f.i32.const(ModeKey.CODE64)), () =>
       f.if(f.i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(last))), refuse),
     );
     f.i32.const(0);

@@ -7,6 +7,8 @@ import type { StackMode } from '../form.ts';
 export const ModeKey = {
   /** Bits 0–1: 0 16-bit, 1 32-bit, 2 64-bit code. Generated code tests these two. */
   SIZE: 3,
+  CODE32: 1,
+  CODE64: 2,
   USER: 1 << 2,
   /** CPL is 0. CPL 1 and 2 are neither USER nor this. */
   CPL0: 1 << 3,
@@ -34,5 +36,9 @@ export const ModeKey = {
   LIMIT_SHIFT: 16,
 } as const;
 
-export const codeSize = (key: number): 16 | 32 | 64 => ((key & ModeKey.SIZE) === 2 ? 64 : (key & ModeKey.SIZE) === 1 ? 32 : 16);
+export const codeSize = (key: number): 16 | 32 | 64 => {
+  const size = key & ModeKey.SIZE;
+  return size === ModeKey.CODE64 ? 64 : size === ModeKey.CODE32 ? 32 : 16;
+};
+export const is64Bit = (key: number): boolean => (key & ModeKey.SIZE) === ModeKey.CODE64;
 export const stackMode = (key: number): StackMode => ((key >> ModeKey.STACK_SHIFT) & 3) as StackMode;

@@ -5,7 +5,7 @@ import { TLB_ENTRIES } from '../emit/emitter.ts';
 import { decodeStatus, encodeStatus } from '../emit/flags.ts';
 import { StackMode } from '../form.ts';
 import type { Mmu } from '../ports.ts';
-import { ModeKey } from '../records/mode-key.ts';
+import { is64Bit, ModeKey } from '../records/mode-key.ts';
 import { CPU, JUMP_CACHE, Rflags, Seg } from '../state.ts';
 
 /** An architectural exception on its way to delivery. Thrown by helpers, never past the processor. Not an Error: a guest can make
@@ -244,7 +244,7 @@ export class SystemContext {
   /** Reads `frame`; false where 64-bit mode, one page and plain memory are not all given. */
   interruptFrame(): boolean {
     const { state } = this;
-    if ((state.modeKey & 3) !== 2) return false;
+    if (!is64Bit(state.modeKey)) return false;
     const rsp = state.gpr[4];
     if ((Number(rsp & 0xfffn) & 7) !== 0 || Number(rsp & 0xfffn) > 4096 - 40) return false;
     const host = this.#host(rsp, false);

@@ -1,6 +1,8 @@
 /** Control, debug and model-specific registers (SDM vol. 3 ch. 2, vol. 4). */
+
 import { Vector } from '../core/memory.ts';
 import type { MsrDevice } from '../ports.ts';
+import { is64Bit } from '../records/mode-key.ts';
 import { Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, Cr0, Cr4, Efer, fault, generalProtection } from './context.ts';
@@ -20,7 +22,7 @@ export function writeCr0(c: SystemContext, value: bigint): void {
     // Entering IA-32e mode needs PAE and a CS that is not already 64-bit (SDM vol. 3 §10.8.5).
     if (!(c.lo('cr4') & Cr4.PAE) || cs & Attr.L) generalProtection();
   }
-  if (old & Cr0.PG && !(next & Cr0.PG) && (state.modeKey & 3) === 2) generalProtection();
+  if (old & Cr0.PG && !(next & Cr0.PG) && is64Bit(state.modeKey)) generalProtection();
   if (!(next & Cr0.PG) && c.lo('cr4') & Cr4.PCIDE) generalProtection();
   const saved = { cr0: state.cr0, efer: state.efer };
   state.cr0 = BigInt(next >>> 0);

@@ -1,7 +1,9 @@
 /** System instructions by name: what `Emitter.system` runs. */
+
 import { Vector } from '../core/memory.ts';
 import { Status } from '../emit/interpreter.ts';
 import type { CpuidSource, InterruptController, IoLength, MsrDevice, PortBus, TimeStampCounter } from '../ports.ts';
+import { is64Bit } from '../records/mode-key.ts';
 import { Record, Rflags, Seg, Shadow } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, Cr0, Cr4, fault, generalProtection } from './context.ts';
@@ -153,7 +155,7 @@ const pair = (c: SystemContext): bigint => ((c.state.gpr[RDX] & 0xffff_ffffn) <<
 const loadTable =
   (base: 'gdtrBase' | 'idtrBase', limit: 'gdtrLimit' | 'idtrLimit'): SystemInstruction =>
   (c, o) => {
-    const mode64 = (c.state.modeKey & 3) === 2;
+    const mode64 = is64Bit(c.state.modeKey);
     const size = mode64 ? 8 : 4;
     const newLimit = c.read(o.address(2 + size, false), 2);
     let newBase = c.read(o.address(2 + size, false, 2), size);
@@ -167,7 +169,7 @@ const loadTable =
 const storeTable =
   (base: 'gdtrBase' | 'idtrBase', limit: 'gdtrLimit' | 'idtrLimit'): SystemInstruction =>
   (c, o) => {
-    const size = (c.state.modeKey & 3) === 2 ? 8 : 4;
+    const size = is64Bit(c.state.modeKey) ? 8 : 4;
     const at = o.address(2 + size, true);
     const rest = o.address(2 + size, true, 2);
     c.write(rest, size, BigInt.asUintN(8 * size, c.state[base]));

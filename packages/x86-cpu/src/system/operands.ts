@@ -4,6 +4,7 @@ import { Vector } from '../core/memory.ts';
 import { operandSlot } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import { AddressMode } from '../form.ts';
+import { is64Bit } from '../records/mode-key.ts';
 import { Record, Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { fault } from './context.ts';
@@ -70,7 +71,7 @@ export class RecordOperands {
   address(bytes: number, write: boolean, displacement = 0): bigint {
     const c = this.#c;
     const linear = this.linear(bytes, write, displacement);
-    const outside = (c.state.modeKey & 3) === 2 && !(c.canonical(linear) && c.canonical(linear + BigInt(bytes - 1)));
+    const outside = is64Bit(c.state.modeKey) && !(c.canonical(linear) && c.canonical(linear + BigInt(bytes - 1)));
     return outside ? fault(this.u8(Record.segment) === Seg.SS ? Vector.SS : Vector.GP, 0) : linear;
   }
 
@@ -86,7 +87,7 @@ export class RecordOperands {
     const segment = this.u8(Record.segment);
     if (this.form.address !== AddressMode.Indexed) return segmentLinear(this.#c, segment, offset, bytes, write);
     // A flat segment ends at 4 GiB all the same.
-    const beyond = (this.#c.state.modeKey & 3) !== 2 && offset + BigInt(bytes) > 0x1_0000_0000n;
+    const beyond = !is64Bit(this.#c.state.modeKey) && offset + BigInt(bytes) > 0x1_0000_0000n;
     return beyond ? fault(segment === Seg.SS ? Vector.SS : Vector.GP, 0) : offset;
   }
 
@@ -103,7 +104,7 @@ export class RecordOperands {
 /** Linear address of an offset in a segment, with limit and rights checks outside 64-bit mode (SDM vol. 3 §5.3). */
 export function segmentLinear(c: SystemContext, seg: number, offset: bigint, bytes: number, write: boolean): bigint {
   const { state } = c;
-  if ((state.modeKey & 3) === 2) return BigInt.asUintN(64, seg >= Seg.FS ? offset + state.segBase[seg] : offset);
+  if (is64Bit(state.modeKey)) return BigInt.asUintN(64, seg >= Seg.FS ? offset + state.segBase[seg] : offset);
   const attr = state.segAttr[seg];
   const last = offset + BigInt(bytes - 1);
   const outside = offset < BigInt(state.segLow[seg]) || last > BigInt(state.segLimit[seg]);
@@ -133,7 +134,7 @@ export class StackCursor {
   #linear(by: number, size: number, write: boolean): bigint {
     const c = this.#c;
     const offset = this.#offset(by);
-    const outside = (c.state.modeKey & 3) === 2 && !(c.canonical(offset) && c.canonical(offset + BigInt(size - 1)));
+    const outside = is64Bit(c.state.modeKey) && !(c.canonical(offset) && c.canonical(offset + BigInt(size - 1)));
     if (outside) fault(Vector.SS, 0);
     return segmentLinear(c, Seg.SS, offset, size, write);
   }

@@ -1,5 +1,7 @@
 /** Segment descriptors and selectors (SDM vol. 3 ch. 3 and 5). */
+
 import { Vector } from '../core/memory.ts';
+import { is64Bit } from '../records/mode-key.ts';
 import { Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, fault, generalProtection } from './context.ts';
@@ -110,7 +112,7 @@ export function loadDataSegment(c: SystemContext, seg: number, selector: number)
     return;
   }
   const { state } = c;
-  const mode64 = (state.modeKey & 3) === 2;
+  const mode64 = is64Bit(state.modeKey);
   if (seg === Seg.SS) {
     loadStackSegment(c, selector, state.cpl, Vector.GP, mode64);
     return;

@@ -1,5 +1,7 @@
 /** Far transfers and system calls (SDM vol. 1 ch. 6, vol. 3 §5.8). Each returns with RIP, CS and the mode in place. */
+
 import { Vector } from '../core/memory.ts';
+import { is64Bit } from '../records/mode-key.ts';
 import { Rflags, Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, Efer, fault, generalProtection } from './context.ts';
@@ -24,7 +26,7 @@ import {
 const CODE = Attr.P | Attr.S | 0xb;
 const DATA = Attr.P | Attr.S | 3;
 const dpl = (n: number): number => n << Attr.DPL_SHIFT;
-const mode64 = (c: SystemContext): boolean => (c.state.modeKey & 3) === 2;
+const mode64 = (c: SystemContext): boolean => is64Bit(c.state.modeKey);
 const cutRip = (c: SystemContext, rip: bigint, size: number): bigint =>
   mode64(c) && size === 8 ? rip : BigInt.asUintN(8 * size, rip);
 

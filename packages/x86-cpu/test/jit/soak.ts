@@ -1,15 +1,30 @@
-/**
- * The long form of the tiers test: `pnpm soak:tiers --programs 2000000 [--workers N] [--seed N] [--heat 1,3,10] [--smc percent]
- * [--blocks N] [--fuel N] [--failures N] [--fresh] [--checked EVERY]`. Prints progress, and for the first programs that differ the smallest
- * form of them that still does. With workers, each is a process that takes every so many-th seed.
- */
+/** The long form of the tiers test: `pnpm soak:tiers --help`. With workers, each is a process that takes every so many-th seed. */
 import { fork } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import type { SessionOptions } from './session.ts';
 import { Session } from './session.ts';
 
+const HELP = `usage: pnpm soak:tiers [options]
+
+Runs random programs of basic blocks in the interpreter and in the compiled tier and compares registers, flags, memory, faults, interrupts and
+device accesses wherever the compiled one stops. Prints progress, and for the first programs that differ the smallest form of them that still
+does. Ends with status 0 if all agree.
+
+  --programs N      how many programs (2000000)
+  --workers N       processes that share them (1)
+  --seed N          seed of the first program; the others follow (random)
+  --failures N      gives up after so many that differ, in each process (5)
+  --heat N,N,...    executions before a block is compiled, of one machine each (3,8,24,70)
+  --checked N       checks the compiled code of every N-th program while it is built; 0 never (50)
+  --fresh           forgets all translations before each program
+  --smc PERCENT     of accesses that may go to the program itself
+  --blocks N        blocks of a program at most
+  --fuel N          instructions of a program at most
+`;
+
 const { values } = parseArgs({
   options: {
+    help: { type: 'boolean', short: 'h', default: false },
     programs: { type: 'string', default: '2000000' },
     workers: { type: 'string', default: '1' },
     /** Of a worker: its number. */
@@ -24,6 +39,10 @@ const { values } = parseArgs({
     checked: { type: 'string' },
   },
 });
+if (values.help) {
+  process.stdout.write(HELP);
+  process.exit(0);
+}
 const seed = values.seed === undefined ? Math.floor(Math.random() * 2 ** 30) : Number(values.seed);
 const total = Number(values.programs);
 const workers = Number(values.workers);
