@@ -11,12 +11,11 @@ import {
   TLB_ARRAYS_BYTES,
   TLB_EMPTY_TAG_0,
   TLB_ENTRY_BYTES,
-  TLB_SETS,
+  TLB_SET_BYTES,
   TlbArray,
   TlbEntry,
   TlbFlag,
   TlbTail,
-  tlbArrayOffset,
 } from './tlb.ts';
 
 /** Sizes of pages that a TLB holds in fragments: 2 MBytes, 4 MBytes, 1 GByte. */
@@ -70,6 +69,18 @@ function forLogged(env: Env, f: FunctionBuilder, count: number, log: number, bod
     f.set(entry, f.i32.load(pointer()));
     body(() => f.get(entry));
   });
+}
+
+/** Runs `body` for each entry that is in use, and perhaps for others. */
+function forUsed(env: Env, f: FunctionBuilder, body: (entry: I32Get) => void): void {
+  f.if(
+    f.i32.or(overflowed(env, f, TlbTail.nonGlobalCount), overflowed(env, f, TlbTail.globalCount)),
+    () => forAllEntries(env, f, body),
+    () => {
+      forLogged(env, f, TlbTail.nonGlobalCount, TlbTail.nonGlobalLog, body);
+      forLogged(env, f, TlbTail.globalCount, TlbTail.globalLog, body);
+    },
+  );
 }
 
 const forAllEntries = (env: Env, f: FunctionBuilder, body: (entry: I32Get) => void): void =>
@@ -149,7 +160,7 @@ function defineDropLarge(env: Env): FuncRef<[I64, I32], void> {
   const [va, shift] = [f.param(0, 'i64'), f.param(1, 'i32')];
   const wanted = f.local('i32');
   f.set(wanted, f.i32.or(f.i32.shl(f.get(shift), f.i32.const(TlbFlag.PAGE_SHIFT)), f.i32.const(TlbFlag.LARGE)));
-  forAllEntries(env, f, (entry) => {
+  forUsed(env, f, (entry) => {
     const size = test32(f, f.i32.load(entry(), TlbEntry.flags), (0xff << TlbFlag.PAGE_SHIFT) | TlbFlag.LARGE);
     f.if(f.i32.eq(size, f.get(wanted)), () => {
       const difference = f.i64.xor(f.i64.load(entry(), TlbEntry.tag), f.get(va));
@@ -163,12 +174,14 @@ function defineDropWrites(env: Env): FuncRef<[I32], void> {
   const f = env.module.function('dropWrites', ['i32'], []);
   const hostPage = f.param(0, 'i32');
   f.set(hostPage, test32(f, f.get(hostPage), -4096));
-  for (let set = 0; set < TLB_SETS; set++) {
-    const array = tlbArrayOffset(set, TlbArray.write);
-    forPointers(f, tail(env, f, array), tail(env, f, array + TLB_ARRAY_BYTES), TLB_ENTRY_BYTES, (entry) => {
-      const host = f.i32.add(f.i32.load(entry(), TlbEntry.tag), f.i32.load(entry(), TlbEntry.addend));
-      f.if(f.i32.eq(host, f.get(hostPage)), () => makeEmpty(env, f, entry));
-    });
-  }
+  /** 1 in an array of entries for writing. */
+  const writes = (entry: I32Get): I32 => {
+    const array = f.i32.div_u(f.i32.sub(entry(), f.globalGet(env.tlb)), f.i32.const(TLB_ARRAY_BYTES));
+    return f.i32.eq(f.i32.rem_u(array, f.i32.const(TLB_SET_BYTES / TLB_ARRAY_BYTES)), f.i32.const(TlbArray.write));
+  };
+  forUsed(env, f, (entry) => {
+    const host = f.i32.add(f.i32.load(entry(), TlbEntry.tag), f.i32.load(entry(), TlbEntry.addend));
+    f.if(f.i32.eq(host, f.get(hostPage)), () => f.if(writes(entry), () => makeEmpty(env, f, entry)));
+  });
   return f.ref<[I32], void>();
 }

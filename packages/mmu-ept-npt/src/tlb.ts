@@ -4,7 +4,7 @@ import { not, test32 } from './env.ts';
 import { Access } from './state.ts';
 
 /**
- * The software TLB of one vCPU: three sets (by privilege), each of three direct-mapped arrays (by kind of access), each of 2048
+ * The software TLB of one vCPU: three sets (by privilege), each of three direct-mapped arrays (by kind of access), each of 8192
  * entries of 16 bytes:
  *
  *     +0   i64  tag: linear address of the page
@@ -19,7 +19,7 @@ export const TLB_SETS = 3;
 export const TlbSet = { supervisor: 0, user: 1, supervisorSmap: 2 } as const;
 /** Order of the arrays within a set; also the values of an access's low two bits. */
 export const TlbArray = { read: 0, write: 1, fetch: 2 } as const;
-export const TLB_ENTRIES = 2048;
+export const TLB_ENTRIES = 8192;
 export const TLB_ENTRY_BYTES = 16;
 export const TLB_ARRAY_BYTES = TLB_ENTRIES * TLB_ENTRY_BYTES;
 export const TLB_SET_BYTES = 3 * TLB_ARRAY_BYTES;
@@ -44,7 +44,7 @@ export const TlbFlag = {
 } as const;
 
 /** Addresses of entries filled since the last flush, so that a flush costs what was filled. Above the capacity: sweep everything. */
-export const LOG_ENTRIES = 2048;
+export const LOG_ENTRIES = 8192;
 const LOG_BYTES = LOG_ENTRIES * 4;
 
 /** Offsets behind the arrays. */
@@ -68,7 +68,7 @@ export const TLB_BYTES = TlbTail.largeFilter + LARGE_FILTER_BYTES;
 export const entryAddress = (env: Env, f: FunctionBuilder, array: I32, va: () => I64): I32 =>
   f.i32.add(
     f.i32.add(array, f.globalGet(env.tlb)),
-    // (va >> 12 & 2047) * 16
+    // (va >> 12 & 8191) * 16
     test32(f, f.i32.wrap_i64(f.i64.shr_u(va(), f.i64.const(8))), (TLB_ENTRIES - 1) * TLB_ENTRY_BYTES),
   );
 

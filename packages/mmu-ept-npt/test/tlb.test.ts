@@ -1,5 +1,17 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { Access, MMU, MmuFlag, PagingMode, resetMmuState, TLB_ENTRIES, TLB_SETS, TlbArray, TlbSet } from '../src/index.ts';
+import {
+  Access,
+  MMU,
+  MmuFlag,
+  PagingMode,
+  resetMmuState,
+  TLB_BYTES,
+  TLB_ENTRIES,
+  TLB_SETS,
+  TlbArray,
+  TlbSet,
+} from '../src/index.ts';
+import { LOG_ENTRIES } from '../src/tlb.ts';
 import { addVcpu, halves, machine, random, tlbLookup } from './machine.ts';
 
 const P = 1n;
@@ -100,7 +112,7 @@ describe('TLB entries', () => {
 
   it('of a new vCPU are empty whatever the memory held', () => {
     const at = m.linear.alloc(16, 16);
-    new Uint8Array(m.linear.memory.buffer, at, 400_000).fill(0x5a);
+    new Uint8Array(m.linear.memory.buffer, at, 2 * TLB_BYTES).fill(0x5a);
     const second = addVcpu(m.linear, m.guest);
     expectEmpty(second.tlbAddress);
   });
@@ -154,11 +166,11 @@ describe('flushes (SDM vol. 3 §4.10.4.1)', () => {
   it('random fills and flushes leave exactly what a plain model of them holds, also past the log’s capacity', () => {
     // Model: per set and array, index → { va, global }.
     const model = new Map<string, { va: bigint; global: boolean }>();
-    const key = (set: number, array: number, va: bigint) => `${set}.${array}.${(va >> 12n) & 2047n}`;
+    const key = (set: number, array: number, va: bigint) => `${set}.${array}.${(va >> 12n) & BigInt(TLB_ENTRIES - 1)}`;
     const r = random(99);
     const access = [Access.read, Access.write, Access.fetch];
     for (let step = 0; step < 400; step++) {
-      const many = r.chance(10) ? 3000 : r.below(40);
+      const many = r.chance(10) ? 2 * LOG_ENTRIES : r.below(40);
       for (let i = 0; i < many; i++) {
         const global = r.chance(50);
         const va = (global ? HIGH : 0n) + (BigInt(r.below(8192)) << 12n);

@@ -620,6 +620,6 @@ export abstract class Emitter {
 }
 
 /** Entries of a TLB array times their size, less the low bits. */
-export const TLB_ENTRIES = 2048;
+export const TLB_ENTRIES = 8192;
 /** For a linear address shifted right by 8: the distance of its entry from the array's start. */
 export const TLB_INDEX_MASK = (TLB_ENTRIES - 1) << 4;
