@@ -61,7 +61,7 @@ export type ProcessorConfig = {
 export type Tier = 'auto' | 'jit' | 'interp';
 
 /** Executions of a block before it is hot. With `auto` compiled code has then about paid for its making. */
-const HEAT: Readonly<Record<Tier, number>> = { auto: 8_000, jit: 50, interp: 0 };
+const HEAT: Readonly<Record<Tier, number>> = { auto: 24_000, jit: 50, interp: 0 };
 
 /** Why `run` returned. */
 export type RunExit =
