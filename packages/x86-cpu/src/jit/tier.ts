@@ -1,6 +1,5 @@
 /** The compiled tier of one processor: has hot regions compiled, and drops them when their code changes or there are too many. */
 import { FIRST_REGION, Handler } from '../core/interpreter.ts';
-import { pageOf } from '../records/code-pages.ts';
 import { codeSize, ModeKey } from '../records/mode-key.ts';
 import type { Translator } from '../records/translator.ts';
 import { REGION_TABLE, Record } from '../state.ts';
@@ -51,8 +50,8 @@ export class RegionTier {
   /** Changes of code so far, and which was the last to concern a page: what was compiled before is void. Page 0 stands for all. */
   #changes = 0;
   readonly #changed = new Map<number, number>();
-  /** Pages of the blocks whose regions are being compiled. */
-  readonly #waiting = new Set<number>();
+  /** A region is being compiled. */
+  #busy = false;
   readonly counts = { compiled: 0, dropped: 0, evicted: 0, late: 0, bytes: 0, instructions: 0, milliseconds: 0 };
 
   constructor(host: TierHost) {
@@ -72,9 +71,8 @@ export class RegionTier {
     const translator = this.#host.translator();
     const key = translator.keyOf(header);
     const host = translator.hostOf(header);
-    const page = pageOf(host);
     // While a region is made, others of its blocks get hot that will be in it. They are asked again soon.
-    if (this.#waiting.size > 0) {
+    if (this.#busy) {
       translator.countDown(header, AGAIN);
       return;
     }
@@ -85,9 +83,9 @@ export class RegionTier {
     const slot = this.#takeSlot();
     if (slot === undefined) return;
     const job = { header, key, host, slot, ...this.#host.place() };
-    this.#waiting.add(page);
+    this.#busy = true;
     this.#host.compile(job, (compiled) => {
-      this.#waiting.delete(page);
+      this.#busy = false;
       if (compiled && this.#isCurrent(compiled, change)) this.#install(compiled);
       else {
         this.#free.push(slot);
@@ -160,7 +158,7 @@ export class RegionTier {
 
   /** What is being compiled now must not be installed if it has to do with a page; 0: with any. */
   #change(page: number): void {
-    if (this.#waiting.size > 0) this.#changed.set(page, ++this.#changes);
+    if (this.#busy) this.#changed.set(page, ++this.#changes);
     else if (this.#changed.size > 0) this.#changed.clear();
   }
 
