@@ -411,22 +411,19 @@ export class Processor {
     this.#exits[state.exitReason]++;
     const record = state.exitRecord;
     let retired = budget - state.budget;
+    // Left in the middle of a block.
+    if (record !== 0) {
+      this.#ripFrom(record);
+      retired -= this.#translator.remaining(record);
+    }
     switch (state.exitReason) {
       case Exit.Fault:
-        if (record !== 0) {
-          this.#ripFrom(record);
-          retired -= this.#translator.remaining(record);
-        }
         state.faulted = 0;
         // Counted before the delivery, which may end in a shutdown.
         state.instructions += retired;
         this.#fault();
         return retired;
       case Exit.Resync:
-        if (record !== 0) {
-          this.#ripFrom(record);
-          retired -= this.#translator.remaining(record);
-        }
         if (this.#needsFlush) {
           this.#needsFlush = false;
           this.#tier.dropAll();
@@ -435,10 +432,6 @@ export class Processor {
         this.context.flushJumps();
         break;
       case Exit.Refused:
-        if (record !== 0) {
-          this.#ripFrom(record);
-          retired -= this.#translator.remaining(record);
-        }
         this.#refused = `${this.#refusal ?? `no semantics for the instruction ${this.#instructionText()}`} at ${this.#where()}`;
         this.#refusal = undefined;
         break;

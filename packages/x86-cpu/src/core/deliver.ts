@@ -4,7 +4,7 @@
  * a fault on the way included, is left to the TypeScript path (system/events.ts), which begins afresh.
  */
 import type { FuncRef, I32, I64, ModuleBuilder } from '@tsvisor/wasm-codegen';
-import { TLB_INDEX_MASK } from '../emit/emitter.ts';
+import { tlbIndex } from '../emit/emitter.ts';
 import { CODE64, CODE64_HIGH, loadFlat, switchPrivilege, TLB_SET_BYTES } from '../emit/privilege.ts';
 import { CPU, Exit, Record, Reg, Rflags, Seg } from '../state.ts';
 import { CoreState } from './core-state.ts';
@@ -52,7 +52,7 @@ function addSystemHost(module: ModuleBuilder, io: CoreImports, memory: MemoryHel
   const entry = f.local('i32');
   const array = f.select(s.load32('tlbWrite'), s.load32('tlbRead'), f.get(write));
   const set = f.select(f.i32.const(TLB_SET_BYTES), f.i32.const(0), f.i32.eq(s.load32('cpl'), f.i32.const(3)));
-  const index = (): I32 => f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(va)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
+  const index = (): I32 => tlbIndex(f, va);
   f.set(entry, f.i32.add(f.i32.sub(array, set), index()));
   f.if(f.i64.le_u(f.i64.sub(f.get(va), f.i64.load(f.get(entry))), f.i64.const(PAGE - 8)), () =>
     f.return(f.i32.add(f.i32.wrap_i64(f.get(va)), f.i32.load(f.get(entry), 8))),

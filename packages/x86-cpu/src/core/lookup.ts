@@ -1,6 +1,6 @@
 /** From an address to the record of its translation: jump cache, block table, then the translator. */
 import type { FuncRef, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
-import { TLB_INDEX_MASK } from '../emit/emitter.ts';
+import { tlbIndex } from '../emit/emitter.ts';
 import { ModeKey } from '../records/mode-key.ts';
 import { BLOCK_TABLE, CPU, JUMP_CACHE, Record, Seg } from '../state.ts';
 import type { CoreImports } from './imports.ts';
@@ -43,7 +43,7 @@ export function addResolve(module: ModuleBuilder, io: CoreImports, memory: Memor
   );
 
   // Fetch TLB
-  const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(linear)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
+  const index = tlbIndex(f, linear);
   f.set(translation, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
   f.if(
     f.i64.le_u(f.i64.sub(f.get(linear), f.i64.load(f.get(translation))), f.i64.const(4095)),
@@ -131,7 +131,7 @@ export function addCheckCrossing(module: ModuleBuilder, io: CoreImports): FuncRe
       () => f.i64.and(withBase(), f.i64.const(0xffff_ffff)),
     ),
   );
-  const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(next)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
+  const index = tlbIndex(f, next);
   f.set(entry, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
   const mapped = f.i64.eq(f.i64.load(f.get(entry)), f.get(next));
   const host = (): I32 => f.i32.add(f.i32.wrap_i64(f.get(next)), f.i32.load(f.get(entry), 8));
@@ -152,7 +152,7 @@ export function addCheckPage(module: ModuleBuilder, io: CoreImports): FuncRef<[I
   const key = f.local('i32');
   const cpu = (): I32 => f.globalGet(io.cpu);
   const absent = (): I32 => f.i64.ne(f.i64.load(f.get(entry)), f.get(linear));
-  const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(linear)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
+  const index = tlbIndex(f, linear);
   f.set(entry, f.i32.add(index, f.i32.load(cpu(), CPU.offset.tlbFetch)));
   f.if(absent(), () => {
     const access = (): I32 => f.i32.or(f.i32.const(FETCH), f.i32.load(cpu(), CPU.offset.mmuAccess));

@@ -1,6 +1,6 @@
 /** Memory accesses that missed the TLB: faults, page crossings, devices, pages that hold translated code. */
 import type { FuncRef, FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
-import { TLB_INDEX_MASK } from '../emit/emitter.ts';
+import { tlbIndex } from '../emit/emitter.ts';
 import { ModeKey } from '../records/mode-key.ts';
 import { CPU, Exit, Record, Seg } from '../state.ts';
 import type { CoreImports } from './imports.ts';
@@ -449,7 +449,7 @@ class Builder {
     const [va, write] = [f.param(0, 'i64'), f.param(1, 'i32')];
     const entry = f.local('i32');
     const array = f.select(this.get32(f, CPU.offset.tlbWrite), this.get32(f, CPU.offset.tlbRead), f.get(write));
-    const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(va)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
+    const index = tlbIndex(f, va);
     f.set(entry, f.i32.add(array, index));
     f.if(f.i64.le_u(f.i64.sub(f.get(va), f.i64.load(f.get(entry))), f.i64.const(PAGE - 1)), () =>
       f.return(f.i32.add(f.i32.wrap_i64(f.get(va)), f.i32.load(f.get(entry), 8))),

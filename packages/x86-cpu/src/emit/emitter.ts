@@ -358,8 +358,7 @@ export abstract class Emitter {
   /** Address of the TLB entry for `va` in the array whose address is in the given state field. */
   protected probe(va: Local<I64>, arrayField: number): Local<I32> {
     const { f } = this;
-    const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(va)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
-    return this.let32(f.i32.add(index, f.i32.load(this.cpu(), arrayField)));
+    return this.let32(f.i32.add(tlbIndex(f, va), f.i32.load(this.cpu(), arrayField)));
   }
   /** One compare covers the tag and the page crossing: an address below the page wraps to a huge difference. */
   protected hit(va: Local<I64>, entry: Local<I32>, size: number): I32 {
@@ -623,3 +622,6 @@ export abstract class Emitter {
 export const TLB_ENTRIES = 8192;
 /** For a linear address shifted right by 8: the distance of its entry from the array's start. */
 export const TLB_INDEX_MASK = (TLB_ENTRIES - 1) << 4;
+/** The distance of a linear address's entry from the start of a TLB array. */
+export const tlbIndex = (f: FunctionBuilder, va: Local<I64>): I32 =>
+  f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(va)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));

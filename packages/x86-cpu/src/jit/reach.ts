@@ -4,7 +4,7 @@
  */
 import type { FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
 import type { Helpers } from '../emit/emitter.ts';
-import { TLB_INDEX_MASK } from '../emit/emitter.ts';
+import { tlbIndex } from '../emit/emitter.ts';
 import { CPU } from '../state.ts';
 
 /** `write` and `source` (a read) give up where memory is not plain; `read` and `modify` then give the bounce buffer. */
@@ -35,7 +35,7 @@ export function reachingIn(module: ModuleBuilder, cpu: (f: FunctionBuilder) => I
 function define(f: FunctionBuilder, kind: Reach, cpu: (f: FunctionBuilder) => I32, helpers: Helpers): void {
   const [va, size] = [f.param(0, 'i64'), f.param(1, 'i32')];
   const entry = f.local('i32');
-  const index = f.i32.and(f.i32.shr_u(f.i32.wrap_i64(f.get(va)), f.i32.const(8)), f.i32.const(TLB_INDEX_MASK));
+  const index = tlbIndex(f, va);
   f.set(
     entry,
     f.i32.add(index, f.i32.load(cpu(f), kind === 'read' || kind === 'source' ? CPU.offset.tlbRead : CPU.offset.tlbWrite)),

@@ -1,8 +1,8 @@
 /** What system instructions work on: the processor's state by name, linear memory with faults, and the mode that follows from both. */
-
 import { Vector } from '../core/memory.ts';
 import { TLB_ENTRIES } from '../emit/emitter.ts';
 import { decodeStatus, encodeStatus } from '../emit/flags.ts';
+import { TLB_SET_BYTES } from '../emit/privilege.ts';
 import { StackMode } from '../form.ts';
 import type { Mmu } from '../ports.ts';
 import { is64Bit, ModeKey } from '../records/mode-key.ts';
@@ -79,7 +79,6 @@ const FLAT_32 = {
 } as const;
 
 const TLB_ARRAY = TLB_ENTRIES * 16;
-const TLB_SET = 3 * TLB_ARRAY;
 const ACCESS_USER = 4;
 const ACCESS_SMAP = 8;
 
@@ -470,7 +469,7 @@ export class SystemContext {
     const { state } = this;
     const user = state.cpl === 3;
     const smap = !user && (this.lo('cr4') & Cr4.SMAP) !== 0 && !(state.rflags & Rflags.AC);
-    const set = this.mmu.tlbAddress + (user ? 1 : smap ? 2 : 0) * TLB_SET;
+    const set = this.mmu.tlbAddress + (user ? 1 : smap ? 2 : 0) * TLB_SET_BYTES;
     state.tlbRead = set;
     state.tlbWrite = set + TLB_ARRAY;
     state.tlbFetch = set + 2 * TLB_ARRAY;
