@@ -273,6 +273,7 @@ class RegionCompiler {
     const e = this.#e;
     const { merges, loops } = this.#graph;
     const block = this.#blocks[node - 1];
+    e.startBlock(this.#graph.looping.has(node));
     if (merges.has(node) || loops.has(node)) e.lazy.pending = this.#live.has(node) ? 'none' : 'unknown';
     if (loops.has(node) || block.checked) this.#checkEvents(() => f.set(e.exitRip, e.ripAt(block.offset)));
     f.set(e.budget, f.i32.sub(f.get(e.budget), f.i32.const(block.instructions.length)));

@@ -3,7 +3,7 @@ import type { FunctionBuilder, I32, I64, Label, Local, V128 } from '@tsvisor/was
 import { registerName } from '../decode/format.ts';
 import { BASE_RIP, OperandKind } from '../decode/insn.ts';
 import type { Helpers } from '../emit/emitter.ts';
-import { Emitter } from '../emit/emitter.ts';
+import { Emitter, tlbIndex } from '../emit/emitter.ts';
 import type { FlagLocals } from '../emit/flags.ts';
 import { condition } from '../emit/flags.ts';
 import { AddressMode } from '../form.ts';
@@ -29,9 +29,13 @@ export type Transfers = {
 /**
  * The page last reached through one base register: its linear address and the difference to host addresses. An access in the same page,
  * aligned to its size, needs no TLB. Empty is -1, which no masked address equals. Nothing that runs inside a region changes mappings.
+ * The stack and what loops access have one. Elsewhere most accesses are the first of their register since the region was entered, and
+ * would only fill it: they probe the TLB.
  */
 type PageCache = { readonly page: Local<I64>; readonly addend: Local<I32> };
 const MAX_PAGE_CACHES = 8;
+/** The stack pointer as the base of an access. */
+const STACK = 'r4';
 
 /** What can be seen of the flags that an instruction leaves. */
 export type FlagUse = {
@@ -63,7 +67,7 @@ export class RegionEmitter extends Emitter {
   readonly lazy: LazyFlags;
   #use: FlagUse = SEEN;
   readonly #pageCaches = new Map<string, PageCache>();
-  /** What the current instruction's next access goes through: a base register, or the stack pointer. */
+  /** What the current instruction's next access goes by: a base register, or the stack pointer. */
   #accessBase: string | undefined;
   /** The current instruction has read memory. */
   #loaded = false;
@@ -74,6 +78,9 @@ export class RegionEmitter extends Emitter {
   ended = false;
 
   readonly #reaching: Reaching;
+  /** The TLB arrays that the region probes. Their addresses depend on the privilege, which nothing in a region changes. */
+  readonly #tlb: { read?: Local<I32>; write?: Local<I32> } = {};
+  #looping = false;
 
   /** @param codeSize of the whole region */
   constructor(f: FunctionBuilder, helpers: Helpers, codeSize: 16 | 32 | 64, reaching: Reaching) {
@@ -107,6 +114,11 @@ export class RegionEmitter extends Emitter {
     this.flags = { result: settled('flagResult'), carry: settled('flagCarry'), aux: settled('flagAux') };
   }
 
+  /** Starts a block; `looping`: it is part of a loop, so that what it reaches once it will most likely reach again. */
+  startBlock(looping: boolean): void {
+    this.#looping = looping;
+  }
+
   /** Starts an instruction. */
   instruction(block: RegionBlock, instruction: RegionInstruction, transfers: Transfers, use: FlagUse): void {
     this.begin(instruction.form);
@@ -117,7 +129,7 @@ export class RegionEmitter extends Emitter {
     this.#use = use;
     this.ended = false;
     this.#loaded = false;
-    this.#accessBase = instruction.insn.row.rep === 'no' ? 'r4' : undefined;
+    this.#accessBase = instruction.insn.row.rep === 'no' ? STACK : undefined;
   }
 
   cpu(): I32 {
@@ -135,6 +147,9 @@ export class RegionEmitter extends Emitter {
       const place = f.i64.and(f.i64.load16_u(f.get(entered), Record.place), f.i64.const(0xfff));
       f.set(this.exitRip, this.#cutRip(f.i64.add(place, f.get(this.pageRip))));
       f.set(this.pageRip, f.i64.sub(f.get(this.pageRip), f.i64.load32_s(f.get(entered), Record.imm2)));
+      const { read, write } = this.#tlb;
+      if (read) f.set(read, this.load32('tlbRead'));
+      if (write) f.set(write, this.load32('tlbWrite'));
       for (const { page } of this.#pageCaches.values()) f.set(page, f.i64.const(-1));
       this.#registers.forEach((local, reg) => {
         if (local) f.set(local, f.i64.load(this.cpu(), CPU.offset.gpr + 8 * reg));
@@ -294,7 +309,7 @@ export class RegionEmitter extends Emitter {
   // --- memory ----------------------------------------------------------------------------------------------------------------
 
   #pageCache(write: boolean): PageCache | undefined {
-    if (this.#accessBase === undefined) return undefined;
+    if (this.#accessBase === undefined || !(this.#looping || this.#accessBase === STACK)) return undefined;
     const key = `${write ? 'w' : 'r'}${this.#accessBase}`;
     let cache = this.#pageCaches.get(key);
     if (!cache && this.#pageCaches.size < MAX_PAGE_CACHES) {
@@ -320,18 +335,37 @@ export class RegionEmitter extends Emitter {
     f.set(cache.addend, f.i32.sub(f.i32.wrap_i64(f.get(reached)), f.i32.wrap_i64(f.get(va))));
   }
 
+  /** Host address of an access by the TLB; where that does not know it, `miss` finds it. */
+  #hostByTlb(write: boolean, va: Local<I64>, size: number, miss: () => I32): Local<I32> {
+    const { f } = this;
+    const host = this.tmp32();
+    const array = write ? 'write' : 'read';
+    this.#tlb[array] ??= f.local('i32');
+    const entry = this.let32(f.i32.add(tlbIndex(f, va), f.get(this.#tlb[array])));
+    f.if(
+      f.likely(this.hit(va, entry, size)),
+      () => f.set(host, this.host(va, entry)),
+      () => f.set(host, miss()),
+    );
+    return host;
+  }
+
   /** Host address of an access that may leave the instruction by a fault. */
   #reach(kind: Reach, va: Local<I64>, size: number): I32 {
     const { f } = this;
-    const cache = this.#pageCache(kind === 'write' || kind === 'modify');
+    const write = kind === 'write' || kind === 'modify';
+    const cache = this.#pageCache(write);
     const reached = this.tmp();
     const find = (): void => {
       f.set(reached, f.callLater<I64>(this.#reaching(kind), f.get(va), f.i32.const(size)));
       f.if(f.unlikely(f.i64.eqz(f.get(reached))), () => this.fault());
     };
     if (!cache) {
-      find();
-      return f.i32.wrap_i64(f.get(reached));
+      const host = this.#hostByTlb(write, va, size, () => {
+        find();
+        return f.i32.wrap_i64(f.get(reached));
+      });
+      return f.get(host);
     }
     f.if(f.unlikely(this.#outsideCachedPage(cache, va, size)), () => {
       find();
@@ -359,8 +393,11 @@ export class RegionEmitter extends Emitter {
         });
       };
       if (!cache) {
-        find();
-        this.storeHost(() => f.i32.wrap_i64(f.get(reached)), size, value);
+        const host = this.#hostByTlb(true, va, size, () => {
+          find();
+          return f.i32.wrap_i64(f.get(reached));
+        });
+        this.storeHost(() => f.get(host), size, value);
         return;
       }
       f.if(f.unlikely(this.#outsideCachedPage(cache, va, size)), () => {

@@ -108,6 +108,26 @@ describe('any flow graph', () => {
     );
   });
 
+  it('loops where a node can be reached from itself', () => {
+    fc.assert(
+      fc.property(graphs, ({ size, edges: given, entries }) => {
+        const graph = analyse(size, given, entries);
+        const comesBack = (node: number): boolean => {
+          const seen = new Set<number>();
+          const waiting = [...graph.successors[node]];
+          for (let next = waiting.pop(); next !== undefined; next = waiting.pop()) {
+            if (next === node) return true;
+            if (seen.has(next)) continue;
+            seen.add(next);
+            waiting.push(...graph.successors[next]);
+          }
+          return false;
+        };
+        for (const node of graph.order) expect(graph.looping.has(node), `${node}`).toBe(comesBack(node));
+      }),
+    );
+  });
+
   it('has a label where more than one forward edge, or the root, arrives', () => {
     fc.assert(
       fc.property(graphs, ({ size, edges: given, entries }) => {

@@ -11,6 +11,8 @@ export type FlowGraph = {
   readonly successors: readonly (readonly number[])[];
   /** Targets of back edges. */
   readonly loops: ReadonlySet<number>;
+  /** Nodes on the way from a loop's head back to it. */
+  readonly looping: ReadonlySet<number>;
   /** Nodes that more than one forward edge reaches, and entries: they get a label of their own. */
   readonly merges: ReadonlySet<number>;
   /** Edges that a structured branch cannot take (irreducible flow), as `from * size + to`: they go through the root. */
@@ -55,8 +57,46 @@ export function analyse(size: number, edges: readonly (readonly number[])[], ent
     }
     if (!reducible) continue;
     const merges = new Set(order.filter((node) => node !== ROOT && (forward[node] > 1 || allEntries.has(node))));
-    return { order, position, idom, successors, loops, merges, dispatched, entries: [...allEntries] };
+    return {
+      order,
+      position,
+      idom,
+      successors,
+      loops,
+      looping: loopBodies(order, position, successors, loops),
+      merges,
+      dispatched,
+      entries: [...allEntries],
+    };
   }
+}
+
+/** Nodes from which a back edge to a loop's head can be reached without passing the head: the natural loops' bodies. */
+function loopBodies(
+  order: readonly number[],
+  position: readonly number[],
+  successors: readonly (readonly number[])[],
+  loops: ReadonlySet<number>,
+): ReadonlySet<number> {
+  const predecessors = predecessorsOf(order, successors);
+  const all = new Set<number>();
+  for (const head of loops) {
+    const body = new Set([head]);
+    const open = (predecessors.get(head) ?? []).filter((from) => position[from] >= position[head]);
+    for (let node = open.pop(); node !== undefined; node = open.pop()) {
+      if (body.has(node)) continue;
+      body.add(node);
+      open.push(...(predecessors.get(node) ?? []));
+    }
+    for (const node of body) all.add(node);
+  }
+  return all;
+}
+
+function predecessorsOf(order: readonly number[], successors: readonly (readonly number[])[]): Map<number, number[]> {
+  const predecessors = new Map<number, number[]>(order.map((node) => [node, []]));
+  for (const from of order) for (const to of successors[from]) predecessors.get(to)?.push(from);
+  return predecessors;
 }
 
 function reversePostorder(size: number, successors: readonly (readonly number[])[]): number[] {
@@ -79,8 +119,7 @@ function reversePostorder(size: number, successors: readonly (readonly number[])
 
 /** Cooper, Harvey and Kennedy, "A Simple, Fast Dominance Algorithm". */
 function dominators(order: readonly number[], position: readonly number[], successors: readonly (readonly number[])[]): number[] {
-  const predecessors = new Map<number, number[]>(order.map((node) => [node, []]));
-  for (const from of order) for (const to of successors[from]) predecessors.get(to)?.push(from);
+  const predecessors = predecessorsOf(order, successors);
   const idom = new Array<number>(position.length).fill(-1);
   idom[ROOT] = ROOT;
   const meet = (left: number, right: number): number => {

@@ -169,7 +169,10 @@ export class TierMachine {
       const address = one.resume[(at >> 2) % one.resume.length];
       this.ram.writeUInt32LE(address, at);
     }
+    // Wherever an earlier program may have run: one that went astray in the log, too.
     for (const [at, bytes] of [
+      [Place.gdt, Place.handlers - Place.gdt],
+      [Place.log, Place.eventStack - Place.log],
       [Place.data, DATA_BYTES],
       [Place.code, CODE_BYTES],
       [Place.stack, PAGE],
