@@ -26,6 +26,7 @@ const say = (text: string): boolean => process.stderr.write(`debian packages: ${
 
 /** How long another process may hold the cache: longer than any download that is worth waiting for. */
 const lockTimeoutMs = 300_000;
+const hostStatus = '/var/lib/dpkg/status';
 /** Debian package names, Policy §5.6.1, with the `:arch` that apt accepts. */
 const validName = /^[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?$/;
 
@@ -34,7 +35,7 @@ const validName = /^[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?$/;
  * @throws TypeError when a name is not a Debian package name. All else that goes wrong is reported in `missing`.
  */
 export async function ensurePackages(names: readonly string[], folder = cache): Promise<DebianPackages> {
-  for (const name of names) if (!validName.test(name)) throw new TypeError(`not a Debian package name: '${name}'`);
+  checkNames(names);
   const root = join(folder, 'root');
   mkdirSync(root, { recursive: true });
   const missing = new Map<string, string>();
@@ -45,6 +46,32 @@ export async function ensurePackages(names: readonly string[], folder = cache): 
   return { root, missing, find, env: environment(root) };
 }
 
+const treeCache = join(dirname(cache), 'debian-tree');
+
+/**
+ * A folder that holds the named packages and all that they depend on, the C library included, whatever the host has installed: what a guest
+ * can be given, or a chroot entered with. One folder holds the packages of all calls.
+ * @throws TypeError when a name is not a Debian package name. All else that goes wrong is reported in `missing`.
+ */
+export async function debianTree(
+  names: readonly string[],
+  folder = treeCache,
+): Promise<Pick<DebianPackages, 'root' | 'missing'>> {
+  checkNames(names);
+  const root = join(folder, 'root');
+  mkdirSync(root, { recursive: true });
+  const nothingInstalled = join(folder, 'status');
+  writeFileSync(nothingInstalled, '');
+  const missing = new Map<string, string>();
+  const absent = [...new Set(names)].filter((name) => !unpacked(folder, name));
+  if (absent.length > 0) await locked(folder, () => fetchAll(folder, absent, missing, nothingInstalled));
+  return { root, missing };
+}
+
+function checkNames(names: readonly string[]): void {
+  for (const name of names) if (!validName.test(name)) throw new TypeError(`not a Debian package name: '${name}'`);
+}
+
 const stampOf = (folder: string, name: string): string => join(folder, 'unpacked', name);
 const unpacked = (folder: string, name: string): boolean => existsSync(stampOf(folder, name));
 
@@ -53,10 +80,15 @@ async function installed(name: string): Promise<boolean> {
   return status?.stdout === 'installed';
 }
 
-async function fetchAll(folder: string, names: readonly string[], missing: Map<string, string>): Promise<void> {
+async function fetchAll(
+  folder: string,
+  names: readonly string[],
+  missing: Map<string, string>,
+  status = hostStatus,
+): Promise<void> {
   for (const name of names) {
     if (unpacked(folder, name)) continue; // by the process that held the lock before us
-    const problem = await fetchPackage(folder, name).catch((error: Error) => firstLine(error));
+    const problem = await fetchPackage(folder, name, status).catch((error: Error) => firstLine(error));
     if (problem === undefined) continue;
     missing.set(name, problem);
     say(`${name} cannot be had: ${problem}`);
@@ -64,9 +96,9 @@ async function fetchAll(folder: string, names: readonly string[], missing: Map<s
 }
 
 /** Downloads a package with its dependencies and unpacks all of them. Returns why it failed, if it did. */
-async function fetchPackage(folder: string, name: string): Promise<string | undefined> {
+async function fetchPackage(folder: string, name: string, status: string): Promise<string | undefined> {
   const archives = join(folder, 'archives');
-  const options = aptOptions(folder, archives);
+  const options = aptOptions(folder, archives, status);
   if (!(await known(options, name))) {
     say('fetching the package lists');
     await run('apt-get', [...options, 'update'], { maxBuffer: 1 << 26 });
@@ -95,15 +127,15 @@ const known = (options: readonly string[], name: string): Promise<boolean> =>
     () => false,
   );
 
-/** apt with lists and archives of its own; what the host has installed still counts as there. */
-function aptOptions(folder: string, archives: string): string[] {
+/** apt with lists and archives of its own; what dpkg's `status` file says is installed counts as there. */
+function aptOptions(folder: string, archives: string, status: string): string[] {
   const state = join(folder, 'apt');
   mkdirSync(join(state, 'lists', 'partial'), { recursive: true });
   mkdirSync(join(archives, 'partial'), { recursive: true });
   const settings = {
     'Dir::State': state,
     'Dir::State::Lists': join(state, 'lists'),
-    'Dir::State::status': '/var/lib/dpkg/status',
+    'Dir::State::status': status,
     'Dir::Cache': join(folder, 'cache'),
     'Dir::Cache::archives': archives,
     'Debug::NoLocking': '1',
