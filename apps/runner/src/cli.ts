@@ -2,9 +2,11 @@ import { Command, CommanderError, Option } from 'commander';
 import { oneLine, RunnerError } from './errors.ts';
 import {
   type DebianArch,
+  type DeviceOption,
   type GuestFile,
   type JitDump,
   parseDebian,
+  parseDevice,
   parseFile,
   parseJitDump,
   parseSerial,
@@ -32,9 +34,12 @@ Examples:
   $ tsvisor run --debian i386 --memory 256M
       The same with Debian's 32-bit kernel.
   $ tsvisor run --kernel bzImage --initrd initrd.img --append 'root=/dev/ram0 debug'
-      A kernel of your own. bzImage and vmlinux are both taken.
+      A kernel of your own. bzImage, vmlinux and Multiboot kernels are taken.
   $ tsvisor run --file ./a.out:/bin/a.out --exec 'a.out; dmesg | tail'
       Takes a program along.
+  $ tsvisor run --kernel test.elf --append 'first second' --device isa-debug-exit --device isa-debugcon --serial file:log
+      A Multiboot test kernel: its arguments follow its own name, --initrd is its module, and what it writes to port 0xf4
+      makes the status.
   $ tsvisor run --exec 'poweroff -f' --serial file:console.log --timeout 60 --stats
   $ tsvisor run --exec 'md5sum /bin/busybox' --dump-jit 0xffffffff81000000:region.txt
       What became of the guest's code at an address, in a file.
@@ -44,7 +49,7 @@ Console keys:
 
 Exit status:
   0    the guest powered off (or was left with Ctrl-A x)
-  N    with --exec: the command's own status
+  N    with --exec: the command's own status; with isa-debug-exit: (v << 1) | 1 of the value v that was written
   2    something given is not usable; one line on stderr says what
   124  --timeout was reached
   125  the guest died: triple fault, or the machine could not go on
@@ -61,6 +66,7 @@ type RawOptions = {
   debian?: DebianArch;
   exec?: string;
   file: GuestFile[];
+  device: DeviceOption[];
   serial?: SerialTarget;
   timeout?: number;
   stats?: boolean;
@@ -102,7 +108,10 @@ function runCommand(program: Command): Command {
     .summary('boot a kernel to a shell, or run one command in it')
     .description('Boots a Linux kernel in a virtual machine, with its serial console on this terminal.')
     .helpOption('-h, --help', 'show this help')
-    .option('-k, --kernel <file>', "bzImage or vmlinux to boot (default: Debian's kernel, fetched once with apt-get)")
+    .option(
+      '-k, --kernel <file>',
+      "bzImage, vmlinux or Multiboot kernel to boot (default: Debian's kernel, fetched once with apt-get)",
+    )
     .option('-i, --initrd <file>', "initramfs, or 'none' (default: a busybox shell, built here)")
     .option('-a, --append <text>', 'added to the kernel command line (which is console=ttyS0; with --exec also quiet panic=-1)')
     .addOption(
@@ -128,6 +137,14 @@ function runCommand(program: Command): Command {
     .addOption(
       new Option('-f, --file <host[:guest]>', 'copy a file or folder into the initramfs; may be repeated')
         .argParser((value, previous: GuestFile[]) => [...previous, parseFile(value)])
+        .default([], 'none'),
+    )
+    .addOption(
+      new Option(
+        '--device <device[,property=value]>',
+        'isa-debug-exit,iobase=0xf4,iosize=4: a write of v ends the guest with status (v << 1) | 1; isa-debugcon,iobase=0xe9: bytes written appear on the console; may be repeated',
+      )
+        .argParser((value, previous: DeviceOption[]) => [...previous, parseDevice(value)])
         .default([], 'none'),
     )
     .addOption(
@@ -161,6 +178,7 @@ function toRunOptions(raw: RawOptions): RunOptions {
     cpu: raw.cpu,
     tier: raw.tier,
     files: raw.file,
+    devices: raw.device,
     serial: raw.serial ?? { kind: raw.exec === undefined ? 'stdio' : 'null' },
     stats: raw.stats ?? false,
     ...(raw.kernel === undefined ? {} : { kernel: raw.kernel }),

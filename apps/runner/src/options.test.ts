@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseCommandLine } from './cli.ts';
 import { RunnerError } from './errors.ts';
-import { parseFile, parseJitDump, parseSerial, parseSize, parseTimeout, type RunOptions } from './options.ts';
+import { parseDevice, parseFile, parseJitDump, parseSerial, parseSize, parseTimeout, type RunOptions } from './options.ts';
 
 describe('option values', () => {
   it('sizes: K, M, G; a plain number is MiB; whole pages', () => {
@@ -19,6 +19,23 @@ describe('option values', () => {
     expect(parseTimeout('1.5')).toBe(1500);
     expect(parseTimeout('30s')).toBe(30000);
     for (const bad of ['0', '-1', 'x', '', '1e99', '99999999999']) expect(() => parseTimeout(bad), bad).toThrow(RunnerError);
+  });
+
+  it('devices for test images', () => {
+    expect(parseDevice('isa-debug-exit')).toEqual({ kind: 'isa-debug-exit', port: 0xf4, size: 4 });
+    expect(parseDevice('isa-debug-exit,iobase=0x501,iosize=2')).toEqual({ kind: 'isa-debug-exit', port: 0x501, size: 2 });
+    expect(parseDevice('isa-debugcon,iobase=1026')).toEqual({ kind: 'isa-debugcon', port: 1026 });
+    for (const bad of [
+      '',
+      'e1000',
+      'isa-debug-exit,',
+      'isa-debug-exit,iosize=3',
+      'isa-debug-exit,iobase=0xfffd',
+      'isa-debugcon,iosize=1',
+    ])
+      expect(() => parseDevice(bad), bad).toThrow(RunnerError);
+    for (const bad of ['isa-debugcon,iobase=0x10000', 'isa-debugcon,iobase=-1', 'isa-debugcon,iobase', 'constructor'])
+      expect(() => parseDevice(bad), bad).toThrow(/--device/);
   });
 
   it('serial targets', () => {
@@ -64,6 +81,7 @@ describe('the command line', () => {
       cpu: 'max',
       tier: 'auto',
       files: [],
+      devices: [],
       serial: { kind: 'stdio' },
       stats: false,
     });
@@ -94,6 +112,8 @@ describe('the command line', () => {
         'a',
         '--file',
         'b:c',
+        '--device',
+        'isa-debugcon',
         '--serial',
         'file:log',
         '--timeout',
@@ -116,6 +136,7 @@ describe('the command line', () => {
         { host: 'a', guest: 'a' },
         { host: 'b', guest: 'c' },
       ],
+      devices: [{ kind: 'isa-debugcon', port: 0xe9 }],
       serial: { kind: 'file', path: 'log' },
       timeoutMs: 9000,
       stats: true,

@@ -12,6 +12,11 @@ export type GuestFile = { readonly host: string; readonly guest: string };
 /** The region to show, by a guest-virtual address that it holds; without a file on standard error. */
 export type JitDump = { readonly gva: bigint; readonly file?: string };
 
+/** A device of `--device`, as QEMU's option of that name has it. */
+export type DeviceOption =
+  | { readonly kind: 'isa-debug-exit'; readonly port: number; readonly size: 1 | 2 | 4 }
+  | { readonly kind: 'isa-debugcon'; readonly port: number };
+
 /** How guest code is run. */
 export const TIERS = ['auto', 'jit', 'interp'] as const;
 export type Tier = (typeof TIERS)[number];
@@ -27,6 +32,7 @@ export type RunOptions = {
   readonly debian?: DebianArch;
   readonly exec?: string;
   readonly files: readonly GuestFile[];
+  readonly devices: readonly DeviceOption[];
   readonly serial: SerialTarget;
   /** Milliseconds. */
   readonly timeoutMs?: number;
@@ -87,4 +93,33 @@ export function parseJitDump(text: string): JitDump {
       `--dump-jit '${text}' is not ADDRESS or ADDRESS:FILE; write for example 0xffffffff81000000`,
     );
   return { gva, ...(file === undefined ? {} : { file }) };
+}
+
+/** The properties of each device, and what they are when they are not given. */
+const DEVICES: Readonly<Record<DeviceOption['kind'], Readonly<Record<string, number>>>> = {
+  'isa-debug-exit': { iobase: 0xf4, iosize: 4 },
+  'isa-debugcon': { iobase: 0xe9 },
+};
+const isDevice = (name: string): name is DeviceOption['kind'] => Object.hasOwn(DEVICES, name);
+
+/** "isa-debug-exit,iobase=0xf4,iosize=4". */
+export function parseDevice(text: string): DeviceOption {
+  const [name, ...given] = text.split(',');
+  const wrong = (why: string): RunnerError => new RunnerError('RUNNER_USAGE', `--device '${text}': ${why}`);
+  if (!isDevice(name)) throw wrong(`no such device (there are ${Object.keys(DEVICES).join(', ')})`);
+  const properties: Record<string, number> = { ...DEVICES[name] };
+  for (const property of given) {
+    const [, key, number] = /^(\w+)=(0x[0-9a-f]+|\d+)$/i.exec(property) ?? [];
+    if (key === undefined) throw wrong(`'${property}' is not a property with a number; write for example iobase=0xf4`);
+    if (!Object.hasOwn(properties, key)) throw wrong(`it has no property '${key}' (but ${Object.keys(properties).join(', ')})`);
+    properties[key] = Number(number);
+  }
+  const { iobase: port, iosize: size } = properties;
+  if (name === 'isa-debugcon') {
+    if (port > 0xffff) throw wrong('iobase is not a port, 0 to 0xffff');
+    return { kind: name, port };
+  }
+  if (size !== 1 && size !== 2 && size !== 4) throw wrong('iosize is none of 1, 2, 4');
+  if (port + size > 0x1_0000) throw wrong('iobase is not a port, 0 to 0xffff');
+  return { kind: name, port, size };
 }

@@ -16,20 +16,28 @@ export type MachineConfig = {
   readonly tier?: 'auto' | 'jit' | 'interp';
   /** Called whenever guest code has been compiled. */
   readonly onRegion?: (region: CompiledRegion) => void;
-  /** bzImage or ELF vmlinux; not modified. */
+  /** bzImage, ELF vmlinux or Multiboot kernel; not modified. */
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;
   readonly cmdline: string;
   /** What the guest sends through ttyS0 and, if there is one, ttyS1. */
   readonly serial: readonly [SerialSink, SerialSink?];
+  readonly testDevices?: readonly TestDevice[];
 };
 
+/** Ports for test images: one that ends the machine, one that takes characters. */
+export type TestDevice =
+  | { readonly kind: 'isa-debug-exit'; readonly port: number; readonly size: 1 | 2 | 4 }
+  | { readonly kind: 'isa-debugcon'; readonly port: number; readonly sink: SerialSink };
+
 /**
- * How a run of a guest ended. `error`: the machine could not go on; `message` says why.
+ * How a run of a guest ended. `error`: the machine could not go on; `message` says why. `exit`: the guest wrote to an exit port; `status`
+ * is what follows from it, up to 32 bits.
  */
 export type GuestExit = {
-  readonly reason: 'poweroff' | 'reset' | 'triple-fault' | 'stopped' | 'error';
+  readonly reason: 'poweroff' | 'reset' | 'triple-fault' | 'stopped' | 'error' | 'exit';
   readonly message?: string;
+  readonly status?: number;
 };
 
 export type GuestMachine = {

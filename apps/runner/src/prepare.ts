@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { kernelWidth } from '@tsvisor/boot';
+import { basename } from 'node:path';
+import { isMultiboot, kernelWidth } from '@tsvisor/boot';
 import { cacheFolder, type DebianFiles, readCache } from './debian/cache.ts';
-import { fileError } from './errors.ts';
+import { fileError, RunnerError } from './errors.ts';
 import { makeToken } from './guest/channel.ts';
 import { joinArchives, overlayArchive } from './guest/overlay.ts';
 import type { DebianArch, RunOptions } from './options.ts';
@@ -35,6 +36,7 @@ export async function prepare(config: PrepareConfig): Promise<Prepared> {
     options.initrd === undefined || options.initrd === 'none' ? undefined : readInput('the initrd', options.initrd);
   // A file that is no kernel is refused before anything is fetched for it.
   const width = ownKernel === undefined ? undefined : kernelWidth(ownKernel);
+  if (ownKernel !== undefined && isMultiboot(ownKernel)) return prepareMultiboot(options, ownKernel, ownInitrd);
   const arch = options.debian ?? (width === 32 ? 'i386' : 'amd64');
   const needDebian = ownKernel === undefined || options.initrd === undefined;
   const debian = needDebian ? await debianFiles(arch, config) : undefined;
@@ -47,6 +49,23 @@ export async function prepare(config: PrepareConfig): Promise<Prepared> {
     cmdline: commandLine(options, ourInit),
     token,
     ourInit: ourInit || options.exec !== undefined,
+  };
+}
+
+/** Such a kernel gets nothing that it was not given: no initramfs of ours, and a command line that begins with its name. */
+function prepareMultiboot(options: RunOptions, kernel: Uint8Array, initrd: Uint8Array | undefined): Prepared {
+  for (const [option, given] of [
+    ['--exec', options.exec !== undefined],
+    ['--file', options.files.length > 0],
+    ['--debian', options.debian !== undefined],
+  ] as const)
+    if (given) throw new RunnerError('RUNNER_USAGE', `${option} needs a Linux kernel, and this is a Multiboot one`);
+  return {
+    kernel,
+    ...(initrd === undefined ? {} : { initrd }),
+    cmdline: `${basename(options.kernel ?? '')} ${options.append.trim()}`.trim(),
+    token: makeToken(),
+    ourInit: false,
   };
 }
 

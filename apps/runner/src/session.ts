@@ -100,6 +100,7 @@ export class Session {
       kernel,
       cmdline,
       serial,
+      testDevices: this.#options.devices.map((device) => ({ ...device, sink: serial[0] })),
       ...(initrd === undefined ? {} : { initrd }),
       ...(this.#jitDump === undefined ? {} : { onRegion: this.#jitDump.onRegion }),
     };
@@ -240,6 +241,8 @@ export class Session {
       return this.#verdict.status;
     }
     switch (exit.reason) {
+      case 'exit':
+        return (exit.status ?? 0) & 0xff;
       case 'triple-fault':
         say('the guest died of a triple fault');
         break;

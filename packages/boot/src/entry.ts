@@ -19,6 +19,7 @@ export type SegmentState = {
 export type EntryState = {
   readonly mode: 'long64' | 'protected32';
   readonly rip: number;
+  readonly rax: number;
   readonly rsi: number;
   readonly rbx: number;
   readonly rflags: number;
@@ -80,10 +81,10 @@ export function longModeEntry(rip: number, rsi: number): { entry: EntryState; se
   };
 }
 
-/** 32-bit protected mode without paging. boot.rst, "32-bit Boot Protocol": ESI; xen pvh.pandoc: EBX. */
+/** 32-bit protected mode without paging. boot.rst, "32-bit Boot Protocol": ESI; xen pvh.pandoc: EBX; Multiboot §3.2: EAX and EBX. */
 export function protectedModeEntry(
   rip: number,
-  registers: { rsi?: number; rbx?: number },
+  registers: { rsi?: number; rax?: number; rbx?: number },
 ): { entry: EntryState; segments: Blob[] } {
   return {
     entry: {
@@ -103,6 +104,7 @@ export function protectedModeEntry(
 function common(rip: number) {
   return {
     rip,
+    rax: 0,
     rsi: 0,
     rbx: 0,
     rflags: RFLAGS_FIXED,

@@ -2,6 +2,7 @@ import { HDR, isBzImage, parseSetupHeader, type SetupHeader, XLF_KERNEL_64 } fro
 import { decompressPayload } from './decompress.ts';
 import { type ElfImage, isElf, parseElf } from './elf.ts';
 import { BootError } from './errors.ts';
+import { findMultibootHeader } from './multiboot-header.ts';
 
 /** A kernel file taken apart: its ELF image and, for a bzImage, the setup header in front of it. */
 export type KernelImage = {
@@ -27,12 +28,17 @@ export async function openKernel(bytes: Uint8Array): Promise<KernelImage> {
 
 /**
  * Checks a kernel file's headers without unpacking it.
- * @returns 64 when the kernel needs a processor with long mode, else 32
+ * @returns 64 when the kernel needs a processor with long mode, else 32, as for every Multiboot kernel
  * @throws BootError when it is not a kernel, truncated or damaged as far as headers show
  */
 export function kernelWidth(bytes: Uint8Array): 32 | 64 {
+  if (isBzImage(bytes)) return bzImageWidth(bytes);
+  if (findMultibootHeader(bytes) !== undefined) return 32;
   if (isElf(bytes)) return parseElf(bytes).width;
-  if (!isBzImage(bytes)) throw notAKernel(bytes);
+  throw notAKernel(bytes);
+}
+
+function bzImageWidth(bytes: Uint8Array): 32 | 64 {
   return (parseSetupHeader(bytes).xloadflags & XLF_KERNEL_64) === 0 ? 32 : 64;
 }
 
@@ -42,7 +48,7 @@ function notAKernel(bytes: Uint8Array): BootError {
       ? 'the file is empty'
       : bytes.length < HDR.version
         ? `the file has only ${bytes.length} bytes`
-        : 'neither a bzImage nor an ELF vmlinux for x86';
+        : 'neither a bzImage, an ELF vmlinux for x86 nor a Multiboot kernel';
   return new BootError('BOOT_NOT_A_KERNEL', `not a Linux kernel: ${reason}`);
 }
 

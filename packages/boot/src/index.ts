@@ -15,4 +15,5 @@ export { type ElfImage, type ElfSegment, parseElf } from './elf.ts';
 export type { EntryState, SegmentState } from './entry.ts';
 export { BootError, type BootErrorCode } from './errors.ts';
 export { expandKernel, type KernelImage, kernelWidth, openKernel } from './image.ts';
+export { isMultiboot, loadKernel } from './load-kernel.ts';
 export { type EntryProtocol, type LinuxBootConfig, type LinuxBootPlan, type LoadSegment, loadLinux } from './load-linux.ts';

@@ -12,3 +12,9 @@ export const START_INFO_GPA = 0x1_1000;
 /** Up to 64 KiB: `cmdline_size` of a hostile header is cut there. */
 export const CMDLINE_GPA = 0x2_0000;
 export const CMDLINE_ROOM = 0x1_0000;
+/**
+ * What a Multiboot kernel is told, up to the extended BIOS data area. Such a kernel may look at it at any time, so the memory map reserves
+ * it.
+ */
+export const MULTIBOOT_INFO_GPA = 0x9_0000;
+export const MULTIBOOT_INFO_END = 0x9_f000;

@@ -191,7 +191,7 @@ describe('bad input has a code and one clear line', () => {
     ['a text file', { kernel: new TextEncoder().encode('hello '.repeat(500)) }, 'BOOT_NOT_A_KERNEL', /not a Linux kernel/],
     ['half a kernel', { kernel: bzImage.subarray(0, bzImage.length - 40) }, 'BOOT_TRUNCATED', /truncated/],
     ['a quarter of a kernel', { kernel: bzImage.subarray(0, 1000) }, 'BOOT_TRUNCATED', /truncated/],
-    ['half a vmlinux', { kernel: elf.subarray(0, elf.length - 10) }, 'BOOT_TRUNCATED', /truncated/],
+    ['half a vmlinux', { kernel: elf.subarray(0, elf.length / 2) }, 'BOOT_TRUNCATED', /truncated/],
     [
       'too little memory',
       { memory: { size: 16 * MiB } },

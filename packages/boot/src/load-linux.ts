@@ -29,7 +29,7 @@ export type LinuxBootPlan = {
   /** Disjoint, all inside RAM. Kernel and initrd are views of the given bytes where those were not compressed. */
   readonly segments: readonly LoadSegment[];
   readonly entry: EntryState;
-  readonly protocol: Exclude<EntryProtocol, 'auto'>;
+  readonly protocol: Exclude<EntryProtocol, 'auto'> | 'multiboot';
   readonly e820: readonly E820Entry[];
   /** 64: the processor must have long mode. */
   readonly width: 32 | 64;
@@ -91,12 +91,24 @@ export async function loadLinux(config: LinuxBootConfig): Promise<LinuxBootPlan>
   };
 }
 
+/** Every Linux kernel holds `linux_banner` (init/version-timestamp.c), which begins so. */
+const BANNER = new TextEncoder().encode('Linux version ');
+
+/** Whether an ELF file that does not say how it is entered is Linux after all: anything else would run into the unknown. */
+function holdsBanner(bytes: Uint8Array): boolean {
+  for (let at = bytes.indexOf(BANNER[0]); at >= 0; at = bytes.indexOf(BANNER[0], at + 1))
+    if (BANNER.every((byte, n) => bytes[at + n] === byte)) return true;
+  return false;
+}
+
 function chooseProtocol(image: KernelImage, wanted: EntryProtocol): Exclude<EntryProtocol, 'auto'> {
   const { elf, header } = image;
   const linux = elf.width === 64 ? 'linux64' : 'linux32';
   // A 64-bit payload under a header that offers no 64-bit entry is a mixed-up file (the flag exists since protocol 2.12).
   if (header !== undefined && header.version >= 0x020c && elf.width === 64 && (header.xloadflags & XLF_KERNEL_64) === 0)
     throw new BootError('BOOT_BAD_HEADER', 'the kernel is a 64-bit one, but its setup header offers no 64-bit entry');
+  if (header === undefined && elf.pvhEntry === undefined && !holdsBanner(image.elfBytes))
+    throw new BootError('BOOT_NOT_A_KERNEL', 'an ELF file with neither a Multiboot header, a PVH entry nor Linux in it');
   if (wanted === 'auto') return header === undefined && elf.pvhEntry !== undefined ? 'pvh' : linux;
   if (wanted === 'pvh' && elf.pvhEntry === undefined)
     throw new BootError('BOOT_NO_ENTRY', 'the kernel has no PVH entry (built without CONFIG_PVH)');

@@ -41,6 +41,7 @@ export function applyEntryState(vcpu: Pick<Vcpu, 'getRegs' | 'setRegs' | 'getSre
   });
   vcpu.setRegs({
     ...vcpu.getRegs(),
+    rax: BigInt(entry.rax),
     rdx: 0n,
     rip: BigInt(entry.rip),
     rsi: BigInt(entry.rsi),

@@ -7,6 +7,7 @@ export { MachineError, type MachineErrorCode } from './errors.ts';
 export type { GuestExit, Machine, MachineConfig, MachineFactory } from './machine.ts';
 export { createMicrovmFactory } from './microvm/microvm.ts';
 export type { CompiledRegion, Engine, EngineModel, EngineOptions, SerialSink } from './ports.ts';
+export type { TestDevice } from './test-device.ts';
 export { x86Engine } from './x86-engine.ts';
 
 /** Microvms over this project's own engine. */

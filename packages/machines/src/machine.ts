@@ -1,22 +1,29 @@
 import type { EngineOptions, SerialSink } from './ports.ts';
+import type { TestDevice } from './test-device.ts';
 
 export type MachineConfig = EngineOptions & {
   /** RAM, bytes: whole pages. */
   readonly memoryBytes: number;
   /** A name of the engine's models. */
   readonly cpuModel: string;
-  /** bzImage or ELF vmlinux; not modified. */
+  /** bzImage, ELF vmlinux or Multiboot kernel; not modified. */
   readonly kernel: Uint8Array;
+  /** Of a Multiboot kernel: its module. */
   readonly initrd?: Uint8Array;
   readonly cmdline: string;
   /** What the guest sends through ttyS0 and, if there is to be one, ttyS1. */
   readonly serial: readonly [SerialSink, SerialSink?];
+  readonly testDevices?: readonly TestDevice[];
 };
 
-/** How a run of a guest ended; `error`: the machine could not go on, `message` says why. */
+/**
+ * How a run of a guest ended. `error`: the machine could not go on, `message` says why; `exit`: the guest wrote to an exit port, `status` is
+ * what follows from it, odd, up to 32 bits.
+ */
 export type GuestExit = {
-  readonly reason: 'poweroff' | 'reset' | 'triple-fault' | 'stopped' | 'error';
+  readonly reason: 'poweroff' | 'reset' | 'triple-fault' | 'stopped' | 'error' | 'exit';
   readonly message?: string;
+  readonly status?: number;
 };
 
 /** A machine with its guest loaded. */

@@ -16,7 +16,7 @@ export type Services = {
   /** Sets state aside in the machine's memory. */
   readonly state: (layout: { readonly size: number; readonly align: number }) => StateSlot;
   /** Ends the machine. */
-  readonly power: { readonly off: () => void; readonly reset: () => void };
+  readonly power: { readonly off: () => void; readonly reset: () => void; readonly exit: (status: number) => void };
   /** One more control of address line 20, which is open while any of them is. */
   readonly a20: () => A20Control;
 };

@@ -101,6 +101,7 @@ export const runOptions = (over: Partial<RunOptions> = {}): RunOptions => ({
   cpu: 'max',
   tier: 'interp',
   files: [],
+  devices: [],
   serial: { kind: over.exec === undefined ? 'stdio' : 'null' },
   stats: false,
   ...over,

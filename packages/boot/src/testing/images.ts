@@ -9,6 +9,9 @@ export type ElfOptions = {
 
 const text = new Uint8Array(256).map((_, i) => i);
 
+/** Behind the segments: a kernel without another entry has to be Linux. */
+const banner = new TextEncoder().encode('Linux version 0');
+
 /** An ELF executable with the given segments and, if asked for, a Xen PVH note. */
 export function makeElf(options: ElfOptions = {}): Uint8Array {
   const { width = 64, pvhEntry } = options;
@@ -20,7 +23,9 @@ export function makeElf(options: ElfOptions = {}): Uint8Array {
   const noteAt = ehsize + count * phentsize;
   const noteSize = pvhEntry === undefined ? 0 : 12 + 4 + 8;
   let at = noteAt + noteSize;
-  const out = new Uint8Array(at + segments.reduce((n, s) => n + s.bytes.length, 0));
+  const size = at + segments.reduce((n, s) => n + s.bytes.length, 0);
+  const out = new Uint8Array(size + banner.length);
+  out.set(banner, size);
   const view = new DataView(out.buffer);
   const word = (offset: number, value: number): void => {
     view.setUint32(offset, value, true);

@@ -2,6 +2,8 @@
 import {
   acpiPmLayout,
   createAcpiPm,
+  createDebugConsole,
+  createDebugExit,
   createDelayPort,
   createI8042,
   createPort92,
@@ -17,6 +19,7 @@ import type { Device, Plugin } from '@tsvisor/vmm-core';
 import type { SerialSink } from '../ports.ts';
 import type { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
+import type { TestDevice } from '../test-device.ts';
 import { DELAY_PORT, KEYBOARD, PM, PORT_92, RTC, SERIAL } from './map.ts';
 
 /** A device is gone when what it registered is. */
@@ -124,3 +127,18 @@ export const delayPortPlugin: Plugin<Services, 'ports' | 'state'> = {
     return made([ports.register({ base: DELAY_PORT, size: 1, name: 'delay-port', width: 1 }, port.io)]);
   },
 };
+
+export function testDevicePlugin(device: TestDevice, onFlush: (flush: () => void) => void): Plugin<Services, 'ports' | 'power'> {
+  const { kind: name, port: base } = device;
+  return {
+    name,
+    needs: ['ports', 'power'],
+    create: ({ ports, power }) => {
+      if (device.kind === 'isa-debug-exit')
+        return made([ports.register({ base, size: device.size, name }, createDebugExit({ onExit: power.exit }).io)]);
+      const console = createDebugConsole({ backend: device.sink });
+      onFlush(console.flush);
+      return made([ports.register({ base, size: 1, name, width: 1 }, console.io)]);
+    },
+  };
+}

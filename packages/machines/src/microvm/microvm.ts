@@ -1,4 +1,4 @@
-import { HIGH_RAM_START, type LinuxBootPlan, LOW_RAM_LIMIT, loadLinux } from '@tsvisor/boot';
+import { HIGH_RAM_START, type LinuxBootPlan, LOW_RAM_LIMIT, loadKernel } from '@tsvisor/boot';
 import { buildPlugins, type Host, Kvm, RunLoop, systemHost, type Vcpu, type Vm } from '@tsvisor/vmm-core';
 import { createA20 } from '../a20.ts';
 import { checkKernelFits } from '../cpu-model.ts';
@@ -9,7 +9,7 @@ import type { Engine, EngineModel, EngineOptions } from '../ports.ts';
 import { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import { microvmAcpi } from './acpi.ts';
-import { acpiPmPlugin, delayPortPlugin, i8042Plugin, port92Plugin, rtcPlugin, uartPlugin } from './devices.ts';
+import { acpiPmPlugin, delayPortPlugin, i8042Plugin, port92Plugin, rtcPlugin, testDevicePlugin, uartPlugin } from './devices.ts';
 import { RESET_ENTRY, VIDEO_WINDOW } from './map.ts';
 import { createRunner } from './run.ts';
 
@@ -38,7 +38,7 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
   const serialPorts = config.serial[1] === undefined ? 1 : 2;
   const acpi = microvmAcpi(CPUS, serialPorts);
-  const plan = await loadLinux({
+  const plan = await loadKernel({
     kernel: config.kernel,
     cmdline: config.cmdline,
     memory: { size: config.memoryBytes },
@@ -62,7 +62,7 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
       devices.dispose();
       kvm.dispose();
     };
-    return createRunner({ vm, vcpu, loop, inputs: devices.inputs, dispose });
+    return createRunner({ vm, vcpu, loop, inputs: devices.inputs, exitStatus: devices.exitStatus, dispose });
   } catch (error) {
     kvm.dispose();
     throw error;
@@ -81,12 +81,15 @@ type Devices = {
   readonly inputs: readonly [SerialInput, SerialInput];
   /** Hands on what the UARTs have collected. */
   readonly flush: () => void;
+  /** What the guest gave to an exit port, if it did. */
+  readonly exitStatus: () => number | undefined;
   readonly dispose: () => void;
 };
 
 function addDevices(vm: Vm, config: MachineConfig): Devices {
   const inputs = [new SerialInput(), new SerialInput()] as const;
   const flushes: (() => void)[] = [];
+  let status: number | undefined;
   const services: Services = {
     ports: vm.pio,
     irqLine: (gsi) => vm.irqchip.irqLine(gsi),
@@ -95,7 +98,14 @@ function addDevices(vm: Vm, config: MachineConfig): Devices {
       buffer: vm.arena.memory.buffer,
       byteOffset: vm.arena.alloc(size, Math.max(align, 64)),
     }),
-    power: { off: () => vm.raiseSystemEvent('shutdown'), reset: () => vm.raiseSystemEvent('reset') },
+    power: {
+      off: () => vm.raiseSystemEvent('shutdown'),
+      reset: () => vm.raiseSystemEvent('reset'),
+      exit: (given) => {
+        status ??= given;
+        vm.raiseSystemEvent('shutdown');
+      },
+    },
     a20: createA20((open) => vm.setA20(open)),
   };
   const onFlush = (flush: () => void): void => void flushes.push(flush);
@@ -109,11 +119,12 @@ function addDevices(vm: Vm, config: MachineConfig): Devices {
     i8042Plugin,
     port92Plugin,
     delayPortPlugin,
+    ...(config.testDevices ?? []).map((device) => testDevicePlugin(device, onFlush)),
   ]);
   const flush = (): void => {
     for (const flushOne of flushes) flushOne();
   };
-  return { inputs, flush, dispose: built.dispose };
+  return { inputs, flush, exitStatus: () => status, dispose: built.dispose };
 }
 
 function loadGuest(vm: Vm, plan: LinuxBootPlan, model: EngineModel): Vcpu {

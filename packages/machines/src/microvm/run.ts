@@ -7,16 +7,18 @@ export type RunnerParts = {
   readonly vcpu: Vcpu;
   readonly loop: RunLoop;
   readonly inputs: readonly [SerialInput, SerialInput];
+  /** What the guest gave to an exit port, if it did. */
+  readonly exitStatus: () => number | undefined;
   readonly dispose: () => void;
 };
 
 /** The finished machine as its caller drives it. */
-export function createRunner({ vm, vcpu, loop, inputs, dispose }: RunnerParts): Machine {
+export function createRunner({ vm, vcpu, loop, inputs, exitStatus, dispose }: RunnerParts): Machine {
   let firstInstructionMs = 0;
   return {
     start: async () => {
       firstInstructionMs = performance.now();
-      return toGuestExit(await loop.run());
+      return toGuestExit(await loop.run(), exitStatus());
     },
     sendSerial: (port, bytes) => inputs[port].send(bytes),
     stop: () => loop.stop(),
@@ -39,9 +41,11 @@ export function createRunner({ vm, vcpu, loop, inputs, dispose }: RunnerParts): 
   };
 }
 
-export function toGuestExit(end: RunEnd): GuestExit {
+/** `status`: of an exit port, if that was why the machine was shut down. */
+export function toGuestExit(end: RunEnd, status?: number): GuestExit {
   switch (end.reason) {
     case 'system-event':
+      if (end.event === 'shutdown' && status !== undefined) return { reason: 'exit', status };
       return { reason: end.event === 'shutdown' ? 'poweroff' : 'reset' };
     case 'shutdown':
       return { reason: 'triple-fault' };

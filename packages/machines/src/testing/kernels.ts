@@ -10,6 +10,7 @@ export function makeKernel(parts: Readonly<Record<number, readonly number[]>> = 
   const u16 = (at: number, value: number): void => view.setUint16(at, value, true);
   const u64 = (at: number, value: number): void => view.setBigUint64(at, BigInt(value), true);
   bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
+  bytes.set(new TextEncoder().encode('Linux version 0'), 0x80);
   u16(16, 2); // ET_EXEC
   u16(18, 62); // EM_X86_64
   u16(20, 1);

@@ -1,0 +1,86 @@
+/** Test images without an operating system, through the whole command: what they are told, what they say, and the status they end with. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, describe, expect, it } from 'vitest';
+
+const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'tsvisor-bare-'));
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+function file(name: string, bytes: Uint8Array): string {
+  writeFileSync(join(folder, name), bytes);
+  return join(folder, name);
+}
+
+const LOADED = 0x10_0000;
+/** A Multiboot kernel that is code from its header's end on; no ELF file. */
+function multiboot(code: readonly number[], magic = 0x1bad_b002): Uint8Array {
+  const flags = 0x1_0000;
+  const header = Uint32Array.of(magic, flags, -(magic + flags), LOADED, LOADED, 0, 0, LOADED + 32);
+  return Uint8Array.of(...new Uint8Array(header.buffer), ...code);
+}
+
+/** Says its command line on port 0xe9, and ends with the first byte of its module; with 0x55 if it was not entered as it should be. */
+const TALKER = multiboot([
+  ...[0x3d, 0x02, 0xb0, 0xad, 0x2b, 0x75, 0x16], // cmp eax, 0x2badb002; jne wrong
+  ...[0x8b, 0x73, 0x10], // mov esi, [ebx+16]: the command line
+  ...[0xac, 0x84, 0xc0, 0x74, 0x04, 0xe6, 0xe9, 0xeb, 0xf7], // next: lodsb; test al, al; jz +4; out 0xe9, al; jmp next
+  ...[0x8b, 0x53, 0x18, 0x8b, 0x12, 0x8a, 0x02], // mov edx, [ebx+24]: the modules; mov edx, [edx]; mov al, [edx]
+  ...[0xe6, 0xf4, 0xf4], // out 0xf4, al; hlt
+  ...[0xb0, 0x55, 0xe6, 0xf4, 0xf4], // wrong: mov al, 0x55; out 0xf4, al; hlt
+]);
+
+function tsvisor(...args: string[]) {
+  const command = ['--conditions=tsvisor-source', main, 'run', '--memory', '16M', '--timeout', '60', ...args];
+  const { status, stdout, stderr } = spawnSync(process.execPath, command, { encoding: 'utf8', timeout: 120_000 });
+  return { status, stdout, stderr };
+}
+
+describe('a Multiboot test image', () => {
+  const kernel = file('talker.elf', TALKER);
+  const initrd = file('module', Uint8Array.of(0x2a, 1, 2));
+  const devices = ['--device', 'isa-debug-exit,iobase=0xf4,iosize=4', '--device', 'isa-debugcon'];
+
+  it.each(['auto', 'jit', 'interp'])('says its name and arguments, and ends with the status it chose: tier %s', (tier) => {
+    const ended = tsvisor('--kernel', kernel, '--append', ' one two ', '--initrd', initrd, '--tier', tier, ...devices);
+    expect(ended).toEqual({ status: (0x2a << 1) | 1, stdout: 'talker.elf one two', stderr: '' });
+  });
+
+  it('without the exit port nothing answers there: the guest halts for good, and the timeout ends it', () => {
+    const { status, stderr } = tsvisor('--kernel', kernel, '--initrd', initrd, '--timeout', '1', '--serial', 'null');
+    expect([status, stderr]).toEqual([124, 'tsvisor: timeout: the guest did not end within 1 s\n']);
+  });
+
+  it('a guest that ends in a triple fault does not pass: status 125', () => {
+    const bad = file('bad.elf', multiboot([0x0f, 0x0b])); // ud2, without an IDT
+    expect(tsvisor('--kernel', bad, ...devices)).toEqual({
+      status: 125,
+      stdout: '',
+      stderr: 'tsvisor: the guest died of a triple fault\n',
+    });
+  });
+});
+
+describe('what cannot be started is said in one line, with status 2', () => {
+  const damaged = Uint8Array.from(TALKER);
+  damaged[8] ^= 1;
+  const header = new Uint8Array(52);
+  header.set([0x7f, 0x45, 0x4c, 0x46, 1, 1, 1]);
+  const talker = file('talker.elf', TALKER);
+  it.each([
+    ['a damaged header', ['--kernel', file('damaged', damaged)], /multiboot header has a wrong checksum/],
+    ['a file that is cut off', ['--kernel', file('cut', TALKER.subarray(0, 20))], /truncated/],
+    ['an ELF file with nothing in it', ['--kernel', file('elf', header)], /for another processor/],
+    ['a command for it', ['--kernel', talker, '--exec', 'ls'], /--exec needs a Linux kernel/],
+    ['a device there is not', ['--kernel', talker, '--device', 'floppy'], /no such device/],
+    ['a port that is taken', ['--kernel', talker, '--device', 'isa-debug-exit,iobase=0x3f8'], /com1/],
+    ['a device twice', ['--kernel', talker, '--device', 'isa-debugcon', '--device', 'isa-debugcon,iobase=0x402'], /isa-debugcon/],
+  ])('%s', (_, args, message) => {
+    const { status, stdout, stderr } = tsvisor(...args);
+    expect(stderr).toMatch(message);
+    expect([status, stdout, stderr.split('\n').length]).toEqual([2, '', 2]);
+  });
+});
