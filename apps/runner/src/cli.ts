@@ -58,6 +58,7 @@ Exit status:
 
 type RawOptions = {
   kernel?: string;
+  bios?: string;
   initrd?: string;
   append?: string;
   memory: number;
@@ -112,6 +113,7 @@ function runCommand(program: Command): Command {
       '-k, --kernel <file>',
       "bzImage, vmlinux or Multiboot kernel to boot (default: Debian's kernel, fetched once with apt-get)",
     )
+    .option('-b, --bios <file>', 'firmware instead of a kernel: a raw ROM, 64 KiB or multiples of that, below 1 MiB and 4 GiB')
     .option('-i, --initrd <file>', "initramfs, or 'none' (default: a busybox shell, built here)")
     .option('-a, --append <text>', 'added to the kernel command line (which is console=ttyS0; with --exec also quiet panic=-1)')
     .addOption(
@@ -165,7 +167,15 @@ function runCommand(program: Command): Command {
     .exitOverride();
 }
 
+/** What is for a kernel, and has no meaning for firmware. */
+function checkBios(raw: RawOptions): void {
+  const given = (['kernel', 'initrd', 'append', 'debian', 'exec'] as const).find((name) => raw[name] !== undefined);
+  const option = given ?? (raw.file.length > 0 ? 'file' : undefined);
+  if (option !== undefined) throw new RunnerError('RUNNER_USAGE', `--bios starts firmware, which takes no --${option}`);
+}
+
 function toRunOptions(raw: RawOptions): RunOptions {
+  if (raw.bios !== undefined) checkBios(raw);
   if (raw.exec !== undefined && raw.exec.trim() === '') throw new RunnerError('RUNNER_USAGE', '--exec needs a command');
   if (raw.exec !== undefined && raw.initrd === 'none')
     throw new RunnerError('RUNNER_USAGE', '--exec needs an initramfs, --initrd none leaves it out');
@@ -182,6 +192,7 @@ function toRunOptions(raw: RawOptions): RunOptions {
     serial: raw.serial ?? { kind: raw.exec === undefined ? 'stdio' : 'null' },
     stats: raw.stats ?? false,
     ...(raw.kernel === undefined ? {} : { kernel: raw.kernel }),
+    ...(raw.bios === undefined ? {} : { bios: raw.bios }),
     ...(raw.initrd === undefined ? {} : { initrd: raw.initrd }),
     ...(raw.debian === undefined ? {} : { debian: raw.debian }),
     ...(raw.exec === undefined ? {} : { exec: raw.exec }),

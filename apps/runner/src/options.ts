@@ -23,6 +23,8 @@ export type Tier = (typeof TIERS)[number];
 
 export type RunOptions = {
   readonly kernel?: string;
+  /** A ROM instead of a kernel. */
+  readonly bios?: string;
   /** A file; `none` boots without one; undefined means the built-in busybox. */
   readonly initrd?: string;
   readonly append: string;

@@ -8,7 +8,17 @@ export type CompiledRegion = {
   readonly text: () => string;
 };
 
-export type MachineConfig = {
+/** What the machine starts with: a kernel that is entered directly, or firmware at the reset vector. */
+export type BootConfig =
+  | {
+      /** bzImage, ELF vmlinux or Multiboot kernel; not modified. */
+      readonly kernel: Uint8Array;
+      readonly initrd?: Uint8Array;
+      readonly cmdline: string;
+    }
+  | { readonly firmware: Uint8Array };
+
+export type MachineConfig = BootConfig & {
   /** RAM, bytes. */
   readonly memoryBytes: number;
   readonly cpuModel: string;
@@ -16,10 +26,6 @@ export type MachineConfig = {
   readonly tier?: 'auto' | 'jit' | 'interp';
   /** Called whenever guest code has been compiled. */
   readonly onRegion?: (region: CompiledRegion) => void;
-  /** bzImage, ELF vmlinux or Multiboot kernel; not modified. */
-  readonly kernel: Uint8Array;
-  readonly initrd?: Uint8Array;
-  readonly cmdline: string;
   /** What the guest sends through ttyS0 and, if there is one, ttyS1. */
   readonly serial: readonly [SerialSink, SerialSink?];
   readonly testDevices?: readonly TestDevice[];

@@ -6,12 +6,11 @@ import { fileError, RunnerError } from './errors.ts';
 import { makeToken } from './guest/channel.ts';
 import { joinArchives, overlayArchive } from './guest/overlay.ts';
 import type { DebianArch, RunOptions } from './options.ts';
+import type { BootConfig } from './ports.ts';
 
 /** What a machine is started with, and what the session must know about it. */
 export type Prepared = {
-  readonly kernel: Uint8Array;
-  readonly initrd?: Uint8Array;
-  readonly cmdline: string;
+  readonly boot: BootConfig;
   /** What the second UART's marks carry. */
   readonly token: string;
   /** The guest runs our init: it says when it is ready for input, and the end of input ends its shell. */
@@ -31,6 +30,8 @@ export type PrepareConfig = {
  */
 export async function prepare(config: PrepareConfig): Promise<Prepared> {
   const { options } = config;
+  if (options.bios !== undefined)
+    return { boot: { firmware: readInput('the firmware', options.bios) }, token: makeToken(), ourInit: false };
   const ownKernel = options.kernel === undefined ? undefined : readInput('the kernel', options.kernel);
   const ownInitrd =
     options.initrd === undefined || options.initrd === 'none' ? undefined : readInput('the initrd', options.initrd);
@@ -44,9 +45,11 @@ export async function prepare(config: PrepareConfig): Promise<Prepared> {
   const ourInit = options.initrd === undefined;
   const initrd = options.initrd === 'none' ? undefined : initramfs(config, token, ownInitrd ?? debian?.initramfs, ourInit);
   return {
-    kernel: ownKernel ?? debian?.kernel ?? new Uint8Array(0),
-    ...(initrd === undefined ? {} : { initrd }),
-    cmdline: commandLine(options, ourInit),
+    boot: {
+      kernel: ownKernel ?? debian?.kernel ?? new Uint8Array(0),
+      ...(initrd === undefined ? {} : { initrd }),
+      cmdline: commandLine(options, ourInit),
+    },
     token,
     ourInit: ourInit || options.exec !== undefined,
   };
@@ -61,9 +64,11 @@ function prepareMultiboot(options: RunOptions, kernel: Uint8Array, initrd: Uint8
   ] as const)
     if (given) throw new RunnerError('RUNNER_USAGE', `${option} needs a Linux kernel, and this is a Multiboot one`);
   return {
-    kernel,
-    ...(initrd === undefined ? {} : { initrd }),
-    cmdline: `${basename(options.kernel ?? '')} ${options.append.trim()}`.trim(),
+    boot: {
+      kernel,
+      ...(initrd === undefined ? {} : { initrd }),
+      cmdline: `${basename(options.kernel ?? '')} ${options.append.trim()}`.trim(),
+    },
     token: makeToken(),
     ourInit: false,
   };

@@ -92,16 +92,13 @@ export class Session {
   }
 
   #create(serial: readonly [SerialSink, SerialSink]): Promise<GuestMachine> {
-    const { kernel, initrd, cmdline } = this.#prepared;
     const config: MachineConfig = {
       memoryBytes: this.#options.memoryBytes,
       cpuModel: this.#options.cpu,
       tier: this.#options.tier,
-      kernel,
-      cmdline,
+      ...this.#prepared.boot,
       serial,
       testDevices: this.#options.devices.map((device) => ({ ...device, sink: serial[0] })),
-      ...(initrd === undefined ? {} : { initrd }),
       ...(this.#jitDump === undefined ? {} : { onRegion: this.#jitDump.onRegion }),
     };
     return this.#factory.create(config);

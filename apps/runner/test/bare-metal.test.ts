@@ -64,6 +64,30 @@ describe('a Multiboot test image', () => {
   });
 });
 
+describe('a ROM', () => {
+  /** Entered at F000:FFF0: says where it reads itself, below 1 MiB and, in a flat segment, below 4 GiB, and that it cannot be written. */
+  function rom(size: number): Uint8Array {
+    const image = new Uint8Array(size).fill(0xff);
+    const code = [
+      ...[0x2e, 0xa0, 0x00, 0x00], // mov al, cs:[0]: 'R', by the reset CS, below 4 GiB
+      ...[0xe6, 0xe9], // out 0xe9, al
+      ...[0xb8, 0x00, 0xf0, 0x8e, 0xd8], // mov ax, 0xf000; mov ds, ax
+      ...[0xc6, 0x06, 0x01, 0x00, 0x21], // mov byte [1], '!': nothing
+      ...[0xa0, 0x01, 0x00, 0xe6, 0xe9], // mov al, [1]; out 0xe9, al: 'O', below 1 MiB
+      ...[0xb0, 0x15, 0xe6, 0xf4, 0xf4], // mov al, 0x15; out 0xf4, al; hlt
+    ];
+    image.set([0x52, 0x4f], size - 0x1_0000);
+    image.set(code, size - 0x1_0000 + 0x100);
+    image.set([0xe9, 0x0d, 0x01], size - 16); // jmp 0x100
+    return image;
+  }
+  it.each([64, 128, 256])('of %i KiB runs from the reset vector, with its own exit status', (kib) => {
+    const devices = ['--device', 'isa-debug-exit,iosize=1', '--device', 'isa-debugcon'];
+    const ended = tsvisor('--bios', file(`rom${kib}`, rom(kib * 1024)), ...devices);
+    expect(ended).toEqual({ status: (0x15 << 1) | 1, stdout: 'RO', stderr: '' });
+  });
+});
+
 describe('what cannot be started is said in one line, with status 2', () => {
   const damaged = Uint8Array.from(TALKER);
   damaged[8] ^= 1;
@@ -74,6 +98,10 @@ describe('what cannot be started is said in one line, with status 2', () => {
     ['a damaged header', ['--kernel', file('damaged', damaged)], /multiboot header has a wrong checksum/],
     ['a file that is cut off', ['--kernel', file('cut', TALKER.subarray(0, 20))], /truncated/],
     ['an ELF file with nothing in it', ['--kernel', file('elf', header)], /for another processor/],
+    ['a ROM of odd size', ['--bios', file('odd', new Uint8Array(65_537))], /multiples of 64 KiB, and this file has 65537 bytes/],
+    ['an empty ROM', ['--bios', file('empty', new Uint8Array(0))], /this file has 0 bytes/],
+    ['a ROM and a kernel', ['--bios', talker, '--kernel', talker], /takes no --kernel/],
+    ['a ROM that is not there', ['--bios', join(folder, 'none')], /no such file/],
     ['a command for it', ['--kernel', talker, '--exec', 'ls'], /--exec needs a Linux kernel/],
     ['a device there is not', ['--kernel', talker, '--device', 'floppy'], /no such device/],
     ['a port that is taken', ['--kernel', talker, '--device', 'isa-debug-exit,iobase=0x3f8'], /com1/],

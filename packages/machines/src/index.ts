@@ -4,7 +4,7 @@ import { createMicrovmFactory } from './microvm/microvm.ts';
 import { x86Engine } from './x86-engine.ts';
 
 export { MachineError, type MachineErrorCode } from './errors.ts';
-export type { GuestExit, Machine, MachineConfig, MachineFactory } from './machine.ts';
+export type { BootConfig, GuestExit, Machine, MachineConfig, MachineFactory } from './machine.ts';
 export { createMicrovmFactory } from './microvm/microvm.ts';
 export type { CompiledRegion, Engine, EngineModel, EngineOptions, SerialSink } from './ports.ts';
 export type { TestDevice } from './test-device.ts';

@@ -1,20 +1,30 @@
 import type { EngineOptions, SerialSink } from './ports.ts';
 import type { TestDevice } from './test-device.ts';
 
-export type MachineConfig = EngineOptions & {
-  /** RAM, bytes: whole pages. */
-  readonly memoryBytes: number;
-  /** A name of the engine's models. */
-  readonly cpuModel: string;
-  /** bzImage, ELF vmlinux or Multiboot kernel; not modified. */
-  readonly kernel: Uint8Array;
-  /** Of a Multiboot kernel: its module. */
-  readonly initrd?: Uint8Array;
-  readonly cmdline: string;
-  /** What the guest sends through ttyS0 and, if there is to be one, ttyS1. */
-  readonly serial: readonly [SerialSink, SerialSink?];
-  readonly testDevices?: readonly TestDevice[];
-};
+/** What the machine starts with: a kernel that is entered directly, or firmware at the reset vector. */
+export type BootConfig =
+  | {
+      /** bzImage, ELF vmlinux or Multiboot kernel; not modified. */
+      readonly kernel: Uint8Array;
+      /** Of a Multiboot kernel: its module. */
+      readonly initrd?: Uint8Array;
+      readonly cmdline: string;
+    }
+  | {
+      /** A ROM of 64 KiB to 16 MiB, whole multiples of 64 KiB. It ends at 4 GiB; its last 128 KiB also at 1 MiB. */
+      readonly firmware: Uint8Array;
+    };
+
+export type MachineConfig = EngineOptions &
+  BootConfig & {
+    /** RAM, bytes: whole pages. */
+    readonly memoryBytes: number;
+    /** A name of the engine's models. */
+    readonly cpuModel: string;
+    /** What the guest sends through ttyS0 and, if there is to be one, ttyS1. */
+    readonly serial: readonly [SerialSink, SerialSink?];
+    readonly testDevices?: readonly TestDevice[];
+  };
 
 /**
  * How a run of a guest ended. `error`: the machine could not go on, `message` says why; `exit`: the guest wrote to an exit port, `status` is

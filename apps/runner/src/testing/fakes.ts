@@ -108,8 +108,7 @@ export const runOptions = (over: Partial<RunOptions> = {}): RunOptions => ({
 });
 
 export const prepared = (over: Partial<Prepared> = {}): Prepared => ({
-  kernel: new Uint8Array(8),
-  cmdline: 'console=ttyS0',
+  boot: { kernel: new Uint8Array(8), cmdline: 'console=ttyS0' },
   token: '00112233445566778899aabbccddeeff',
   ourInit: true,
   ...over,

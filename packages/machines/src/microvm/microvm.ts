@@ -1,16 +1,18 @@
-import { HIGH_RAM_START, type LinuxBootPlan, LOW_RAM_LIMIT, loadKernel } from '@tsvisor/boot';
+import { type LinuxBootPlan, LOW_RAM_LIMIT, loadKernel } from '@tsvisor/boot';
+import type { AcpiTables } from '@tsvisor/devices-pc';
 import { buildPlugins, type Host, Kvm, RunLoop, systemHost, type Vcpu, type Vm } from '@tsvisor/vmm-core';
 import { createA20 } from '../a20.ts';
 import { checkKernelFits } from '../cpu-model.ts';
 import { applyEntryState } from '../entry-state.ts';
 import { MachineError } from '../errors.ts';
 import type { Machine, MachineConfig, MachineFactory } from '../machine.ts';
-import type { Engine, EngineModel, EngineOptions } from '../ports.ts';
+import type { Engine, EngineOptions } from '../ports.ts';
 import { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import { microvmAcpi } from './acpi.ts';
 import { acpiPmPlugin, delayPortPlugin, i8042Plugin, port92Plugin, rtcPlugin, testDevicePlugin, uartPlugin } from './devices.ts';
-import { RESET_ENTRY, VIDEO_WINDOW } from './map.ts';
+import { RESET_ENTRY } from './map.ts';
+import { addMemory, checkFirmware } from './memory.ts';
 import { createRunner } from './run.ts';
 
 const MiB = 2 ** 20;
@@ -20,7 +22,7 @@ const CPUS = 1;
 
 /**
  * Machines without a graphics card, disks or a PCI bus: processor, RAM, interrupt controllers, serial ports, clock and power. The
- * guest is a Linux kernel that is entered directly, without firmware.
+ * guest is a kernel that is entered directly, without firmware, or it is firmware.
  */
 export function createMicrovmFactory(engine: Engine, host: Host = systemHost): MachineFactory {
   return { create: (config) => createMicrovm(config, engine, host) };
@@ -38,25 +40,30 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
   const serialPorts = config.serial[1] === undefined ? 1 : 2;
   const acpi = microvmAcpi(CPUS, serialPorts);
-  const plan = await loadKernel({
-    kernel: config.kernel,
-    cmdline: config.cmdline,
-    memory: { size: config.memoryBytes },
-    acpiRsdp: acpi.rsdpAddress,
-    ...(config.initrd === undefined ? {} : { initrd: config.initrd }),
-  });
-  checkKernelFits(plan, config.cpuModel, model.cpuid);
+  const firmware = 'firmware' in config ? config.firmware : undefined;
+  if (firmware !== undefined) checkFirmware(firmware);
+  const plan =
+    'firmware' in config
+      ? undefined
+      : await loadKernel({
+          kernel: config.kernel,
+          cmdline: config.cmdline,
+          memory: { size: config.memoryBytes },
+          acpiRsdp: acpi.rsdpAddress,
+          ...(config.initrd === undefined ? {} : { initrd: config.initrd }),
+        });
+  if (plan !== undefined) checkKernelFits(plan, config.cpuModel, model.cpuid);
 
   const kvm = new Kvm({ createProcessor: model.createProcessor, host });
   try {
     const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus: CPUS });
-    addMemory(vm, config.memoryBytes);
+    addMemory(vm, config.memoryBytes, firmware);
     vm.createIrqchip();
     vm.createPit2();
     const devices = addDevices(vm, config);
-    for (const { address, bytes } of acpi.blobs) vm.memory.write(address, bytes);
-    vm.memory.write(RESET_ENTRY.address, Uint8Array.from(RESET_ENTRY.code));
-    const vcpu = loadGuest(vm, plan, model);
+    const vcpu = vm.createVcpu(0, model);
+    // Firmware makes tables and entries of its own, and is entered as a processor comes out of reset.
+    if (plan !== undefined) loadGuest(vm, vcpu, plan, acpi);
     const loop = new RunLoop({ vm, vcpu, host, flush: devices.flush });
     const dispose = (): void => {
       devices.dispose();
@@ -67,14 +74,6 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
     kvm.dispose();
     throw error;
   }
-}
-
-/** RAM as a PC has it: below the video window, up to 3 GiB, and the rest from 4 GiB on. */
-function addMemory(vm: Vm, bytes: number): void {
-  const low = Math.min(bytes, LOW_RAM_LIMIT);
-  vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memorySize: VIDEO_WINDOW.start });
-  vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: VIDEO_WINDOW.end, memorySize: low - VIDEO_WINDOW.end });
-  if (bytes > low) vm.setUserMemoryRegion({ slot: 2, guestPhysAddr: HIGH_RAM_START, memorySize: bytes - low });
 }
 
 type Devices = {
@@ -127,9 +126,9 @@ function addDevices(vm: Vm, config: MachineConfig): Devices {
   return { inputs, flush, exitStatus: () => status, dispose: built.dispose };
 }
 
-function loadGuest(vm: Vm, plan: LinuxBootPlan, model: EngineModel): Vcpu {
+function loadGuest(vm: Vm, vcpu: Vcpu, plan: LinuxBootPlan, acpi: AcpiTables): void {
+  for (const { address, bytes } of acpi.blobs) vm.memory.write(address, bytes);
+  vm.memory.write(RESET_ENTRY.address, Uint8Array.from(RESET_ENTRY.code));
   for (const { gpa, bytes } of plan.segments) vm.memory.write(gpa, bytes);
-  const vcpu = vm.createVcpu(0, model);
   applyEntryState(vcpu, plan.entry);
-  return vcpu;
 }
