@@ -480,7 +480,9 @@ export class Processor {
     if (!this.#decodeAgain()) return false;
     const { row, seg, kind, operandCount } = this.#insn;
     const { state } = this.context;
-    const near = (register: number): boolean => BigInt.asUintN(64, state.scratchVa - state.gpr[register] + 64n) < 128n;
+    // The stack pointer wraps where the mode's addresses do.
+    const bits = is64Bit(state.modeKey) ? 64 : 32;
+    const near = (register: number): boolean => BigInt.asUintN(bits, state.scratchVa - state.gpr[register] + 64n) < 128n;
     const memory = kind.some((k, n) => n < operandCount && (k === OperandKind.Mem || k === OperandKind.Moffs));
     // A string instruction's other operand is in ES.
     if (memory && seg === Seg.SS) return row.rep === 'no' || near(Reg.RSI);

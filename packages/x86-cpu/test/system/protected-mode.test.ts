@@ -39,6 +39,14 @@ describe.each(TIERS)('%s', (_, tier) => {
       expect([machine.gpr(RAX), machine.gpr(RBX)]).toEqual([1n, 1n]);
     });
 
+    it('PUSH of a memory operand at ESP 2, beyond the end of the stack segment: #SS(0), not #GP (SDM vol. 2, PUSH)', () => {
+      const machine = userMachine(
+        `ff 35 ${[0, 8, 16, 24].map((n) => ((Place.user >>> n) & 0xff).toString(16).padStart(2, '0')).join(' ')}`,
+      );
+      machine.state.gpr[RSP] = 2n;
+      expect(machine.event()).toMatchObject({ vector: 12, error: 0, eip: Place.user, esp: 2 });
+    });
+
     it('at CPL 0 the stack stays, and neither SS nor ESP is pushed', () => {
       const machine = machineWith('0f 0b');
       expect(machine.event()).toMatchObject({ vector: 6, eip: Place.code, cs: Selector.code });
