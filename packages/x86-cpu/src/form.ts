@@ -74,19 +74,20 @@ export type Form = {
 /** Semantics that depend on the operand size though no operand shows it. */
 const OPERAND_SIZED = new Set(
   (
-    'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl lds les lss lfs lgs sldt str smsw fxsave fxrstor ' +
-    'pcmpestri pcmpestrm'
+    'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl lds les lss lfs lgs sldt str smsw fxsave fxrstor xsave xsaveopt xsavec xrstor ' +
+    'pcmpestri pcmpestrm vpcmpestri vpcmpestrm'
   ).split(' '),
 );
 const ADDRESS_SIZED = new Set(
-  'movs cmps stos lods scas ins outs xlat jcxz loop loope loopne maskmovq maskmovdqu monitor invept'.split(' '),
+  'movs cmps stos lods scas ins outs xlat jcxz loop loope loopne maskmovq maskmovdqu vmaskmovdqu monitor invept'.split(' '),
 );
 const STACK = new Set('push pop push_sreg pop_sreg pusha popa pushf popf enter leave call call_ind ret'.split(' '));
 const MODE_DEPENDENT = new Set(
   (
-    'fxsave fxrstor pushf popf sgdt sidt lgdt lidt lds les lss lfs lgs mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr ' +
+    'fxsave fxrstor xsave xsaveopt xsavec xrstor pushf popf sgdt sidt lgdt lidt lds les lss lfs lgs mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr ' +
     // A segment base is added to their source: outside of 64-bit mode the sum wraps at 32 bits.
-    'movs cmps lods outs xlat maskmovq maskmovdqu'
+    'movs cmps lods outs xlat maskmovq maskmovdqu vmaskmovdqu vzeroupper vzeroall ' +
+    'vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq'
   ).split(' '),
 );
 

@@ -41,6 +41,9 @@ export type TimeStampCounter = {
   write: (lo: number, hi: number) => void;
 };
 
+/** Fills an array with random bits, for RDRAND and RDSEED. */
+export type EntropySource = { fill: (out: Uint32Array<ArrayBuffer>) => void };
+
 /** CPUID: fills `out` with EAX, EBX, ECX, EDX. */
 export type CpuidSource = { query: (leaf: number, subleaf: number, out: Uint32Array) => void };
 

@@ -13,7 +13,17 @@ import { reportRegion } from './jit/report.ts';
 import type { CompileService, RegionCompiler } from './jit/service.ts';
 import { compileHere, formsOf, rowFeatures } from './jit/service.ts';
 import { RegionTier } from './jit/tier.ts';
-import type { CpuidSource, InterruptController, IoLength, MmioBus, Mmu, MsrDevice, PortBus, TimeStampCounter } from './ports.ts';
+import type {
+  CpuidSource,
+  EntropySource,
+  InterruptController,
+  IoLength,
+  MmioBus,
+  Mmu,
+  MsrDevice,
+  PortBus,
+  TimeStampCounter,
+} from './ports.ts';
 import { hotForms } from './records/hot-forms.ts';
 import { codeSize, is64Bit } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
@@ -22,9 +32,10 @@ import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
 import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, REGION_TABLE, Record, Reg, Rflags, Seg, Shadow } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
 import { deliver, deliverException, TripleFault, UnsupportedFeature } from './system/events.ts';
+import type { SystemPorts } from './system/instructions.ts';
 import { systemInstructions } from './system/instructions.ts';
 import type { CpuModel } from './system/model.ts';
-import { cr4Bits, eferBits, hasFeature } from './system/model.ts';
+import { cr4Bits, eferBits, hasFeature, xcr0Bits } from './system/model.ts';
 import { RecordOperands } from './system/operands.ts';
 
 export type ProcessorConfig = {
@@ -39,6 +50,8 @@ export type ProcessorConfig = {
   readonly msrs: MsrDevice;
   readonly tsc: TimeStampCounter;
   readonly cpuid: CpuidSource;
+  /** What RDRAND and RDSEED answer; without it the host's random numbers. */
+  readonly entropy?: EntropySource;
   /** Bytes of interpreter records kept; when full, all translations are dropped. */
   readonly codeBytes?: number;
   readonly tier?: Tier;
@@ -94,6 +107,7 @@ function coreModule(mmu: Mmu): { image: CoreImage; module: WebAssembly.Module } 
 export class Processor {
   readonly context: SystemContext;
   readonly #config: ProcessorConfig;
+  readonly #ports: SystemPorts;
   readonly #translator: Translator;
   readonly #tier: RegionTier;
   readonly #compiler: RegionCompiler;
@@ -166,10 +180,14 @@ export class Processor {
       (va, value, size) => void (this.#exports.storeSlow as (v: bigint, x: bigint, s: number) => number)(va, value, size),
     );
     this.context.cr4Bits = cr4Bits(model);
+    this.context.xcr0Bits = xcr0Bits(model);
+    this.context.intel = model.vendor === 'GenuineIntel';
+    this.context.xinuse = model.features.has('xgetbv1');
     this.context.eferBits = eferBits(model);
     this.context.physicalBits = model.physicalBits;
     const tier = config.tier ?? 'auto';
     const heat = tier === 'interp' ? 0 : (config.heat ?? HEAT[tier]);
+    this.#ports = { entropy: { fill: (out) => void crypto.getRandomValues(out) }, ...config };
     const { routines } = image;
     const features = rowFeatures.filter((feature) => hasFeature(model, feature));
     const forms = formsOf(features);
@@ -509,7 +527,7 @@ export class Processor {
     try {
       const instruction = this.#systems[id];
       if (!instruction) throw new UnsupportedFeature(`instruction ${SYSTEM_INSTRUCTIONS[id]}`);
-      return instruction(c, this.#operands, this.#config);
+      return instruction(c, this.#operands, this.#ports);
     } catch (e) {
       const { state } = c;
       if (e instanceof UnsupportedFeature) {

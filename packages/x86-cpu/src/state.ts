@@ -173,6 +173,8 @@ export const CPU = defineLayout('x86-cpu', {
   xmm: array('u64', 32),
   /** Upper halves of YMM0–15. */
   ymmHigh: array('u64', 32),
+  /** A vector being put together element by element, before its register is written. */
+  vector: array('u64', 2),
   /** Bounce buffer of accesses that cross a page or reach a device. */
   scratch: array('u64', 8),
   /** Linear address and size of the access that `scratch` stands for. */
@@ -203,11 +205,13 @@ export const Record = {
   place: 2,
   /** u32: address of the first register operand; in branches the block's instruction count is not here but in its header. */
   a: 4,
-  /** u32: address of the second register operand; with a memory operand: byte 8 scale, 9 address shift, 10 segment. */
+  /** u32: address of the second register operand; with a memory operand: byte 8 scale, 9 address shift, 10 segment, 11 scale of a gather. */
   b: 8,
   scale: 8,
   shift: 9,
   segment: 10,
+  /** u8 */
+  vectorScale: 11,
   /** u32: address of the base register; without a memory operand the third register operand. */
   base: 12,
   index: 16,

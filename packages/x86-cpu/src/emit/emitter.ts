@@ -201,6 +201,7 @@ export abstract class Emitter {
       case 't':
         return this.f.i64.load(this.registerAddress(n));
       case 'x':
+      case 'y':
         return size === 4 ? this.f.i64.load32_u(this.registerAddress(n)) : this.f.i64.load(this.registerAddress(n));
       default:
         throw new Error(`operand ${n} of ${this.form.key} is not a value`);
@@ -248,9 +249,9 @@ export abstract class Emitter {
     this.commit(host);
   }
 
-  /** Operand `n` as a vector: an XMM register, or 16 bytes of memory. */
+  /** Operand `n` as a vector: an XMM register, the low half of a YMM register, or 16 bytes of memory. */
   readV(n: number): V128 {
-    if (this.form.classes[n] === 'x') return this.readVectorRegister(n);
+    if (this.form.classes[n] === 'x' || this.form.classes[n] === 'y') return this.readVectorRegister(n);
     return this.loadV(this.address(16, false));
   }
 
@@ -265,10 +266,30 @@ export abstract class Emitter {
     else this.storeV(this.address(16, true), value);
   }
 
+  /** The low 4 or 8 bytes of register operand `n`, which keeps the rest. */
+  writeLow(n: number, size: number, value: Local<I64>): void {
+    const { f } = this;
+    if (size === 4) f.i64.store32(this.registerAddress(n), f.get(value));
+    else f.i64.store(this.registerAddress(n), f.get(value));
+  }
+  /** The high half of XMM register operand `n`. */
+  writeHigh(n: number, value: Local<I64>): void {
+    this.f.i64.store(this.registerAddress(n), this.f.get(value), 8);
+  }
+
+  /**
+   * Where several vectors make up one instruction: set to 1 instead of looking at the floating-point exceptions of each, which whoever
+   * puts the vectors together does (SDM vol. 1 §11.5.3: an unmasked one in any element keeps all from being written).
+   */
+  deferred: Local<I32> | undefined;
+
   // --- memory ----------------------------------------------------------------------------------------------------------------
 
   /** Linear address of the memory operand, `displacement` bytes further; a segmented one is checked for the access. */
   abstract address(size: number, write: boolean, displacement?: Local<I64>): Local<I64>;
+  /** Address of the vector register that holds a gather's indices, and the scale of those as a shift; `address` leaves them out. */
+  abstract vectorIndex(): I32;
+  abstract vectorScale(): I32;
   /** 1 if the memory operand's base register is RSP (POP computes its address with RSP already advanced). */
   abstract baseIsStackPointer(): I32;
   /** Effective address of the memory operand, without its segment (LEA). */

@@ -5,6 +5,7 @@
  * - register operands, in order: `a`, `b`, `base`, `index`; in a form with a memory operand: `a`, `imm`, `imm2`; in a branch: `base`.
  *   Each holds the address of the register (AH is the address of AL plus one), or the number of an x87 stack register.
  * - a memory operand: `base`, `index`, `scale`, `disp`, and `shift` = 64 minus the address size in bits; what is absent reads `CPU.zero`.
+ * - a gather: the address of the index register in `imm2`, its scale in `vectorScale`.
  * - an immediate: `imm`, sign-extended; with a memory operand and two registers `imm2`.
  * - an indirect branch: `imm` how far from its page it led the last time, 0 if it has not run.
  * - a direct branch: `imm` the record of the target, `imm2` of the next instruction; `disp` of a call is the return address's page offset.
@@ -90,6 +91,13 @@ abstract class RecordEmitter extends Emitter {
     const sum = i64.add(partial, i64.shl(index, i64.load8_u(this.record(), Record.scale)));
     const shift = i64.load8_u(this.record(), Record.shift);
     return i64.shr_u(i64.shl(sum, shift), i64.load8_u(this.record(), Record.shift));
+  }
+
+  vectorIndex(): I32 {
+    return this.f.i32.load(this.record(), Record.imm2);
+  }
+  vectorScale(): I32 {
+    return this.f.i32.load8_u(this.record(), Record.vectorScale);
   }
 
   baseIsStackPointer(): I32 {

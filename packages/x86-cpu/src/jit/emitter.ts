@@ -254,6 +254,12 @@ export class RegionEmitter extends Emitter {
   stackIndex(n: number): I32 {
     return this.f.i32.const(this.#current.insn.reg[n]);
   }
+  vectorIndex(): I32 {
+    return this.f.i32.add(this.cpu(), this.f.i32.const(CPU.offset.xmm + 16 * this.#current.insn.index));
+  }
+  vectorScale(): I32 {
+    return this.f.i32.const(this.#current.insn.scale);
+  }
   baseIsStackPointer(): I32 {
     return this.f.i32.const(this.#current.insn.base === 4 ? 1 : 0);
   }
@@ -270,7 +276,7 @@ export class RegionEmitter extends Emitter {
       add(() => f.get(this.pageRip));
       add(() => i64.const(offset + insn.length + insn.disp));
     } else if (insn.base >= 0) add(() => f.get(this.#register(insn.base)));
-    if (insn.index >= 0) {
+    if (insn.index >= 0 && !insn.row.vsib) {
       const index = (): I64 => f.get(this.#register(insn.index));
       add(() => (insn.scale ? i64.shl(index(), i64.const(insn.scale)) : index()));
     }

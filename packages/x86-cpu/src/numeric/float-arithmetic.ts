@@ -27,18 +27,25 @@ function jamRoutine(home: FloatModule): Binary {
   return r.ref();
 }
 
-/** High 64 bits of a 128-bit unsigned product; a non-zero low half sticks to bit 0. */
-function mulHighRoutine(home: FloatModule): Binary {
-  const r = new FloatRoutine(home, F64_FORMAT, 'mul_high', 2);
+/** High 64 bits of a 128-bit unsigned product. */
+export function productHigh(r: FloatRoutine, a: Local<I64>, b: Local<I64>): I64 {
   const { f } = r;
   const { i64 } = f;
   const low = (v: Local<I64>) => i64.and(f.get(v), i64.const(0xffff_ffff));
   const high = (v: Local<I64>) => i64.shr_u(f.get(v), i64.const(32));
-  const [a, b] = [r.param(0), r.param(1)];
   const t = r.local(() => i64.mul(low(a), low(b)));
   const middle = r.local(() => i64.add(i64.mul(high(a), low(b)), high(t)));
   f.set(t, i64.add(i64.mul(low(a), high(b)), low(middle)));
-  const top = i64.add(i64.add(i64.mul(high(a), high(b)), high(middle)), high(t));
+  return i64.add(i64.add(i64.mul(high(a), high(b)), high(middle)), high(t));
+}
+
+/** The same with a non-zero low half sticking to bit 0. */
+function mulHighRoutine(home: FloatModule): Binary {
+  const r = new FloatRoutine(home, F64_FORMAT, 'mul_high', 2);
+  const { f } = r;
+  const { i64 } = f;
+  const [a, b] = [r.param(0), r.param(1)];
+  const top = productHigh(r, a, b);
   i64.or(top, i64.extend_i32_u(i64.ne(i64.mul(f.get(a), f.get(b)), i64.const(0))));
   return r.ref();
 }
@@ -395,18 +402,23 @@ export function compareRoutine(home: FloatModule, fmt: FloatFormat): Ternary {
   return r.ref();
 }
 
-/** (a, b, predicate 0–7) → all ones or zero in the format's width (SDM vol. 2A, CMPPD, table 3-1). */
+/** (a, b, predicate 0–31) → all ones or zero in the format's width (SDM vol. 2A, CMPPD, tables 3-1 and 3-5). */
 export function predicateRoutine(home: FloatModule, fmt: FloatFormat, compare: FuncRef<[I64, I64, I64], I64>): Ternary {
   const r = new FloatRoutine(home, fmt, `${fmt.name}_predicate`, 3);
   const { f } = r;
   const { i32, i64 } = f;
   const predicate = r.param(2);
   const low = () => i32.and(i32.wrap_i64(f.get(predicate)), i32.const(3));
-  // LT, LE and their negations are signaling: predicate bits 1:0 are 1 or 2.
-  const signaling = () => i64.and(i64.shr_u(i64.const(0b0110), i64.extend_i32_u(low())), i64.const(1));
+  // LT, LE and their negations are signaling: predicate bits 1:0 are 1 or 2. Bit 4 turns that around.
+  const signaling = () => {
+    const ordered = i64.shr_u(i64.const(0b0110), i64.extend_i32_u(low()));
+    return i64.and(i64.xor(ordered, i64.shr_u(f.get(predicate), i64.const(4))), i64.const(1));
+  };
   const order = r.local(() => f.call(compare, f.get(r.param(0)), f.get(r.param(1)), signaling()));
-  // Bit n of each nibble: the predicate holds for ordering n. EQ {2}, LT {1}, LE {1, 2}, UNORD {3}.
-  const sets = i32.shr_u(i32.const(0x8624), i32.shl(low(), i32.const(2)));
+  // Bit n of each nibble: the predicate holds for ordering n. EQ {2}, LT {1}, LE {1, 2}, UNORD {3}; with bit 3 the first two and
+  // LE hold for unordered operands as well, and the fourth never does.
+  const nibble = () => i32.or(low(), i32.and(i32.shr_u(i32.wrap_i64(f.get(predicate)), i32.const(1)), i32.const(4)));
+  const sets = i32.shr_u(i32.const(0x0eac_8624), i32.shl(nibble(), i32.const(2)));
   const holds = i32.shr_u(sets, i32.wrap_i64(f.get(order)));
   const negated = i32.xor(holds, i32.shr_u(i32.wrap_i64(f.get(predicate)), i32.const(2)));
   const all = i64.extend_i32_s(i32.shr_s(i32.shl(negated, i32.const(31)), i32.const(31)));

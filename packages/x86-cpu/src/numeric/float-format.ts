@@ -26,7 +26,7 @@ export const Mxcsr = {
 export const Rounding = { Nearest: 0, Down: 1, Up: 2, Truncate: 3 } as const;
 
 export type FloatFormat = {
-  readonly name: 'f32' | 'f64';
+  readonly name: 'f16' | 'f32' | 'f64';
   /** Bits of the stored fraction. */
   readonly fraction: bigint;
   readonly exponentMax: bigint;
@@ -36,7 +36,7 @@ export type FloatFormat = {
   readonly quiet: bigint;
 };
 
-const format = (name: 'f32' | 'f64', fraction: bigint, exponent: bigint): FloatFormat => ({
+const format = (name: FloatFormat['name'], fraction: bigint, exponent: bigint): FloatFormat => ({
   name,
   fraction,
   exponentMax: (1n << exponent) - 1n,
@@ -45,6 +45,7 @@ const format = (name: 'f32' | 'f64', fraction: bigint, exponent: bigint): FloatF
   infinity: ((1n << exponent) - 1n) << fraction,
   quiet: 1n << (fraction - 1n),
 });
+export const F16_FORMAT: FloatFormat = format('f16', 10n, 5n);
 export const F32_FORMAT: FloatFormat = format('f32', 23n, 8n);
 export const F64_FORMAT: FloatFormat = format('f64', 52n, 11n);
 

@@ -3,6 +3,8 @@
  *
  * - `f64_add`, `f32_mul`, …: (a, b) → result; `…_sqrt`, `f32_rcp`, `f32_rsqrt`: (a); `…_round`: (a, immediate)
  * - `f64_compare`: (a, b, signaling) → `Ordering`; `f64_predicate`: (a, b, predicate) → mask
+ * - `f64_fma`, `f32_fma`: (a, b, c, `Fused` bits) → ±a·b ± c
+ * - `f16_to_f32`; `f32_to_f16`: (a, immediate)
  * - `f64_to_f32`, `f32_to_f64`, `int_to_f64`, `int_to_f32`; `f64_to_int`, `f32_to_int`: (a, `ToInt` bits)
  * - `ps_add`, `pd_add`, …: the same on vectors; `ps_predicate`: (a, b, predicate as i64)
  * - `float_commit`: () → i32: moves the flags raised since the last call to MXCSR; non-zero if one of them is unmasked
@@ -34,7 +36,9 @@ import {
   widenRoutine,
 } from './float-convert.ts';
 import type { FloatFormat, FloatModule } from './float-format.ts';
-import { F32_FORMAT, F64_FORMAT, FloatFlag } from './float-format.ts';
+import { F16_FORMAT, F32_FORMAT, F64_FORMAT, FloatFlag } from './float-format.ts';
+import { fusedRoutine } from './float-fused.ts';
+import { fromHalfRoutine, toHalfRoutine } from './float-half.ts';
 
 type Scalar = FuncRef<I64[], I64>;
 /** A routine of any signature; callers name the one they expect. */
@@ -101,6 +105,7 @@ function formatRoutines(home: FloatModule, fmt: FloatFormat, parts: FormatParts,
     sqrt: [sqrtRoutine(home, fmt, parts) as Scalar, 1],
     round: [roundRoutine(home, fmt, parts) as Scalar, 1, 1],
     predicate: [predicateRoutine(home, fmt, compare) as Scalar, 2, 1],
+    fma: [fusedRoutine(home, fmt, parts) as Scalar, 3, 1],
   };
   if (fmt.name === 'f32') {
     routines.rcp = [approximationRoutine(home, 'rcp') as Scalar, 1];
@@ -120,6 +125,7 @@ export function addFloatRoutines(module: ModuleBuilder, cpu: GlobalRef<I32>): Ma
   const shared = sharedParts(home);
   const f32 = formatParts(home, F32_FORMAT, shared);
   const f64 = formatParts(home, F64_FORMAT, shared);
+  const f16 = formatParts(home, F16_FORMAT, shared);
   const out = new Map<string, AnyRoutine>();
   formatRoutines(home, F32_FORMAT, f32, out);
   formatRoutines(home, F64_FORMAT, f64, out);
@@ -128,6 +134,8 @@ export function addFloatRoutines(module: ModuleBuilder, cpu: GlobalRef<I32>): Ma
   out.set('f32_to_int', toIntFromSingle(home, toInt));
   out.set('f64_to_f32', narrowRoutine(home, f64, f32));
   out.set('f32_to_f64', widenRoutine(home));
+  out.set('f16_to_f32', fromHalfRoutine(home, f16));
+  out.set('f32_to_f16', toHalfRoutine(home, f32, f16));
   out.set('float_commit', commitRoutine(home));
   return out;
 }

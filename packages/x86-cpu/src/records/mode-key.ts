@@ -32,8 +32,12 @@ export const ModeKey = {
   /** CR4.UMIP makes SGDT and its like privileged. */
   UMIP: 1 << 14,
   PROTECTED: 1 << 15,
-  /** Bits 16–19: number of the code segment's limit, where CS is not flat. */
+  /** Bits 16–25: number of the code segment's limit, where CS is not flat. */
   LIMIT_SHIFT: 16,
+  /** VEX instructions on vectors raise #UD (not CR4.OSXSAVE, or XCR0 without SSE or AVX state). */
+  NO_AVX: 1 << 26,
+  /** XSAVE and its kin raise #UD (not CR4.OSXSAVE). */
+  NO_XSAVE: 1 << 27,
 } as const;
 
 export const codeSize = (key: number): 16 | 32 | 64 => {

@@ -83,7 +83,7 @@ export class RecordWriter {
     const zero = cpu + CPU.offset.zero;
     const reg = (n: number): number => (n < 0 ? zero : cpu + CPU.offset.gpr + 8 * n);
     let base = reg(insn.base === BASE_RIP ? -1 : insn.base);
-    let index = reg(insn.index);
+    let index = reg(insn.row.vsib ? -1 : insn.index);
     let disp = insn.disp;
     if (insn.base === BASE_RIP) {
       base = cpu + CPU.offset.pageRip;
@@ -100,7 +100,11 @@ export class RecordWriter {
     this.#i32[(at + Record.index) >>> 2] = index;
     this.#i32[(at + Record.disp) >>> 2] = disp;
     // A SIB byte without an index may carry a scale, which must not move a segment base that stands in its place.
-    this.#u8[at + Record.scale] = insn.index < 0 ? 0 : insn.scale;
+    this.#u8[at + Record.scale] = insn.index < 0 || insn.row.vsib ? 0 : insn.scale;
+    if (insn.row.vsib) {
+      this.#u8[at + Record.vectorScale] = insn.scale;
+      this.#i32[(at + Record.imm2) >>> 2] = cpu + CPU.offset.xmm + 16 * insn.index;
+    }
     this.#u8[at + Record.shift] = 64 - 8 * insn.addrSize;
     this.#u8[at + Record.segment] = insn.seg;
   }

@@ -10,16 +10,20 @@ const Need = {
   FPU: 1 << 1,
   /** SSE: #UD with CR0.EM or without CR4.OSFXSR, #NM with CR0.TS. */
   VECTOR: 1 << 2,
-  /** FXSAVE, FXRSTOR: #NM with CR0.TS. */
+  /** FXSAVE, XSAVE and their kin: #NM with CR0.TS. */
   STATE: 1 << 3,
   CPL0: 1 << 4,
   /** #UD above CPL 0 (SDM vol. 2A, CLAC, STAC): privilege is a question of existence here. */
   CPL0_EXISTENCE: 1 << 5,
   /** #GP above CPL 0 with CR4.UMIP. */
   UMIP: 1 << 6,
-  /** Not recognised in real-address and virtual-8086 mode. */
+  /** Not recognised in real-address and virtual-8086 mode; VEX prefixes are among that (SDM vol. 2A §2.3.1). */
   PROTECTED: 1 << 7,
   SEMANTICS: 1 << 8,
+  /** VEX on vectors: #UD unless the system enabled AVX state, #NM with CR0.TS (SDM vol. 2A §2.4, table 2-21). */
+  AVX: 1 << 9,
+  /** XSAVE and its kin: #UD without CR4.OSXSAVE. */
+  XSAVE: 1 << 10,
 } as const;
 
 export type RowFacts = {
@@ -44,8 +48,11 @@ const words = (text: string): ReadonlySet<string> => new Set(text.split(' '));
 /** Came with SSE or SSE2 but use no vector state, so CR0.EM, CR0.TS and CR4.OSFXSR do not concern them (SDM vol. 3 table 14-1). */
 const NOT_VECTOR = words('nop pause movnti lfence mfence sfence clflush crc32 popcnt');
 const VECTOR_FEATURES = words('sse sse2 sse3 ssse3 sse4_1 sse4_2 aes pclmulqdq sha');
+/** VEX instructions on general registers. */
+const GENERAL_VEX = words('bmi1 bmi2');
 const FPU_FEATURES = words('x87 mmx');
-const STATE = words('fxsave fxrstor');
+const STATE = words('fxsave fxrstor xsave xsaveopt xsavec xrstor');
+const XSAVE_FEATURES = words('xsave xsaveopt xsavec xsaves');
 const UMIP = words('sgdt sidt sldt str smsw');
 const PROTECTED = words('sldt str lldt ltr verr verw lar lsl arpl');
 const CPL0_EXISTENCE = words('clac stac');
@@ -67,12 +74,14 @@ export function rowFacts(
   const needs =
     when(sem === '' || row.flow === 'ud', Need.EXISTENCE) |
     when(FPU_FEATURES.has(row.feature) && sem !== 'fwait', Need.FPU) |
-    when(VECTOR_FEATURES.has(row.feature) && !NOT_VECTOR.has(sem), Need.VECTOR) |
+    when(VECTOR_FEATURES.has(row.feature) && !row.vex && !NOT_VECTOR.has(sem), Need.VECTOR) |
+    when(row.vex && !GENERAL_VEX.has(row.feature), Need.AVX) |
     when(STATE.has(sem), Need.STATE) |
+    when(XSAVE_FEATURES.has(row.feature), Need.XSAVE) |
     when(row.cpl0, Need.CPL0) |
     when(CPL0_EXISTENCE.has(sem), Need.CPL0_EXISTENCE) |
     when(UMIP.has(sem), Need.UMIP) |
-    when(PROTECTED.has(sem), Need.PROTECTED) |
+    when(PROTECTED.has(sem) || row.vex, Need.PROTECTED) |
     when(!hasSemantics(sem), Need.SEMANTICS);
   const has = (prefix: string): boolean => row.operands.some((operand) => operand.startsWith(prefix));
   return { sem, needs, string: row.rep !== 'no', moffs: has('O'), masked: has('BD') };
@@ -85,9 +94,11 @@ export function knownException(needs: number, key: number): KnownException | und
   if (needs & Need.EXISTENCE) return UNDEFINED_OPCODE;
   if (needs & Need.PROTECTED && (!(key & ModeKey.PROTECTED) || key & ModeKey.VIRTUAL_8086)) return UNDEFINED_OPCODE;
   if (needs & Need.VECTOR && key & ModeKey.NO_SSE) return UNDEFINED_OPCODE;
+  if (needs & Need.XSAVE && key & ModeKey.NO_XSAVE) return UNDEFINED_OPCODE;
+  if (needs & Need.AVX && key & ModeKey.NO_AVX) return UNDEFINED_OPCODE;
   if (needs & Need.CPL0_EXISTENCE && user) return UNDEFINED_OPCODE;
   if (needs & Need.FPU && key & ModeKey.FPU_EMULATED) return NOT_AVAILABLE;
-  if (needs & (Need.FPU | Need.VECTOR | Need.STATE) && key & ModeKey.NO_FPU) return NOT_AVAILABLE;
+  if (needs & (Need.FPU | Need.VECTOR | Need.AVX | Need.STATE) && key & ModeKey.NO_FPU) return NOT_AVAILABLE;
   if (needs & Need.CPL0 && user) return PROTECTION;
   if (needs & Need.UMIP && user && key & ModeKey.UMIP) return PROTECTION;
   return undefined;

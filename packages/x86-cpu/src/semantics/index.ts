@@ -9,6 +9,7 @@ import { stackSemantics } from './stack.ts';
 import { stringSemantics } from './string.ts';
 import { systemSemantics } from './system.ts';
 import type { SemanticsTable } from './types.ts';
+import { vexSemantics } from './vex.ts';
 import { x87Semantics } from './x87.ts';
 
 /** The semantics of every instruction the engine has, by the opcode table's `sem` key. */
@@ -23,5 +24,6 @@ export const semantics: SemanticsTable = {
   ...stringSemantics,
   ...systemSemantics,
   ...sseSemantics,
+  ...vexSemantics,
   ...x87Semantics,
 };

@@ -14,7 +14,7 @@ import {
   SINGLES,
   vectorBinary,
 } from './sse-float.ts';
-import { immediateByte, readAligned, routine, writeLow } from './sse-operands.ts';
+import { immediateByte, readAligned, routine } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 type Scalar = typeof SINGLE;
@@ -66,12 +66,13 @@ function nativePredicate(e: Emitter, predicate: Local<I32>, r: Local<I64>, fmt: 
   // Bit 0: equal counts (EQ, LE); bit 1: less counts (LT, LE).
   const equal = i32.and(i32.shr_u(i32.const(0b0101), f.get(low)), order(e, fmt, 'eq', a, b));
   const less = i32.and(i32.shr_u(i32.const(0b0110), f.get(low)), order(e, fmt, 'lt', a, b));
-  const negated = i32.xor(i32.or(equal, less), i32.shr_u(f.get(predicate), i32.const(2)));
+  const negated = i32.xor(i32.or(equal, less), i32.and(i32.shr_u(f.get(predicate), i32.const(2)), i32.const(1)));
   const all = i64.extend_i32_s(i32.shr_s(i32.shl(negated, i32.const(31)), i32.const(31)));
   f.set(r, fmt.size === 8 ? all : i64.and(all, i64.const(0xffff_ffff)));
 }
 
-const predicateByte = (e: Emitter): Local<I32> => e.let32(e.f.i32.and(immediateByte(e, 2), e.f.i32.const(7)));
+/** Eight predicates, or with VEX thirty-two, of which the others differ in what they say of NaNs alone. */
+const predicateByte = (e: Emitter): Local<I32> => e.let32(e.f.i32.and(immediateByte(e, 2), e.f.i32.const(e.form.vex ? 31 : 7)));
 
 const compareScalar =
   (fmt: Scalar): Semantics =>
@@ -90,7 +91,7 @@ const compareScalar =
         commitFlags(e);
       },
     );
-    writeLow(e, 0, fmt.size, r);
+    e.writeLow(0, fmt.size, r);
   };
 
 const compareVector =
@@ -107,7 +108,7 @@ const compareVector =
       const mask = (op: 'eq' | 'lt' | 'le') => () => f.set(r, vectorBinary(f, v, op, f.get(a), f.get(b)));
       const none = () => f.set(r, v128.const(0, 0, 0, 0));
       f.if(is(0), mask('eq'), () => f.if(is(1), mask('lt'), () => f.if(is(2), mask('le'), none)));
-      const sign = i32.sub(i32.const(0), i32.shr_u(f.get(predicate), i32.const(2)));
+      const sign = i32.sub(i32.const(0), i32.and(i32.shr_u(f.get(predicate), i32.const(2)), i32.const(1)));
       const inverted = e.letV(v128.splat('i32x4', sign));
       f.set(r, v128.xor(f.get(r), f.get(inverted)));
     };

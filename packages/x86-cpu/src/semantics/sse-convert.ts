@@ -18,7 +18,7 @@ import {
   vectorBinary,
   vectorUnary,
 } from './sse-float.ts';
-import { checkPending, enterMmx, isMmx, readAligned, readHalf, routine, writeLow, writeMmx, zeroVector } from './sse-operands.ts';
+import { checkPending, enterMmx, isMmx, readAligned, readHalf, routine, writeMmx, zeroVector } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 type Scalar = typeof SINGLE;
@@ -41,7 +41,7 @@ const fromInteger =
         commitFlags(e);
       });
     }
-    writeLow(e, 0, fmt.size, r);
+    e.writeLow(0, fmt.size, r);
   };
 
 /** CVTSD2SI and its kin: current rounding, or truncation. */
@@ -81,7 +81,7 @@ const singleToDouble: Semantics = (e) => {
       commitFlags(e);
     },
   );
-  writeLow(e, 0, 8, r);
+  e.writeLow(0, 8, r);
 };
 
 /** Bounds within which a binary64 becomes a normal binary32. */
@@ -105,7 +105,7 @@ const doubleToSingle: Semantics = (e) => {
       commitFlags(e);
     },
   );
-  writeLow(e, 0, 4, r);
+  e.writeLow(0, 4, r);
 };
 
 // --- vectors -----------------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ function deliver(e: Emitter, r: Local<V128>, half = false): void {
     writeMmx(e, 0, e.let(f.v128.extract_i64(f.get(r), 0)));
     return;
   }
-  if (half) writeLow(e, 0, 8, e.let(f.v128.extract_i64(f.get(r), 0)));
+  if (half) e.writeLow(0, 8, e.let(f.v128.extract_i64(f.get(r), 0)));
   else e.writeV(0, r);
 }
 

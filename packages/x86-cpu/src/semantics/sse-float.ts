@@ -7,7 +7,7 @@
  */
 import type { F32, F64, FunctionBuilder, I32, I64, Local, V128, V128Ops } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
-import { readAligned, routine, writeLow } from './sse-operands.ts';
+import { readAligned, routine } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 const UD = 6;
@@ -26,6 +26,10 @@ export function nativeControl(e: Emitter): I32 {
 /** Records the flags of the routines just called; raises #XM, or #UD without CR4.OSXMMEXCPT, if one is unmasked. */
 export function commitFlags(e: Emitter): void {
   const { f } = e;
+  if (e.deferred) {
+    f.set(e.deferred, f.i32.const(1));
+    return;
+  }
   f.if(f.call(routine<[], I32>(e, 'float_commit')), () => {
     const enabled = () => f.i32.and(f.i32.wrap_i64(e.load64('cr4')), f.i32.const(CR4_OSXMMEXCPT));
     const vector = e.let32(f.select(f.i32.const(XM), f.i32.const(UD), enabled()));
@@ -123,7 +127,7 @@ function scalar(op: Operation, fmt: Scalar): Semantics {
       const stands = i32.and(operands, resultStands(f, fmt, op, a, b, r));
       f.if(i32.eqz(i32.and(stands, nativeControl(e))), slow);
     }
-    writeLow(e, 0, fmt.size, r);
+    e.writeLow(0, fmt.size, r);
   };
 }
 
@@ -214,7 +218,7 @@ function vector(op: Operation, v: Vector): Semantics {
 const approximateScalar =
   (name: string): Semantics =>
   (e) =>
-    writeLow(e, 0, 4, e.let(e.f.call(routine<[I64], I64>(e, `f32_${name}`), e.read(1, 4))));
+    e.writeLow(0, 4, e.let(e.f.call(routine<[I64], I64>(e, `f32_${name}`), e.read(1, 4))));
 const approximateVector =
   (name: string): Semantics =>
   (e) =>

@@ -1,18 +1,7 @@
 /** Data movement of MMX, SSE and SSE2 (SDM vol. 1 §10.4.1, §11.4.1). */
 import type { I64, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
-import {
-  checkPending,
-  enterMmx,
-  isMmx,
-  lowVector,
-  readAligned,
-  readHigh,
-  writeAligned,
-  writeHigh,
-  writeLow,
-  writeMmx,
-} from './sse-operands.ts';
+import { checkPending, enterMmx, isMmx, lowVector, readAligned, readHigh, writeAligned, writeMmx } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 const moveAligned: Semantics = (e) => writeAligned(e, 0, e.letV(readAligned(e, 1)));
@@ -25,7 +14,7 @@ const moveScalar =
     const value = e.let(e.read(1, size));
     if (e.isMemory(0)) e.write(0, value, size);
     else if (e.isMemory(1)) e.writeV(0, e.letV(lowVector(e.f, () => e.f.get(value))));
-    else writeLow(e, 0, size, value);
+    else e.writeLow(0, size, value);
   };
 
 /** MOVLPS, MOVHPS and their doubles: 8 bytes to or from one half. */
@@ -37,8 +26,8 @@ const moveHalf =
       return;
     }
     const value = e.let(e.read(1, 8));
-    if (high) writeHigh(e, 0, value);
-    else writeLow(e, 0, 8, value);
+    if (high) e.writeHigh(0, value);
+    else e.writeLow(0, 8, value);
   };
 
 const writeZeroed = (e: Emitter, value: () => I64): void => e.writeV(0, e.letV(lowVector(e.f, value)));
@@ -144,8 +133,8 @@ export const sseMoveSemantics: SemanticsTable = {
   movlpd: moveHalf(false),
   movhps: moveHalf(true),
   movhpd: moveHalf(true),
-  movhlps: (e) => writeLow(e, 0, 8, e.let(readHigh(e, 1))),
-  movlhps: (e) => writeHigh(e, 0, e.let(e.read(1, 8))),
+  movhlps: (e) => e.writeLow(0, 8, e.let(readHigh(e, 1))),
+  movlhps: (e) => e.writeHigh(0, e.let(e.read(1, 8))),
   movd: moveGeneral,
   movq: moveMmx,
   movntq: moveMmx,

@@ -37,20 +37,9 @@ export function writeAligned(e: Emitter, n: number, value: Local<V128>): void {
   else e.writeV(n, value);
 }
 
-/** The low 4 or 8 bytes of register operand `n`, which keeps the rest. */
-export function writeLow(e: Emitter, n: number, size: number, value: Local<I64>): void {
-  const { f } = e;
-  if (size === 4) f.i64.store32(e.registerAddress(n), f.get(value));
-  else f.i64.store(e.registerAddress(n), f.get(value));
-}
-
 /** The high half of XMM register operand `n`. */
 export function readHigh(e: Emitter, n: number): I64 {
   return e.f.i64.load(e.registerAddress(n), 8);
-}
-
-export function writeHigh(e: Emitter, n: number, value: Local<I64>): void {
-  e.f.i64.store(e.registerAddress(n), e.f.get(value), 8);
 }
 
 export const zeroVector = (f: FunctionBuilder): V128 => f.v128.const(0, 0, 0, 0);

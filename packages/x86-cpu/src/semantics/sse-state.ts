@@ -43,17 +43,22 @@ const ldmxcsr: Semantics = (e) => {
 
 const stmxcsr: Semantics = (e) => e.write(0, e.let(e.f.i64.extend_i32_u(e.load32('mxcsr'))), 4);
 
-/** Address of the image, with both of its ends known to be accessible, the last first as processors do: nothing after this faults. */
-function imageAddress(e: Emitter, write: boolean): Local<I64> {
+/** Address of an image, with both of its ends known to be accessible, the last first as processors do: nothing after this faults. */
+function imageAddress(e: Emitter, write: boolean, size: number): Local<I64> {
   const va = alignedAddress(e, 16, write);
-  const last = e.address(1, write, e.let(e.f.i64.const(Image.size - 1)));
-  e.reference(last, 1, write);
-  e.reference(va, 8, write);
+  probeEnds(e, va, write, size);
   return va;
 }
 
+/** An image is in two pages at most. */
+export function probeEnds(e: Emitter, va: Local<I64>, write: boolean, size: number): void {
+  const last = e.address(1, write, e.let(e.f.i64.const(size - 1)));
+  e.reference(last, 1, write);
+  e.reference(va, 8, write);
+}
+
 /** Repeats `body` with a counter in 0, `step`, … below `end`. */
-function forOffsets(e: Emitter, end: number, step: number, body: (offset: Local<I64>) => void): void {
+export function forOffsets(e: Emitter, end: number, step: number, body: (offset: Local<I64>) => void): void {
   const { f } = e;
   const offset = e.let(f.i64.const(0));
   f.loop((again) => {
@@ -63,7 +68,7 @@ function forOffsets(e: Emitter, end: number, step: number, body: (offset: Local<
   });
 }
 
-const at = (e: Emitter, va: Local<I64>, base: number, offset?: Local<I64>): Local<I64> => {
+export const at = (e: Emitter, va: Local<I64>, base: number, offset?: Local<I64>): Local<I64> => {
   const { i64 } = e.f;
   const fixed = i64.add(e.f.get(va), i64.const(base));
   return e.let(offset ? i64.add(fixed, e.f.get(offset)) : fixed);
@@ -79,7 +84,7 @@ function stackRegister(e: Emitter, offset: Local<I64>) {
 }
 
 /** XMM8–15 exist in 64-bit mode only. */
-const xmmBytes = (e: Emitter): number => (e.form.mode === 64 ? 256 : 128);
+export const xmmBytes = (e: Emitter): number => (e.form.mode === 64 ? 256 : 128);
 const isWide = (e: Emitter): boolean => e.form.opSize === 8;
 
 /** Pointer field of the image: 64 bits with REX.W, else a 32-bit offset and a selector. */
@@ -90,10 +95,10 @@ function pointer(e: Emitter, offset: 'fip' | 'fdp', selector: 'fcs' | 'fds'): I6
   return i64.or(low, i64.shl(i64.extend_i32_u(e.load32(selector)), i64.const(32)));
 }
 
-const fxsave: Semantics = (e) => {
+/** FCW to FDP and the eight registers. */
+export function saveX87(e: Emitter, va: Local<I64>): void {
   const { f } = e;
   const { i32, i64 } = f;
-  const va = imageAddress(e, true);
   const status = () => i32.or(e.load32('fsw'), i32.shl(e.load32('ftop'), i32.const(11)));
   const low = () => i32.or(i32.shl(status(), i32.const(16)), i32.and(e.load32('fcw'), i32.const(0xffff)));
   const tags = () => i32.and(i32.xor(e.load32('fempty'), i32.const(-1)), i32.const(0xff));
@@ -102,17 +107,34 @@ const fxsave: Semantics = (e) => {
   e.store(va, 8, control);
   e.store(at(e, va, Image.fip), 8, e.let(pointer(e, 'fip', 'fcs')));
   e.store(at(e, va, Image.fdp), 8, e.let(pointer(e, 'fdp', 'fds')));
-  const mxcsr = e.let(i64.or(i64.extend_i32_u(e.load32('mxcsr')), i64.shl(i64.const(MXCSR_MASK), i64.const(32))));
-  e.store(at(e, va, Image.mxcsr), 8, mxcsr);
   forOffsets(e, 128, 16, (offset) => {
     const register = stackRegister(e, offset);
     e.store(at(e, va, Image.stack, offset), 8, e.let(i64.load(f.get(register))));
     e.store(at(e, va, Image.stack + 8, offset), 8, e.let(i64.load16_u(f.get(register), 8)));
   });
+}
+
+/** MXCSR and its mask. */
+export function saveMxcsr(e: Emitter, va: Local<I64>): void {
+  const { i64 } = e.f;
+  const mxcsr = e.let(i64.or(i64.extend_i32_u(e.load32('mxcsr')), i64.shl(i64.const(MXCSR_MASK), i64.const(32))));
+  e.store(at(e, va, Image.mxcsr), 8, mxcsr);
+}
+
+/** Halves of the vector registers that the mode has, 16 bytes each, from `place` in the image on. */
+export function saveHalves(e: Emitter, va: Local<I64>, field: 'xmm' | 'ymmHigh', place: number = Image.xmm): void {
+  const { i64, i32 } = e.f;
   forOffsets(e, xmmBytes(e), 8, (offset) => {
-    const word = i64.load(i32.add(e.cpu(), i32.wrap_i64(f.get(offset))), CPU.offset.xmm);
-    e.store(at(e, va, Image.xmm, offset), 8, e.let(word));
+    const word = i64.load(i32.add(e.cpu(), i32.wrap_i64(e.f.get(offset))), CPU.offset[field]);
+    e.store(at(e, va, place, offset), 8, e.let(word));
   });
+}
+
+const fxsave: Semantics = (e) => {
+  const va = imageAddress(e, true, Image.size);
+  saveX87(e, va);
+  saveMxcsr(e, va);
+  saveHalves(e, va, 'xmm');
 };
 
 function restorePointer(e: Emitter, value: Local<I64>, offset: 'fip' | 'fdp', selector: 'fcs' | 'fds'): void {
@@ -126,18 +148,15 @@ function restorePointer(e: Emitter, value: Local<I64>, offset: 'fip' | 'fdp', se
   e.store32(selector, () => i32.and(i32.wrap_i64(i64.shr_u(f.get(value), i64.const(32))), i32.const(0xffff)));
 }
 
-const fxrstor: Semantics = (e) => {
+/** FCW to FDP and the eight registers, from memory that is known to be there. */
+export function restoreX87(e: Emitter, va: Local<I64>): void {
   const { f } = e;
   const { i32, i64 } = f;
-  const va = imageAddress(e, false);
-  const mxcsr = e.let(e.load(at(e, va, Image.mxcsr), 4));
-  refuseReserved(e, mxcsr);
   const control = e.let(e.load(va, 8));
   const fip = e.let(e.load(at(e, va, Image.fip), 8));
   const fdp = e.let(e.load(at(e, va, Image.fdp), 8));
   const field = (shift: number, mask: number) =>
     i32.and(i32.wrap_i64(i64.shr_u(f.get(control), i64.const(shift))), i32.const(mask));
-  e.store32('mxcsr', () => i32.wrap_i64(f.get(mxcsr)));
   e.store32('fcw', () => i32.or(field(0, 0x1f3f), i32.const(0x40)));
   e.store32('ftop', () => i32.and(field(27, 7), i32.const(7)));
   e.store32('fempty', () => i32.xor(field(32, 0xff), i32.const(0xff)));
@@ -154,10 +173,29 @@ const fxrstor: Semantics = (e) => {
     i64.store(f.get(register), f.get(significand));
     i64.store(f.get(register), f.get(rest), 8);
   });
+}
+
+/** MXCSR of an image, which must not have reserved bits. */
+export function readMxcsr(e: Emitter, va: Local<I64>): Local<I64> {
+  const mxcsr = e.let(e.load(at(e, va, Image.mxcsr), 4));
+  refuseReserved(e, mxcsr);
+  return mxcsr;
+}
+
+export function restoreHalves(e: Emitter, va: Local<I64>, field: 'xmm' | 'ymmHigh', place: number = Image.xmm): void {
+  const { i64, i32 } = e.f;
   forOffsets(e, xmmBytes(e), 8, (offset) => {
-    const word = e.let(e.load(at(e, va, Image.xmm, offset), 8));
-    i64.store(i32.add(e.cpu(), i32.wrap_i64(f.get(offset))), f.get(word), CPU.offset.xmm);
+    const word = e.let(e.load(at(e, va, place, offset), 8));
+    i64.store(i32.add(e.cpu(), i32.wrap_i64(e.f.get(offset))), e.f.get(word), CPU.offset[field]);
   });
+}
+
+const fxrstor: Semantics = (e) => {
+  const va = imageAddress(e, false, Image.size);
+  const mxcsr = readMxcsr(e, va);
+  e.store32('mxcsr', () => e.f.i32.wrap_i64(e.f.get(mxcsr)));
+  restoreX87(e, va);
+  restoreHalves(e, va, 'xmm');
 };
 
 export const sseStateSemantics: SemanticsTable = { emms, ldmxcsr, stmxcsr, fxsave, fxrstor };

@@ -11,6 +11,7 @@ import { sse3Semantics } from './sse3.ts';
 import { sse41Semantics } from './sse41.ts';
 import { sse42Semantics } from './sse42.ts';
 import type { SemanticsTable } from './types.ts';
+import { xsaveSemantics } from './xsave.ts';
 
 export const sseSemantics: SemanticsTable = {
   ...sseMoveSemantics,
@@ -24,4 +25,5 @@ export const sseSemantics: SemanticsTable = {
   ...sse41Semantics,
   ...sse42Semantics,
   ...sseCryptoSemantics,
+  ...xsaveSemantics,
 };

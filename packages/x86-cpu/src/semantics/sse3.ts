@@ -10,17 +10,29 @@ type Vector = typeof SINGLES;
 
 // --- floating point ----------------------------------------------------------------------------------------------------------
 
-/** `r = left ± right` natively where that is exact, else by routine; sets MXCSR's flags. */
-export function addVectors(e: Emitter, v: Vector, op: 'add' | 'sub', left: Local<V128>, right: Local<V128>): Local<V128> {
+/** `left ± right` of each pair, natively where that is exact, else by routine; sets MXCSR's flags. */
+export function addVectors(
+  e: Emitter,
+  v: Vector,
+  op: 'add' | 'sub',
+  pairs: readonly (readonly [left: Local<V128>, right: Local<V128>])[],
+): Local<V128>[] {
   const { f } = e;
-  const r = e.letV(vectorBinary(f, v, op, f.get(left), f.get(right)));
-  const plain = f.v128.and(plainLanes(f, v, left), plainLanes(f, v, right));
-  const stands = allLanes(f, f.v128.and(plain, finiteLanes(f, v, r)));
-  f.if(f.i32.eqz(f.i32.and(stands, nativeControl(e))), () => {
-    f.set(r, f.call(routine<[V128, V128], V128>(e, `${v.prefix}_${op}`), f.get(left), f.get(right)));
+  const sums = pairs.map(([left, right]) => e.letV(vectorBinary(f, v, op, f.get(left), f.get(right))));
+  const stands = pairs
+    .map(([left, right], n) => {
+      const plain = f.v128.and(plainLanes(f, v, left), plainLanes(f, v, right));
+      return f.v128.and(plain, finiteLanes(f, v, sums[n]));
+    })
+    .reduce((all, one) => f.v128.and(all, one));
+  f.if(f.i32.eqz(f.i32.and(allLanes(f, stands), nativeControl(e))), () => {
+    const exact = routine<[V128, V128], V128>(e, `${v.prefix}_${op}`);
+    pairs.forEach(([left, right], n) => {
+      f.set(sums[n], f.call(exact, f.get(left), f.get(right)));
+    });
     commitFlags(e);
   });
-  return r;
+  return sums;
 }
 
 /** Every `width`-byte element at an even (odd) place of a 32-byte pair of vectors. */
@@ -38,7 +50,7 @@ const horizontal =
     const width = v.prefix === 'pd' ? 8 : 4;
     const left = e.letV(f.v128.shuffle(f.get(a), f.get(b), alternate(width, 0)));
     const right = e.letV(f.v128.shuffle(f.get(a), f.get(b), alternate(width, 1)));
-    e.writeV(0, addVectors(e, v, op, left, right));
+    e.writeV(0, addVectors(e, v, op, [[left, right]])[0]);
   };
 
 /** ADDSUBPS, ADDSUBPD: even lanes are subtracted, odd ones added. The routines see zeros in the lanes that are not theirs. */

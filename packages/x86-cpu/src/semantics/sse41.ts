@@ -1,8 +1,8 @@
 /** SSE4.1: blends, extensions, single elements, dot products, rounding (SDM vol. 1 §12.10). */
-import type { FunctionBuilder, I32, I64, V128, V128Ops } from '@tsvisor/wasm-codegen';
+import type { FunctionBuilder, I32, I64, Local, V128, V128Ops } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { commitFlags, DOUBLES, SINGLES } from './sse-float.ts';
-import { immediateByte, lowVector, readAligned, routine, writeLow } from './sse-operands.ts';
+import { immediateByte, lowVector, readAligned, routine } from './sse-operands.ts';
 import { addVectors } from './sse3.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
@@ -182,51 +182,61 @@ const roundScalar =
     const value = f.get(b);
     const r = e.let(f.call(routine<[I64, I64], I64>(e, `${name}_round`), value, e.read(2, 1)));
     commitFlags(e);
-    writeLow(e, 0, size, r);
+    e.writeLow(0, size, r);
   };
 
 type Vector = typeof SINGLES;
 
-/** DPPS, DPPD: immediate bits 7:4 choose the products to sum, bits 3:0 where the sum goes; elsewhere is zero. */
+/**
+ * DPPS, DPPD: immediate bits 7:4 choose the products to sum, bits 3:0 where the sum goes; elsewhere is zero. `pairs` are the operands, in
+ * halves; what each step raises is looked at before the next.
+ */
+export function dotProducts(
+  e: Emitter,
+  v: Vector,
+  pairs: readonly (readonly [a: Local<V128>, b: Local<V128>])[],
+  immediate: number,
+): Local<V128>[] {
+  const { f } = e;
+  const { v128, i32 } = f;
+  const double = v.prefix === 'pd';
+  const places = double ? TWO : FOUR;
+  const chosen = e.letV(lanesOf(f, () => i32.shr_u(immediateByte(e, immediate), i32.const(4)), 'i32x4', places));
+  const exact = routine<[V128, V128], V128>(e, `${v.prefix}_mul`);
+  const sums = pairs.map(([a, b]) => {
+    const left = v128.and(f.get(a), f.get(chosen));
+    return e.letV(f.call(exact, left, v128.and(f.get(b), f.get(chosen))));
+  });
+  commitFlags(e);
+  for (const distance of double ? [8] : [4, 8]) {
+    const swapped = Array.from({ length: 16 }, (_, n) => n ^ distance);
+    addVectors(
+      e,
+      v,
+      'add',
+      sums.map((sum) => [sum, e.letV(v128.shuffle(f.get(sum), f.get(sum), swapped))] as const),
+    ).forEach((sum, n) => {
+      f.set(sums[n], f.get(sum));
+    });
+  }
+  const first = Array.from({ length: 16 }, (_, n) => n % (double ? 8 : 4));
+  return sums.map((sum) => {
+    const whole = v128.shuffle(f.get(sum), f.get(sum), first);
+    return e.letV(
+      v128.and(
+        whole,
+        lanesOf(f, () => immediateByte(e, immediate), 'i32x4', places),
+      ),
+    );
+  });
+}
+
 const dotProduct =
   (v: Vector): Semantics =>
   (e) => {
-    const { f } = e;
-    const { v128, i32 } = f;
-    const double = v.prefix === 'pd';
-    const places = double ? TWO : FOUR;
     const b = e.letV(readAligned(e, 1));
     const a = e.letV(e.readV(0));
-    const chosen = e.letV(lanesOf(f, () => i32.shr_u(immediateByte(e, 2), i32.const(4)), 'i32x4', places));
-    f.set(a, v128.and(f.get(a), f.get(chosen)));
-    f.set(b, v128.and(f.get(b), f.get(chosen)));
-    const exact = (op: string) => routine<[V128, V128], V128>(e, `${v.prefix}_${op}`);
-    const sum = e.letV(f.call(exact('mul'), f.get(a), f.get(b)));
-    commitFlags(e);
-    for (const distance of double ? [8] : [4, 8]) {
-      const right = e.letV(
-        v128.shuffle(
-          f.get(sum),
-          f.get(sum),
-          Array.from({ length: 16 }, (_, n) => n ^ distance),
-        ),
-      );
-      f.set(sum, f.get(addVectors(e, v, 'add', sum, right)));
-    }
-    const whole = v128.shuffle(
-      f.get(sum),
-      f.get(sum),
-      Array.from({ length: 16 }, (_, n) => n % (double ? 8 : 4)),
-    );
-    e.writeV(
-      0,
-      e.letV(
-        v128.and(
-          whole,
-          lanesOf(f, () => immediateByte(e, 2), 'i32x4', places),
-        ),
-      ),
-    );
+    e.writeV(0, dotProducts(e, v, [[a, b]], 2)[0]);
   };
 
 export const sse41Semantics: SemanticsTable = {

@@ -59,6 +59,8 @@ export const Cr4 = {
   SMAP: 1 << 21,
   PKE: 1 << 22,
 } as const;
+/** Components of the extended state that are enabled (SDM vol. 1 §13.3). */
+export const Xcr0 = { X87: 1, SSE: 2, AVX: 4, AVX_STATE: 6 } as const;
 export const Efer = { SCE: 1, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;
 
 /** Access-right bits as `CPU.segAttr` holds them: descriptor bits 40–55. */
@@ -98,6 +100,11 @@ export class SystemContext {
   readonly #jumpCache: number;
   /** Bits of CR4 and EFER that the processor model lets software set, and its physical-address width. */
   cr4Bits = 0;
+  /** Bits of XCR0, and whether XGETBV tells what is in use, likewise. */
+  xcr0Bits = 0;
+  xinuse = false;
+  /** System calls as Intel's processors have them; otherwise as AMD's. */
+  intel = false;
   eferBits = 0;
   physicalBits = 40;
   /** POPF or IRET cleared TF, and is itself still to be trapped. */
@@ -428,6 +435,8 @@ export class SystemContext {
     if (cr0 & Cr0.TS) key |= ModeKey.NO_FPU;
     if (cr0 & (Cr0.EM | Cr0.TS)) key |= ModeKey.FPU_EMULATED;
     if (cr0 & Cr0.EM || !(cr4 & Cr4.OSFXSR)) key |= ModeKey.NO_SSE;
+    if (!(cr4 & Cr4.OSXSAVE)) key |= ModeKey.NO_XSAVE;
+    if (!(cr4 & Cr4.OSXSAVE) || (this.lo('xcr0') & Xcr0.AVX_STATE) !== Xcr0.AVX_STATE) key |= ModeKey.NO_AVX;
     if (state.rflags & Rflags.TF) {
       key |= ModeKey.STEP;
       // The run loop traps after each instruction, so it must have control from the next one on.

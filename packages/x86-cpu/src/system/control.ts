@@ -5,7 +5,7 @@ import type { MsrDevice } from '../ports.ts';
 import { is64Bit } from '../records/mode-key.ts';
 import { Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
-import { Attr, Cr0, Cr4, Efer, fault, generalProtection } from './context.ts';
+import { Attr, Cr0, Cr4, Efer, fault, generalProtection, Xcr0 } from './context.ts';
 
 const CR0_BITS = Cr0.PE | Cr0.MP | Cr0.EM | Cr0.TS | Cr0.ET | Cr0.NE | Cr0.WP | Cr0.AM | Cr0.NW | Cr0.CD | Cr0.PG;
 
@@ -76,6 +76,23 @@ export function writeCr4(c: SystemContext, value: bigint): void {
   }
   if (mapping) c.flushTlb();
   c.updateMode();
+}
+
+/** XSETBV of XCR0: x87 always, AVX only with SSE, and nothing that the processor has not (SDM vol. 1 §13.3). */
+export function writeXcr(c: SystemContext, index: number, value: bigint): void {
+  const allowed = BigInt(c.xcr0Bits);
+  if (index !== 0 || value & ~allowed || !(value & BigInt(Xcr0.X87))) generalProtection();
+  if (value & BigInt(Xcr0.AVX) && !(value & BigInt(Xcr0.SSE))) generalProtection();
+  c.state.xcr0 = value;
+  c.updateMode();
+}
+
+/** XGETBV: XCR0, and with ECX = 1 the components that are in use (SDM vol. 2D, XGETBV). */
+export function readXcr(c: SystemContext, index: number): bigint {
+  if (index === 0) return c.state.xcr0;
+  if (index !== 1 || !c.xinuse) generalProtection();
+  const avx = c.state.ymmHigh.some((half) => half !== 0n) ? Xcr0.AVX : 0;
+  return c.state.xcr0 & BigInt(Xcr0.X87 | Xcr0.SSE | avx);
 }
 
 /** DR0–3 addresses, DR4/5 alias 6/7 unless CR4.DE (SDM vol. 3 §17.2). */

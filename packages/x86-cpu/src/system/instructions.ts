@@ -2,13 +2,22 @@
 
 import { Vector } from '../core/memory.ts';
 import { Status } from '../emit/interpreter.ts';
-import type { CpuidSource, InterruptController, IoLength, MsrDevice, PortBus, TimeStampCounter } from '../ports.ts';
+import type {
+  CpuidSource,
+  EntropySource,
+  InterruptController,
+  IoLength,
+  MsrDevice,
+  PortBus,
+  TimeStampCounter,
+} from '../ports.ts';
 import { is64Bit } from '../records/mode-key.ts';
-import { Record, Rflags, Seg, Shadow } from '../state.ts';
+import { Record, Rflags, Seg, Shadow, STATUS_FLAGS } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, Cr0, Cr4, fault, generalProtection } from './context.ts';
-import { debugRegister, readMsr, writeCr0, writeCr3, writeCr4, writeDr, writeMsr } from './control.ts';
+import { debugRegister, readMsr, readXcr, writeCr0, writeCr3, writeCr4, writeDr, writeMsr, writeXcr } from './control.ts';
 import { deliver } from './events.ts';
+import { xsaveBytes } from './model.ts';
 import type { RecordOperands } from './operands.ts';
 import { StackCursor, segmentLinear } from './operands.ts';
 import { loadSegment, SystemType } from './segments.ts';
@@ -33,6 +42,7 @@ export type SystemPorts = {
   readonly msrs: MsrDevice;
   readonly tsc: TimeStampCounter;
   readonly cpuid: CpuidSource;
+  readonly entropy: EntropySource;
 };
 
 /** Runs one instruction. `Next`: go on behind it; `Jump`: at `CPU.rip`; `Leave`: there, later. Faults are thrown. */
@@ -127,9 +137,17 @@ const stringIo =
 const four = new Uint32Array(4);
 const two = new Uint32Array(2);
 
+/** CPUID.1:ECX bit 27. */
+const OSXSAVE = 1 << 27;
+
 const cpuid: SystemInstruction = (c, _o, ports) => {
   const { gpr } = c.state;
-  ports.cpuid.query(low32(gpr[RAX]), low32(gpr[RCX]), four);
+  const leaf = low32(gpr[RAX]);
+  const subleaf = low32(gpr[RCX]);
+  ports.cpuid.query(leaf, subleaf, four);
+  // What follows from control registers (SDM vol. 2A, CPUID: 01H:ECX.OSXSAVE, 0DH:EBX).
+  if (leaf === 1 && c.lo('cr4') & Cr4.OSXSAVE) four[2] |= OSXSAVE;
+  if (leaf === 0xd && subleaf < 2 && four[1] !== 0) four[1] = xsaveBytes(Number(c.state.xcr0));
   [RAX, RBX, RCX, RDX].forEach((reg, n) => {
     gpr[reg] = BigInt(four[n]);
   });
@@ -306,6 +324,14 @@ const baseRegister =
     return Next;
   };
 
+/** RDRAND, RDSEED: CF says that there was a number, which there always is; the other status flags are clear (SDM vol. 2B, RDRAND). */
+const random: SystemInstruction = (c, o, { entropy }) => {
+  entropy.fill(two);
+  o.setRegister(0, o.form.sizes[0], (BigInt(two[1]) << 32n) | BigInt(two[0]));
+  c.rflags = (c.rflags & ~STATUS_FLAGS) | Rflags.CF;
+  return Next;
+};
+
 export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   in: input,
   out: output,
@@ -325,6 +351,12 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   wrmsr: (c, o, { msrs }) => {
     writeMsr(c, low32(c.state.gpr[RCX]), pair(c), msrs);
     return resume(c, o);
+  },
+  rdrand: random,
+  rdseed: random,
+  rdpid: (c, o) => {
+    o.setRegister(0, o.form.sizes[0], c.state.tscAux);
+    return Next;
   },
   rdpmc: () => generalProtection(),
   hlt: (c, o) => {
@@ -454,7 +486,7 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   syscall: jumped(syscall),
   sysret: jumped((c, o) => sysret(c, o.form.opSize)),
   sysenter_slow: jumped((c) => sysenter(c)),
-  sysexit_slow: jumped((c) => sysexit(c)),
+  sysexit_slow: jumped((c, o) => sysexit(c, o.form.opSize)),
   clac: (c, o) => {
     c.state.rflags &= ~Rflags.AC;
     c.updateMode();
@@ -463,6 +495,14 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   stac: (c, o) => {
     c.state.rflags |= Rflags.AC;
     c.updateMode();
+    return resume(c, o);
+  },
+  xgetbv: (c) => {
+    setPair(c, readXcr(c, low32(c.state.gpr[RCX])));
+    return Next;
+  },
+  xsetbv: (c, o) => {
+    writeXcr(c, low32(c.state.gpr[RCX]), pair(c));
     return resume(c, o);
   },
   rdfsbase_slow: baseRegister(Seg.FS, false),

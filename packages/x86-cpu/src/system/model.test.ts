@@ -36,7 +36,37 @@ describe('CPU models', () => {
   });
 
   it('a feature the engine lacks cannot be added', () => {
-    expect(() => cpuModel('max,+avx')).toThrow(/the engine does not have CPU feature 'avx'/);
+    expect(() => cpuModel('max,+la57')).toThrow(/the engine does not have CPU feature 'la57'/);
+  });
+
+  it('one that the engine has can be added to a smaller model', () => {
+    expect(cpuModel('qemu64').features.has('aes')).toBe(false);
+    expect(cpuModel('qemu64,+aes,+sse3').features.has('sse3')).toBe(true);
+  });
+
+  it('what a feature needs takes it along', () => {
+    const { features } = cpuModel('max,-xsave');
+    for (const feature of ['xsavec', 'xgetbv1', 'avx', 'avx2', 'fma', 'f16c']) expect(features.has(feature), feature).toBe(false);
+    expect(cpuModel('qemu64,+aes').features.has('sse2')).toBe(true);
+    expect(cpuModel('qemu64,+avx2').features.has('avx2'), 'without AVX').toBe(false);
+  });
+
+  it('x86-64-v2 and -v3 have what the ABI lists for them (System V ABI, AMD64 supplement, §3.1.1)', () => {
+    const v2 = 'cx16 lahf popcnt sse3 sse4_1 sse4_2 ssse3'.split(' ');
+    const v3 = 'avx avx2 bmi1 bmi2 f16c fma lzcnt movbe xsave'.split(' ');
+    for (const feature of v2) expect(cpuModel('x86-64-v2').features.has(feature), feature).toBe(true);
+    for (const feature of v3) expect(cpuModel('x86-64-v2').features.has(feature), feature).toBe(false);
+    for (const feature of [...v2, ...v3]) expect(cpuModel('x86-64-v3').features.has(feature), feature).toBe(true);
+  });
+
+  it('the vendor is AMD or Intel', () => {
+    expect(cpuModel('max').vendor).toBe('AuthenticAMD');
+    expect(cpuModel('max,vendor=intel').vendor).toBe('GenuineIntel');
+    expect(cpuModel('max,vendor=GenuineIntel,-avx').vendor).toBe('GenuineIntel');
+    expect(() => cpuModel('max,vendor=via')).toThrow(/no CPU vendor 'via' \(there are amd and intel\)/);
+    const intel = cpuid('max,vendor=intel', 0);
+    expect(letters(intel.ebx, intel.edx, intel.ecx)).toBe('GenuineIntel');
+    expect(cpuid('max,vendor=intel', 0x8000_0001).edx & 0x0183_f3ff, 'only AMD repeats leaf 1').toBe(0);
   });
 
   it('what every x86-64 processor has needs no feature bit', () => {
@@ -62,15 +92,16 @@ describe('CPUID (SDM vol. 2A, CPUID; APM vol. 3 appendix E)', () => {
     for (const n of [0, 3, 4, 5, 6, 8, 9, 13, 15, 16, 23, 24, 25, 26]) expect(bit(edx, n), `EDX bit ${n}`).toBe(1);
     expect(bit(ecx, 13), 'CMPXCHG16B').toBe(1);
     expect(bit(ecx, 31), 'hypervisor').toBe(1);
-    expect(bit(ecx, 28), 'AVX').toBe(0);
+    expect(bit(ecx, 28), 'AVX').toBe(1);
+    expect(bit(cpuid('qemu64', 1).ecx, 28), 'AVX').toBe(0);
     expect(ebx >>> 24).toBe(3);
     expect(((ebx >>> 8) & 0xff) * 8).toBe(64);
   });
 
   it('removing a feature clears its bit and no other', () => {
     const before = cpuid('max', 1);
-    const after = cpuid('max,-sse2', 1);
-    expect(before.edx ^ after.edx).toBe(1 << 26);
+    const after = cpuid('max,-clfsh', 1);
+    expect(before.edx ^ after.edx).toBe(1 << 19);
     expect(after.ecx).toBe(before.ecx);
   });
 
@@ -80,6 +111,16 @@ describe('CPUID (SDM vol. 2A, CPUID; APM vol. 3 appendix E)', () => {
     expect(edx & 0x0183_f3ff).toBe(cpuid('max', 1).edx & 0x0183_f3ff);
     expect(bit(ecx, 0), 'LAHF in 64-bit mode').toBe(1);
     expect(bit(cpuid('max,-nx', 0x8000_0001).edx, 20)).toBe(0);
+  });
+
+  it('leaf 0DH: the components of XCR0, their sizes and places (SDM vol. 1 §13.2)', () => {
+    expect(cpuid('max', 0xd, 0)).toMatchObject({ eax: 7, ecx: 832, edx: 0 });
+    expect(cpuid('max', 0xd, 1)).toMatchObject({ eax: 7, ecx: 0 });
+    expect(cpuid('max', 0xd, 2)).toEqual({ eax: 256, ebx: 576, ecx: 0, edx: 0 });
+    expect(cpuid('max,-avx', 0xd, 0)).toMatchObject({ eax: 3, ecx: 576 });
+    expect(cpuid('max,-avx', 0xd, 2)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
+    expect(cpuid('max,-xsavec', 0xd, 1).eax).toBe(5);
+    expect(cpuid('qemu64', 0xd, 0)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });
   });
 
   it('leaf 7 has features in subleaf 0 only', () => {
@@ -103,7 +144,8 @@ describe('control registers follow the model', () => {
   it('CR4 bits exist with their feature', () => {
     expect(cr4Bits(cpuModel('max')) & (Cr4.PAE | Cr4.OSFXSR | Cr4.PGE)).toBe(Cr4.PAE | Cr4.OSFXSR | Cr4.PGE);
     expect(cr4Bits(cpuModel('max,-pge')) & Cr4.PGE).toBe(0);
-    expect(cr4Bits(cpuModel('max')) & Cr4.OSXSAVE).toBe(0);
+    expect(cr4Bits(cpuModel('max')) & Cr4.OSXSAVE).toBe(Cr4.OSXSAVE);
+    expect(cr4Bits(cpuModel('qemu64')) & Cr4.OSXSAVE).toBe(0);
   });
 
   it('EFER bits too', () => {

@@ -328,7 +328,7 @@ export function softwareInterrupt(c: SystemContext, o: RecordOperands, vector: n
  */
 export function syscall(c: SystemContext, o: RecordOperands): void {
   const { state } = c;
-  if (!(c.lo('efer') & Efer.SCE)) fault(Vector.UD);
+  if (!(c.lo('efer') & Efer.SCE) || (c.intel && !mode64(c))) fault(Vector.UD);
   const flags = c.rflags;
   const long = c.longMode;
   state.gpr[1] = o.nextRip;
@@ -364,30 +364,37 @@ export function sysret(c: SystemContext, size: number): void {
   c.updateMode();
 }
 
-/** SYSENTER and SYSEXIT are #UD in long mode on AMD's processors, whose SYSCALL works there in every sub-mode (APM vol. 3). */
+/**
+ * SYSENTER and SYSEXIT are #UD in long mode on AMD's processors, whose SYSCALL works there in every sub-mode (APM vol. 3); on Intel's they
+ * enter and leave 64-bit code (SDM vol. 2B).
+ */
 export function sysenter(c: SystemContext): void {
-  const { state } = c;
-  if (c.longMode) fault(Vector.UD);
+  const { state, longMode } = c;
+  if (longMode && !c.intel) fault(Vector.UD);
   if (!c.protectedMode || (state.sysenterCs & 0xfffcn) === 0n) generalProtection(0);
   const cs = Number(state.sysenterCs & 0xfffcn);
   state.rflags &= ~(Rflags.VM | Rflags.IF);
-  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | Attr.G | Attr.DB);
+  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | Attr.G | (longMode ? Attr.L : Attr.DB));
   setSegment(c, Seg.SS, cs + 8, 0n, 0xffff_ffff, DATA | Attr.DB | Attr.G);
-  state.gpr[4] = state.sysenterEsp & 0xffff_ffffn;
-  state.rip = state.sysenterEip & 0xffff_ffffn;
+  const cut = (value: bigint): bigint => (longMode ? value : value & 0xffff_ffffn);
+  state.gpr[4] = cut(state.sysenterEsp);
+  state.rip = cut(state.sysenterEip);
   state.cpl = 0;
   c.updateMode();
 }
 
-export function sysexit(c: SystemContext): void {
+export function sysexit(c: SystemContext, size: number): void {
   const { state } = c;
-  if (c.longMode) fault(Vector.UD);
+  if (c.longMode && !c.intel) fault(Vector.UD);
   if ((state.sysenterCs & 0xfffcn) === 0n || state.cpl !== 0) generalProtection(0);
-  const cs = (Number(state.sysenterCs & 0xfffcn) + 16) | 3;
-  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | dpl(3) | Attr.G | Attr.DB);
+  const to64 = size === 8;
+  if (to64 && !(c.canonical(state.gpr[1]) && c.canonical(state.gpr[2]))) generalProtection(0);
+  const cs = (Number(state.sysenterCs & 0xfffcn) + (to64 ? 32 : 16)) | 3;
+  setSegment(c, Seg.CS, cs, 0n, 0xffff_ffff, CODE | dpl(3) | Attr.G | (to64 ? Attr.L : Attr.DB));
   setSegment(c, Seg.SS, cs + 8, 0n, 0xffff_ffff, DATA | dpl(3) | Attr.DB | Attr.G);
-  state.gpr[4] = state.gpr[1] & 0xffff_ffffn;
-  state.rip = state.gpr[2] & 0xffff_ffffn;
+  const cut = (value: bigint): bigint => (to64 ? value : value & 0xffff_ffffn);
+  state.gpr[4] = cut(state.gpr[1]);
+  state.rip = cut(state.gpr[2]);
   state.cpl = 3;
   c.updateMode();
 }

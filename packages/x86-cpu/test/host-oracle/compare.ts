@@ -58,7 +58,12 @@ function bothFault(one: OracleCase, expected: OracleFault | undefined, got: Orac
   const { flow, sem } = insn.row;
   const differ = expected.vector !== got.vector;
   if (flow === 'far' || flow === 'iret') return differ || (got.vector === PAGE_FAULT && expected.cr2 !== got.cr2);
-  return differ && (insn.size.includes(16) || /^(call|call_ind|bound|l[defgs]s|fnstenv|fldenv|fnsave|frstor)$/.test(sem));
+  return (
+    differ &&
+    (insn.size.includes(16) ||
+      insn.size.includes(32) ||
+      /^(call|call_ind|bound|l[defgs]s|fnstenv|fldenv|fnsave|frstor)$/.test(sem))
+  );
 }
 /** CMPS may read its operands in either order (SDM vol. 2A has none, and processors differ), so either fault is right where both would. */
 function eitherOperand(one: OracleCase, expected: OracleFault | undefined, got: OracleFault | undefined): boolean {

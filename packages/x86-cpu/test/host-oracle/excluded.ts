@@ -1,4 +1,5 @@
 /** What cannot be compared with the host, and why. */
+import type { Insn } from '../../src/decode/instruction.ts';
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 
 const groups: readonly (readonly [reason: string, sems: string])[] = [
@@ -29,11 +30,28 @@ export const isApproximate = (row: OpcodeRow): boolean => APPROXIMATE.has(row.se
  * (APM vol. 2 §11.5.2), masked stores to pages that cannot be written (APM vol. 3, MASKMOVDQU), the upper bytes of a pushed selector
  * (SDM vol. 2B, PUSH).
  */
-const AMD_ONLY = new Set('fnstenv fnsave fxsave maskmovq maskmovdqu push_sreg'.split(' '));
+const AMD_ONLY = new Set('fnstenv fnsave fxsave maskmovq maskmovdqu vmaskmovdqu push_sreg'.split(' '));
 
 /** Why a row is left out, or undefined. */
 export function exclusionOf(row: OpcodeRow, amd: boolean): string | undefined {
   return REASONS.get(row.sem) ?? (!amd && AMD_ONLY.has(row.sem) ? 'the host is not AMD’s' : undefined);
+}
+
+const BRANCHES = new Set(['jcc', 'jmp', 'call', 'jmpi', 'calli', 'ret', 'far', 'iret']);
+
+/** Encodings that Intel's and AMD's processors take for different instructions. */
+export function vendorsDiffer(insn: Insn): boolean {
+  const { sem } = insn.row;
+  // Near branches with 66 in 64-bit mode: 16-bit for AMD, ignored by Intel (APM vol. 3, CALL; SDM vol. 2A, CALL).
+  if (BRANCHES.has(insn.row.flow) && insn.mode === 64 && insn.prefix66) return true;
+  // MOVSXD with a 16-bit operand: AMD reads 32 bits of memory, Intel 16 (APM vol. 3, MOVSXD; SDM vol. 2B, MOVSX/MOVSXD).
+  if (sem === 'movsxd' && insn.opSize === 2) return true;
+  // 0F 0D with a register: #UD for AMD, NOP for Intel (APM vol. 3, PREFETCH; SDM vol. 2, table A-3).
+  if (insn.map === 1 && insn.op === 0x0d && insn.modrm >= 0xc0) return true;
+  // VPEXTRQ and VPINSRQ outside 64-bit mode: #UD for AMD, Intel ignores VEX.W (SDM vol. 2B, PEXTRB/PEXTRD/PEXTRQ, note 1).
+  if (insn.mode !== 64 && insn.vexW === 1 && (sem === 'vpextrd' || sem === 'vpinsrd')) return true;
+  // Far pointers of 64 bits: Intel's; AMD ignores REX.W (APM vol. 3, JMP (Far)).
+  return insn.opSize === 8 && (/^l[defgs]s$/.test(sem) || (insn.row.flow === 'far' && insn.row.modrm));
 }
 
 /** /proc/cpuinfo's names of features where they are not ours. */

@@ -1,6 +1,7 @@
 /** Random x87, MMX and vector state. */
 import type { Insn } from '../../src/decode/instruction.ts';
 import type { FpState } from './case.ts';
+import { hostFeatures } from './host.ts';
 import type { Random } from './random.ts';
 
 /** FXSAVE image offsets (SDM vol. 1 §10.5.1). */
@@ -84,8 +85,8 @@ function randomMxcsr(random: Random): number {
   return masks | (random.below(4) << 13) | (random.chance(20) ? 0x40 : 0) | (random.chance(20) ? 0x8000 : 0) | random.below(64);
 }
 
-/** State for any instruction: x87 in a consistent state with some registers empty, random vectors. `avx` adds the upper halves. */
-export function randomFpState(random: Random, _insn: Insn, avx = false): FpState {
+/** State for any instruction: x87 in a consistent state with some registers empty, random vectors, whole where the host has AVX. */
+export function randomFpState(random: Random, insn: Insn): FpState {
   const image = new Uint8Array(Image.bytes);
   const view = new DataView(image.buffer);
   const masks = random.chance(85) ? 0x3f : random.below(64);
@@ -96,8 +97,26 @@ export function randomFpState(random: Random, _insn: Insn, avx = false): FpState
   view.setUint32(Image.mxcsr, randomMxcsr(random), true);
   for (let i = 0; i < 8; i++) randomExtended(random, view, Image.st + 16 * i);
   for (let i = 0; i < 16; i++) randomVector(random, view, Image.xmm + 16 * i);
-  if (!avx) return { image };
+  if (!HAS_AVX) return { image };
   const ymmHigh = new Uint8Array(256);
   for (let i = 0; i < 16; i++) randomVector(random, new DataView(ymmHigh.buffer), 16 * i);
+  if (insn.row.vsib && random.chance(90)) nearbyIndices(random, insn, view, new DataView(ymmHigh.buffer));
   return { image, ymmHigh };
+}
+
+const HAS_AVX = hostFeatures().has('avx');
+
+/** Gathers from around where the base points: with any index nearly all would fault. */
+function nearbyIndices(random: Random, insn: Insn, low: DataView, high: DataView): void {
+  const wide = /gatherq/.test(insn.row.sem);
+  for (const [view, at] of [
+    [low, Image.xmm + 16 * insn.index],
+    [high, 16 * insn.index],
+  ] as const) {
+    for (let i = 0; i < 16; i += wide ? 8 : 4) {
+      const index = random.below(200) - 100;
+      view.setInt32(at + i, index, true);
+      if (wide) view.setInt32(at + i + 4, index >> 31, true);
+    }
+  }
 }

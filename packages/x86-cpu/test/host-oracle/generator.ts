@@ -6,6 +6,7 @@ import { BASE_RIP, DecodeStatus, Insn, OperandKind, SegmentNumber } from '../../
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 import type { FpState, OracleCase, Patch, Segments } from './case.ts';
 import { DESCRIPTORS, Layout, NARROW_STACK_HIGH, SETTABLE_FLAGS, STATUS_FLAGS } from './case.ts';
+import { vendorsDiffer } from './excluded.ts';
 import { randomFarOffset, randomSelector, SELECTING } from './far.ts';
 import { addressMask, displacementIndex, inverse } from './operand-bytes.ts';
 import { Random } from './random.ts';
@@ -60,14 +61,7 @@ export class CaseGenerator {
     const insn = this.#insn;
     if (decode(bytes, 0, bytes.length, mode, insn) !== DecodeStatus.Ok) return undefined;
     const branch = BRANCHES.has(insn.row.flow);
-    // Near branches with 66 in 64-bit mode: 16-bit for AMD, ignored by Intel (APM vol. 3, CALL; SDM vol. 2A, CALL).
-    if (branch && mode === 64 && insn.prefix66) return undefined;
-    // MOVSXD with a 16-bit operand: AMD reads 32 bits of memory, Intel 16 (APM vol. 3, MOVSXD; SDM vol. 2B, MOVSX/MOVSXD).
-    if (insn.row.sem === 'movsxd' && insn.opSize === 2) return undefined;
-    // 0F 0D with a register: #UD for AMD, NOP for Intel (APM vol. 3, PREFETCH; SDM vol. 2, table A-3).
-    if (insn.map === 1 && insn.op === 0x0d && insn.modrm >= 0xc0) return undefined;
-    // Far pointers of 64 bits: Intel's; AMD ignores REX.W (APM vol. 3, JMP (Far)).
-    if (insn.opSize === 8 && (/^l[defgs]s$/.test(insn.row.sem) || (insn.row.flow === 'far' && insn.row.modrm))) return undefined;
+    if (vendorsDiffer(insn)) return undefined;
     const { random } = this;
     this.#bytes = bytes;
     this.#segments = segments;
@@ -194,7 +188,7 @@ export class CaseGenerator {
       if (insn.kind[n] !== OperandKind.Mem && insn.kind[n] !== OperandKind.Moffs) continue;
       if (NO_ACCESS.has(insn.row.sem)) continue;
       const size = insn.size[n] || (insn.row.sem.startsWith('fx') ? 512 : 16);
-      const address = this.#address(size, size >= 16 ? 16 : 1);
+      const address = this.#address(size, size === 32 ? 32 : size >= 16 ? 16 : 1);
       if (insn.kind[n] === OperandKind.Moffs) this.#aimMoffs(this.#offsetIn(insn.seg, address));
       else if (insn.modrm < 0 || insn.row.rep !== 'no') this.#aimImplicit(n, address);
       else if (!this.#aim(address)) continue;
@@ -218,7 +212,9 @@ export class CaseGenerator {
   /** Sets base, index or displacement so that the ModRM operand is at `address`; false when it cannot. */
   #aim(address: bigint): boolean {
     const insn = this.#insn;
-    const { addrSize, base, index } = insn;
+    const { addrSize, base } = insn;
+    // A gather's index is a vector: its elements are small (fp-state.ts).
+    const index = insn.row.vsib ? -1 : insn.index;
     const target = this.#offsetIn(insn.seg, address);
     // 16-bit addresses do not reach the area from a flat segment, and a displacement alone has other places.
     if (addrSize === 2 && (target > 0xffffn || base < 0)) return false;
@@ -317,6 +313,11 @@ export class CaseGenerator {
       case 'div':
       case 'idiv':
         this.#prepareDivision(sem === 'idiv');
+        break;
+      case 'ldmxcsr':
+      case 'vldmxcsr':
+        // Bit 17 is AMD's misaligned SSE mode, which no processor model here has (APM vol. 2 §11.7.2).
+        this.#give(0, random.value() & ~0x2_0000n);
         break;
       case 'cmpxchg':
         if (random.chance(50)) this.#give(0, gpr[0]);

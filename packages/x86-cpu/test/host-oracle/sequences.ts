@@ -8,7 +8,7 @@ import { BASE_RIP, DecodeStatus, Insn, OperandKind } from '../../src/decode/inst
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 import type { FpState, OracleCase } from './case.ts';
 import { Layout, STATUS_FLAGS } from './case.ts';
-import { isInteger } from './excluded.ts';
+import { isInteger, vendorsDiffer } from './excluded.ts';
 import { displacementIndex } from './operand-bytes.ts';
 import type { Random } from './random.ts';
 
@@ -20,7 +20,9 @@ const SEMS = new Set(
   ).split(' '),
 );
 /** x87, MMX and vector instructions that load whole blocks of state, or write where no pointer leads: a sequence would end there. */
-const NO_VECTORS = new Set('fxsave fxrstor fnsave frstor fldenv fnstenv fldcw ldmxcsr maskmovq maskmovdqu'.split(' '));
+const NO_VECTORS = new Set(
+  'fxsave fxrstor fnsave frstor fldenv fnstenv fldcw ldmxcsr vldmxcsr maskmovq maskmovdqu vmaskmovdqu'.split(' '),
+);
 /** By one only: OF is defined. */
 const SHIFTS = new Set('shl shr sar rol ror rcl rcr'.split(' '));
 /** RSP, RBP and R13 point into the data area and stay there. */
@@ -58,7 +60,7 @@ export class SequencePool {
     const insn = this.#insn;
     if (decode(bytes, 0, bytes.length, this.#mode, insn) !== DecodeStatus.Ok) return false;
     if (insn.row.sem === 'bswap' && insn.opSize === 2) return false;
-    if ((insn.row.sem === 'movsxd' && insn.opSize === 2) || (insn.map === 1 && insn.op === 0x0d)) return false;
+    if (vendorsDiffer(insn)) return false;
     for (let n = 0; n < insn.operandCount; n++) {
       const kind = insn.kind[n];
       if (kind === OperandKind.Gpr && (POINTERS.includes(insn.reg[n]) || insn.reg[n] === COUNTERS[this.#mode])) return false;

@@ -170,6 +170,7 @@ function loadFp(processor: Processor, fp: FpState): void {
     state.fpr[2 * physical + 1] = image.getBigUint64(Image.st + 16 * i + 8, true) & 0xffffn;
   }
   for (let i = 0; i < 32; i++) state.xmm[i] = image.getBigUint64(Image.xmm + 8 * i, true);
+  state.ymmHigh.fill(0n);
   if (!fp.ymmHigh) return;
   const high = new DataView(fp.ymmHigh.buffer, fp.ymmHigh.byteOffset, fp.ymmHigh.length);
   for (let i = 0; i < 32; i++) state.ymmHigh[i] = high.getBigUint64(8 * i, true);

@@ -113,6 +113,12 @@ class KnownEmitter extends Emitter {
   repeat(): void {
     this.nextRip();
   }
+  vectorIndex(): I32 {
+    throw new Error('no instruction here gathers');
+  }
+  vectorScale(): I32 {
+    return this.vectorIndex();
+  }
   baseIsStackPointer(): I32 {
     throw new Error('no segment here');
   }
