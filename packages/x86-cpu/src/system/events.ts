@@ -17,6 +17,7 @@ import {
   setNull,
   setSegment,
 } from './segments.ts';
+import { switchTask } from './tasks.ts';
 
 /** Where an event comes from: it decides the EXT bit of error codes and the privilege check of the gate. */
 export type EventSource = 'hardware' | 'exception' | 'software';
@@ -181,7 +182,12 @@ function withPrivilege(c: SystemContext, cpl: number, body: () => void): void {
 function deliverProtected(c: SystemContext, vector: number, gate: Gate, source: EventSource, error: number): void {
   const { state } = c;
   const ext = source === 'software' ? 0 : EXT;
-  if (gate.type === SystemType.TASK) throw new UnsupportedFeature('task gate');
+  if (gate.type === SystemType.TASK) {
+    const flags = Number(pushedFlags(c, vector, source));
+    const pending = switchTask(c, gate.target, 'interrupt', { rip: state.rip, flags, ext, error });
+    if (pending) deliverException(c, pending.vector, pending.error);
+    return;
+  }
   const { code, cpl } = handlerSegment(c, gate, ext);
   const size = gate.type >= SystemType.INT ? 4 : 2;
   const words: bigint[] = [];

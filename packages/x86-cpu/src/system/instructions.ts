@@ -462,7 +462,7 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
     returnFar(c, o.form.opSize, o.form.classes.length ? o.immediate(0) & 0xffff : 0);
     return Jump;
   },
-  iret_slow: jumped((c, o) => interruptReturn(c, o.form.opSize)),
+  iret_slow: jumped((c, o) => interruptReturn(c, o.form.opSize, o.nextRip)),
   int: jumped((c, o) => softwareInterrupt(c, o, o.immediate(0) & 0xff)),
   int3: jumped((c, o) => softwareInterrupt(c, o, Vector.BP)),
   int1: jumped((c, o) => {

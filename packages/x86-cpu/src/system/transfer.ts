@@ -3,9 +3,9 @@
 import { Vector } from '../core/memory.ts';
 import { is64Bit } from '../records/mode-key.ts';
 import { Rflags, Seg } from '../state.ts';
-import type { SystemContext } from './context.ts';
+import type { GuestFault, SystemContext } from './context.ts';
 import { Attr, Efer, fault, generalProtection } from './context.ts';
-import { deliver, innerStack, UnsupportedFeature } from './events.ts';
+import { deliver, deliverException, innerStack } from './events.ts';
 import type { RecordOperands } from './operands.ts';
 import { StackCursor } from './operands.ts';
 import {
@@ -22,6 +22,7 @@ import {
   setNull,
   setSegment,
 } from './segments.ts';
+import { switchTask } from './tasks.ts';
 
 const CODE = Attr.P | Attr.S | 0xb;
 const DATA = Attr.P | Attr.S | 3;
@@ -68,9 +69,30 @@ export function farTransfer(
   }
   const type = d.attr & 0xf;
   if (type === SystemType.CALL || (type === SystemType.CALL16 && !c.longMode)) throughCallGate(c, d, type, isCall, returnTo);
-  else if (!c.longMode && (type === SystemType.TASK || type === SystemType.TSS || type === SystemType.TSS16))
-    throw new UnsupportedFeature('hardware task switch');
+  else if (!c.longMode && TASKS.has(type)) toTask(c, d, isCall, returnTo);
   else generalProtection(selector & 0xfffc);
+}
+
+const TASKS = new Set<number>([SystemType.TASK, SystemType.TSS, SystemType.TSS16, SystemType.BUSY, SystemType.BUSY16]);
+
+/** A far transfer to a TSS, or to a task gate that names one; the gate's privilege counts, or else the TSS's (SDM vol. 3 §8.2.5). */
+function toTask(c: SystemContext, d: ReturnType<typeof readDescriptor>, isCall: boolean, returnTo: bigint): void {
+  const error = d.selector & 0xfffc;
+  if (dplOf(d.attr) < Math.max(c.state.cpl, d.selector & 3)) generalProtection(error);
+  const isGate = (d.attr & 0xf) === SystemType.TASK;
+  if (isGate && !(d.attr & Attr.P)) fault(Vector.NP, error);
+  begin(c, switchTask(c, isGate ? d.lo >>> 16 : d.selector, isCall ? 'call' : 'jump', { rip: returnTo, flags: c.rflags }));
+}
+
+/** A task that begins with a fault has its handler run. */
+function begin(c: SystemContext, pending: GuestFault | undefined): void {
+  if (pending) deliverException(c, pending.vector, pending.error);
+}
+
+/** IRET with RFLAGS.NT: back to the task that the TSS's link names (SDM vol. 3 §8.4). */
+function returnToTask(c: SystemContext, nextRip: bigint): void {
+  const link = Number(c.asSystem(() => c.read(c.state.segBase[Seg.TR], 2)));
+  begin(c, switchTask(c, link, 'return', { rip: nextRip, flags: c.rflags }));
 }
 
 const cutTo = (c: SystemContext, rip: bigint): bigint =>
@@ -210,7 +232,7 @@ function returnProtected(
 }
 
 /** IRET, IRETD, IRETQ (SDM vol. 2A). */
-export function interruptReturn(c: SystemContext, size: number): void {
+export function interruptReturn(c: SystemContext, size: number, nextRip: bigint): void {
   const { state } = c;
   state.nmiBlocked = 0;
   if (size === 8 && c.interruptFrame() && returnWithin(c)) return;
@@ -218,7 +240,8 @@ export function interruptReturn(c: SystemContext, size: number): void {
   if (c.virtual8086 && (state.rflags & Rflags.IOPL) !== Rflags.IOPL) generalProtection(0);
   if (c.protectedMode && !c.virtual8086 && state.rflags & Rflags.NT) {
     if (c.longMode) generalProtection(0);
-    throw new UnsupportedFeature('IRET from a nested task');
+    returnToTask(c, nextRip);
+    return;
   }
   const rip = cutRip(c, stack.pop(), size);
   const selector = Number(stack.pop() & 0xffffn);
