@@ -35,6 +35,7 @@ import {
   sysexit,
   sysret,
 } from './transfer.ts';
+import { clearInterruptFlag, pushFlags, setInterruptFlag } from './virtual-8086.ts';
 
 export type SystemPorts = {
   readonly pio: PortBus;
@@ -518,14 +519,15 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
     popFlags(c, o.form.opSize);
     return resume(c, o);
   },
-  /** PUSHF in virtual-8086 mode with IOPL below 3 (SDM vol. 2B; VME is not modelled). */
+  /** PUSHF in virtual-8086 mode. */
   pushf_slow: (c, o) => {
-    if ((c.state.rflags & Rflags.IOPL) !== Rflags.IOPL) generalProtection();
-    const stack = new StackCursor(c, o.form.opSize);
-    stack.push(BigInt(c.rflags & ~(Rflags.RF | Rflags.VM)));
-    stack.commit();
+    pushFlags(c, o.form.opSize);
     return Next;
   },
-  /** CLI and STI above IOPL. */
-  interrupt_flag_slow: () => generalProtection(),
+  /** CLI and STI above IOPL, or in virtual-8086 mode. */
+  interrupt_flag_slow: (c, o) => {
+    if (o.form.sem === 'cli') clearInterruptFlag(c);
+    else setInterruptFlag(c, o.nextRip);
+    return resume(c, o);
+  },
 };

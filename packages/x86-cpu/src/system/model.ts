@@ -60,7 +60,7 @@ export type CpuModel = {
 };
 
 /** What else the engine has. */
-const MORE = `${V3} aes pclmulqdq sha adx clflushopt xsaveopt xsavec xgetbv1 rdrand rdseed rdpid`;
+const MORE = `${V3} vme aes pclmulqdq sha adx clflushopt xsaveopt xsavec xgetbv1 rdrand rdseed rdpid`;
 
 const MODELS: Readonly<Record<string, { features: string; brand: string }>> = {
   qemu64: { features: BASE, brand: 'tsvisor Virtual CPU' },

@@ -23,6 +23,7 @@ import {
   setSegment,
 } from './segments.ts';
 import { switchTask } from './tasks.ts';
+import { takesVirtualImage, virtualInterrupt } from './virtual-8086.ts';
 
 const CODE = Attr.P | Attr.S | 0xb;
 const DATA = Attr.P | Attr.S | 3;
@@ -237,7 +238,6 @@ export function interruptReturn(c: SystemContext, size: number, nextRip: bigint)
   state.nmiBlocked = 0;
   if (size === 8 && c.interruptFrame() && returnWithin(c)) return;
   const stack = new StackCursor(c, size);
-  if (c.virtual8086 && (state.rflags & Rflags.IOPL) !== Rflags.IOPL) generalProtection(0);
   if (c.protectedMode && !c.virtual8086 && state.rflags & Rflags.NT) {
     if (c.longMode) generalProtection(0);
     returnToTask(c, nextRip);
@@ -248,8 +248,9 @@ export function interruptReturn(c: SystemContext, size: number, nextRip: bigint)
   const flags = Number(stack.pop() & 0xffff_ffffn);
   if (!c.protectedMode || c.virtual8086) {
     if (rip > BigInt(state.segLimit[Seg.CS])) generalProtection(0);
+    const virtual = c.virtual8086 && takesVirtualImage(c, flags, size);
     stack.commit();
-    setFlags(c, flags, size, c.virtual8086 ? 3 : 0, c.virtual8086);
+    if (!virtual) setFlags(c, flags, size, c.virtual8086 ? 3 : 0, c.virtual8086);
     state.segSel[Seg.CS] = selector;
     state.segBase[Seg.CS] = BigInt(selector << 4);
     state.rip = rip;
@@ -325,9 +326,12 @@ function toVirtual8086(c: SystemContext, stack: StackCursor, rip: bigint, cs: nu
 export function popFlags(c: SystemContext, size: number): void {
   const { state } = c;
   const iopl = (state.rflags >> 12) & 3;
-  if (c.virtual8086 && iopl < 3) generalProtection(0);
   const stack = new StackCursor(c, size);
   const image = Number(stack.pop() & 0xffff_ffffn);
+  if (c.virtual8086 && takesVirtualImage(c, image, size)) {
+    stack.commit();
+    return;
+  }
   stack.commit();
   const kept = c.rflags & (Rflags.VIF | Rflags.VIP);
   setFlagsAt(c, image, size, state.cpl, iopl);
@@ -335,10 +339,13 @@ export function popFlags(c: SystemContext, size: number): void {
   c.updateMode();
 }
 
-/** INT n, INT3, INTO: delivered as the next instruction's business, so RIP has moved on. */
+/** INT n, INT3, INTO: delivered as the next instruction's business, so RIP has moved on. IOPL is INT n's business alone. */
 export function softwareInterrupt(c: SystemContext, o: RecordOperands, vector: number): void {
   const { state } = c;
-  if (c.virtual8086 && (state.rflags & Rflags.IOPL) !== Rflags.IOPL && vector !== 3) generalProtection(0);
+  if (c.virtual8086 && o.form.sem === 'int') {
+    virtualInterrupt(c, o, vector);
+    return;
+  }
   state.rip = o.nextRip;
   deliver(c, vector, 'software');
 }

@@ -143,6 +143,6 @@ export class ProtectedModeMachine extends EngineMachine {
     const withError = PUSHES_ERROR.has(vector);
     const at = (n: number): number => this.u32(esp + 4 * (n + (withError ? 1 : 0)));
     const frame = { vector, eip: at(0), cs: at(1), eflags: at(2), ...(withError ? { error: this.u32(esp) } : {}) };
-    return frame.cs & 3 ? { ...frame, esp: at(3), ss: at(4) } : frame;
+    return frame.cs & 3 || frame.eflags & Rflags.VM ? { ...frame, esp: at(3), ss: at(4) } : frame;
   }
 }
