@@ -35,7 +35,7 @@ import { deliver, deliverException, TripleFault, UnsupportedFeature } from './sy
 import type { SystemPorts } from './system/instructions.ts';
 import { systemInstructions } from './system/instructions.ts';
 import type { CpuModel } from './system/model.ts';
-import { cr4Bits, eferBits, hasFeature, xcr0Bits } from './system/model.ts';
+import { cr4Bits, eferBits, hasFeature, signatureOf, xcr0Bits } from './system/model.ts';
 import { RecordOperands } from './system/operands.ts';
 
 export type ProcessorConfig = {
@@ -89,6 +89,8 @@ export type StepResult = { readonly fault?: { readonly vector: number; readonly 
 const SLICE = 200_000;
 /** A block that does not fit the budget does not start, so a call must have at least this much to get on. */
 const MAX_BLOCK = 64;
+/** DR6.BS: a single step. */
+const DR6_BS = 0x4000n;
 const DEFAULT_CODE_BYTES = 32 << 20;
 const REGION_BYTES = 8 << 20;
 
@@ -163,6 +165,8 @@ export class Processor {
         codeMap: global(codeMap),
         mmioRead: (size: number) => this.#mmioRead(size),
         mmioWrite: (size: number) => this.#mmioWrite(size),
+        watch: (va: bigint, size: number, write: number) =>
+          this.context.breakpoints.note(BigInt.asUintN(64, va), size, write ? 'write' : 'read'),
         codeWrite: (host: number, size: number) => this.codeWritten(host >>> 0, size),
         system: (id: number, record: number) => this.#system(id, record),
         readTsc: this.#readTsc,
@@ -181,6 +185,7 @@ export class Processor {
     );
     this.context.cr4Bits = cr4Bits(model);
     this.context.xcr0Bits = xcr0Bits(model);
+    this.context.signature = signatureOf(model);
     this.context.intel = model.vendor === 'GenuineIntel';
     this.context.xinuse = model.features.has('xgetbv1');
     this.context.eferBits = eferBits(model);
@@ -307,16 +312,25 @@ export class Processor {
         const { interruptShadow } = state;
         state.interruptShadow = 0;
         const traced = (state.rflags & Rflags.TF) !== 0;
+        const { breakpoints } = this.context;
+        const debugged = breakpoints.armed;
+        if (debugged && this.#stopsAtBreakpoint()) {
+          left--;
+          continue;
+        }
+        const resumed = debugged && (state.rflags & Rflags.RF) !== 0;
         this.context.stepEnds = false;
         if (shadow) this.context.setStep(true);
-        const retired = this.#interpret(shadow || traced ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
+        const retired = this.#interpret(shadow || traced || debugged ? 1 : Math.max(MAX_BLOCK, Math.min(left, SLICE)));
         if (shadow) this.context.setStep(false);
         if (retired === 0 && state.rip === state.shadowRip) state.interruptShadow = interruptShadow;
         // Deliveries count too: a handler that faults at once retires nothing, for ever.
         left -= retired + this.#delivered();
         if (this.#asked) left = 0;
         if (this.#refused !== undefined) return { reason: 'error', message: this.#refused };
-        if (traced && retired > 0 && this.#trapsAfter()) this.#singleStep();
+        // RF is for one instruction (SDM vol. 3 §18.3.1.1).
+        if (resumed && retired > 0) state.rflags &= ~Rflags.RF;
+        if ((traced || debugged) && retired > 0) this.#trapAfter(traced);
       }
     } catch (e) {
       if (e instanceof TripleFault) return { reason: 'shutdown' };
@@ -405,19 +419,33 @@ export class Processor {
   }
 
   /**
-   * Whether the instruction that ran with TF set is trapped: not if it loaded SS (SDM vol. 3 §6.8.3), and INT n and SYSCALL, which clear
-   * TF, are not; POPF and IRET are, whatever they load.
+   * Whether the instruction that ran with TF set is trapped: INT n and SYSCALL, which clear TF, are not; POPF and IRET are, whatever they load.
    */
   #trapsAfter(): boolean {
     const { state, stepEnds } = this.context;
-    if (state.interruptShadow === Shadow.STACK && state.rip === state.shadowRip) return false;
     return stepEnds || (state.rflags & Rflags.TF) !== 0;
   }
 
-  /** TF: a debug trap after the instruction (SDM vol. 3 §17.3.1.4). */
-  #singleStep(): void {
-    this.context.state.dr[6] |= 0x4000n;
-    deliverException(this.context, Vector.DB, -1);
+  /** The debug trap after an instruction: TF's, and those of data breakpoints, in one (SDM vol. 3 §18.3.1.2, §18.3.1.4). */
+  #trapAfter(traced: boolean): void {
+    const c = this.context;
+    const { state } = c;
+    // After a load of SS it waits for the next instruction.
+    if (state.interruptShadow === Shadow.STACK && state.rip === state.shadowRip) return;
+    const causes = c.breakpoints.take() | (traced && this.#trapsAfter() ? DR6_BS : 0n);
+    if (causes === 0n) return;
+    state.dr[6] |= causes;
+    deliverException(c, Vector.DB, -1);
+  }
+
+  /** A breakpoint on the next instruction is a fault of it. */
+  #stopsAtBreakpoint(): boolean {
+    const c = this.context;
+    const bits = c.breakpoints.atInstruction();
+    if (bits === 0n) return false;
+    c.state.dr[6] |= bits;
+    deliverException(c, Vector.DB, -1);
+    return true;
   }
 
   /** One call of generated code and what it left behind. Returns the instructions retired. */
@@ -467,6 +495,7 @@ export class Processor {
 
   #fault(): void {
     const c = this.context;
+    c.breakpoints.forget();
     let vector = c.state.faultVector;
     if (vector === NON_CANONICAL) vector = this.#usesStack() ? Vector.SS : Vector.GP;
     const error = c.state.faultHasError ? c.state.faultError : -1;

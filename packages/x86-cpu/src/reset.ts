@@ -10,7 +10,7 @@ const PAT_RESET = 0x0007_0406_0007_0406n;
 export function resetState(c: SystemContext): void {
   const { state } = c;
   state.gpr.fill(0n);
-  state.gpr[2] = 0x60fb1n; // RDX: family, model, stepping
+  state.gpr[2] = BigInt(c.signature); // RDX: family, model, stepping
   state.zero = 0n;
   state.twoPages = 8192n;
   state.rip = 0xfff0n;
@@ -20,6 +20,7 @@ export function resetState(c: SystemContext): void {
   state.dr.fill(0n);
   state.dr[6] = 0xffff_0ff0n;
   state.dr[7] = 0x400n;
+  c.breakpoints.update();
   state.gdtrBase = state.idtrBase = 0n;
   state.gdtrLimit = state.idtrLimit = 0xffff;
   state.cpl = 0;

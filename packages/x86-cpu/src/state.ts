@@ -148,6 +148,8 @@ export const CPU = defineLayout('x86-cpu', {
   interruptShadow: 'u32',
   shadowRip: 'u64',
   nmiBlocked: 'u32',
+  /** Non-zero: data breakpoints are enabled, and translations of data accesses are not kept. */
+  watch: 'u32',
   halted: 'u32',
   /** Addresses of the TLB arrays of the current privilege. */
   tlbRead: 'u32',

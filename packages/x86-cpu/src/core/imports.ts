@@ -34,6 +34,8 @@ export type CoreImports = CoreGlobals & {
   readonly mmioWrite: FuncRef<[I32], void>;
   /** (host address, bytes): translated code there is about to change. */
   readonly codeWrite: FuncRef<[I32, I32], void>;
+  /** (linear address, bytes, write) tells of a data access, while `CPU.watch`. */
+  readonly watch: FuncRef<[I64, I32, I32], void>;
   readonly system: FuncRef<[I32, I32], I32>;
   /** (header) a block has run often enough to be compiled. */
   readonly hot: FuncRef<[I32], void>;
@@ -65,6 +67,7 @@ export function importCore(module: ModuleBuilder, mmuOffsets: MmuOffsets): CoreI
     mmioRead: module.importFunction('env', 'mmioRead', ['i32'], []),
     mmioWrite: module.importFunction('env', 'mmioWrite', ['i32'], []),
     codeWrite: module.importFunction('env', 'codeWrite', ['i32', 'i32'], []),
+    watch: module.importFunction('env', 'watch', ['i64', 'i32', 'i32'], []),
     system: module.importFunction('env', 'system', ['i32', 'i32'], ['i32']),
     hot: module.importFunction('env', 'hot', ['i32'], []),
     verifyCrossing: module.importFunction('env', 'verifyCrossing', ['i32'], ['i32']),

@@ -99,12 +99,19 @@ class Builder {
       }),
     );
     f.set(host, f.call(this.io.mmuFill, f.get(va), f.i32.or(f.get(access), this.get32(f, CPU.offset.mmuAccess))));
+    // The next access has to come here too.
+    f.if(this.get32(f, CPU.offset.watch), () => f.call(this.io.flushPage, f.get(va)));
     f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => {
       f.i64.store(this.cpu(f), f.get(va), CPU.offset.cr2);
       f.call(raise.ref<[I32, I32], void>(), f.i32.const(Vector.PF), this.mmu(f, 'faultError'));
     });
     f.get(host);
     return f;
+  }
+
+  /** Tells of a data access, if anyone wants to know. */
+  watched(f: FunctionBuilder, va: Local<I64>, size: Local<I32>, write: () => I32): void {
+    f.if(this.get32(f, CPU.offset.watch), () => f.call(this.io.watch, f.get(va), f.get(size), write()));
   }
 
   /** 1 if `size` bytes at `va` lie in one page. */
@@ -198,6 +205,7 @@ class Builder {
     const host = f.local('i32');
     const n = f.local('i32');
     const value = f.local('i64');
+    this.watched(f, va, size, () => f.i32.const(0));
     f.if(this.within(f, va, size), () => {
       f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(0)));
       f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => f.return(f.i64.const(0)));
@@ -357,6 +365,7 @@ class Builder {
     const [va, value, size] = [f.param(0, 'i64'), f.param(1, 'i64'), f.param(2, 'i32')];
     const host = f.local('i32');
     const n = f.local('i32');
+    this.watched(f, va, size, () => f.i32.const(ACCESS_WRITE));
     f.if(this.within(f, va, size), () => {
       f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(ACCESS_WRITE)));
       f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => f.return(f.i32.const(1)));
@@ -394,6 +403,7 @@ class Builder {
     const second = f.local('i64');
     const fails = (address: Local<I64>): I32 =>
       f.i32.eq(f.tee(host, f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.get(write))), f.i32.const(-1));
+    this.watched(f, va, size, () => f.get(write));
     f.if(f.i32.eqz(this.within(f, va, size)), () => this.refuseLeaving(f, va, size, () => f.i32.const(0)));
     f.if(fails(va), () => f.return(f.i32.const(0)));
     f.if(
@@ -448,6 +458,7 @@ class Builder {
     const f = this.module.function('plainHost', ['i64', 'i32'], ['i32']);
     const [va, write] = [f.param(0, 'i64'), f.param(1, 'i32')];
     const entry = f.local('i32');
+    f.if(this.get32(f, CPU.offset.watch), () => f.return(f.i32.const(0)));
     const array = f.select(this.get32(f, CPU.offset.tlbWrite), this.get32(f, CPU.offset.tlbRead), f.get(write));
     const index = tlbIndex(f, va);
     f.set(entry, f.i32.add(array, index));

@@ -58,7 +58,8 @@ function repeat(e: Emitter, o: Operands, element: () => void, bulk?: (count: Loc
   }
   const size = e.form.addrSize;
   // Single stepping traps after each element (SDM vol. 3 §17.3.1.4).
-  const traced = e.let32(f.i32.and(e.load32('rflags'), f.i32.const(Rflags.TF)));
+  const stepping = f.i32.and(e.load32('rflags'), f.i32.const(Rflags.TF));
+  const traced = e.let32(f.i32.or(stepping, e.load32('watch')));
   const within = e.let(f.select(f.i64.const(0), f.i64.const(STRETCH - 1), f.get(traced)));
   f.block((finished) => {
     f.loop((again) => {

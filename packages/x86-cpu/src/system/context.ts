@@ -7,6 +7,7 @@ import { StackMode } from '../form.ts';
 import type { Mmu } from '../ports.ts';
 import { is64Bit, ModeKey } from '../records/mode-key.ts';
 import { CPU, JUMP_CACHE, Rflags, Seg } from '../state.ts';
+import { Breakpoints } from './breakpoints.ts';
 
 /** An architectural exception on its way to delivery. Thrown by helpers, never past the processor. Not an Error: a guest can make
  * millions, and a stack trace costs more than the fault. */
@@ -103,12 +104,15 @@ export class SystemContext {
   /** Bits of XCR0, and whether XGETBV tells what is in use, likewise. */
   xcr0Bits = 0;
   xinuse = false;
+  /** CPUID's family, model and stepping. */
+  signature = 0;
   /** System calls as Intel's processors have them; otherwise as AMD's. */
   intel = false;
   eferBits = 0;
   physicalBits = 40;
   /** POPF or IRET cleared TF, and is itself still to be trapped. */
   stepEnds = false;
+  readonly breakpoints: Breakpoints = new Breakpoints(this);
   readonly #keys = new Map<number, number>();
   readonly #limits = new Map<number, number>();
 
@@ -437,9 +441,9 @@ export class SystemContext {
     if (cr0 & Cr0.EM || !(cr4 & Cr4.OSFXSR)) key |= ModeKey.NO_SSE;
     if (!(cr4 & Cr4.OSXSAVE)) key |= ModeKey.NO_XSAVE;
     if (!(cr4 & Cr4.OSXSAVE) || (this.lo('xcr0') & Xcr0.AVX_STATE) !== Xcr0.AVX_STATE) key |= ModeKey.NO_AVX;
-    if (state.rflags & Rflags.TF) {
+    if (this.stepping) {
       key |= ModeKey.STEP;
-      // The run loop traps after each instruction, so it must have control from the next one on.
+      // The run loop looks at each instruction, so it must have control from the next one on.
       state.exitRequest = -1;
     }
     if (virtual) key |= ModeKey.VIRTUAL_8086;
@@ -456,10 +460,14 @@ export class SystemContext {
     this.#selectTlb();
   }
 
+  /** Every instruction is run alone, for TF or for breakpoints. */
+  get stepping(): boolean {
+    return (this.state.rflags & Rflags.TF) !== 0 || this.breakpoints.armed;
+  }
+
   /** Runs the next instruction alone (interrupt shadow), or ends that. */
   setStep(on: boolean): void {
-    this.state.modeKey =
-      on || this.state.rflags & Rflags.TF ? this.state.modeKey | ModeKey.STEP : this.state.modeKey & ~ModeKey.STEP;
+    this.state.modeKey = on || this.stepping ? this.state.modeKey | ModeKey.STEP : this.state.modeKey & ~ModeKey.STEP;
     this.#tag();
   }
 

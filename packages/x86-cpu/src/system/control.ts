@@ -76,6 +76,7 @@ export function writeCr4(c: SystemContext, value: bigint): void {
   }
   if (mapping) c.flushTlb();
   c.updateMode();
+  if ((old ^ next) & Cr4.DE) c.breakpoints.update();
 }
 
 /** XSETBV of XCR0: x87 always, AVX only with SSE, and nothing that the processor has not (SDM vol. 1 §13.3). */
@@ -108,6 +109,7 @@ export function writeDr(c: SystemContext, n: number, value: bigint): void {
   if (reg === 6) c.state.dr[6] = (value & 0xe00fn) | 0xffff0ff0n;
   else if (reg === 7) c.state.dr[7] = (value & 0xffff_2fffn) | 0x400n;
   else c.state.dr[reg] = value;
+  if (reg !== 6) c.breakpoints.update();
 }
 
 // --- MSRs ------------------------------------------------------------------------------------------------------------------------

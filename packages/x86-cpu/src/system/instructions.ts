@@ -88,6 +88,7 @@ const input: SystemInstruction = (c, o, { pio }) => {
   const port = portOf(o, 1);
   checkPorts(c, port, size);
   o.setRegister(0, size, BigInt(pio.read(port, size)));
+  c.breakpoints.note(BigInt(port), size, 'port');
   return Next;
 };
 
@@ -96,6 +97,7 @@ const output: SystemInstruction = (c, o, { pio }) => {
   const port = portOf(o, 0);
   checkPorts(c, port, size);
   pio.write(port, size, Number(o.register(1, size)));
+  c.breakpoints.note(BigInt(port), size, 'port');
   return Next;
 };
 
@@ -114,7 +116,7 @@ const stringIo =
       state.gpr[n] = bits === 16 ? (state.gpr[n] & ~0xffffn) | cut : cut;
     };
     const step = state.rflags & Rflags.DF ? -size : size;
-    const most = state.rflags & Rflags.TF ? 1 : 1024;
+    const most = c.stepping ? 1 : 1024;
     for (let n = 0; n < most; n++) {
       const count = BigInt.asUintN(bits, state.gpr[RCX]);
       if (o.form.rep && count === 0n) return Next;
@@ -125,6 +127,8 @@ const stringIo =
         c.write(va, size, 0n | c.read(va, size)); // faults before the port is read
         c.write(va, size, BigInt(pio.read(port, size)));
       } else pio.write(port, size, Number(c.read(va, size)));
+      c.breakpoints.note(BigInt(port), size, 'port');
+      c.breakpoints.note(va, size, isInput ? 'write' : 'read');
       set(reg, offset + BigInt(step));
       if (!o.form.rep) return Next;
       set(RCX, count - 1n);
@@ -404,10 +408,12 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
     return resume(c, o);
   },
   mov_from_dr: (c, o) => {
+    if (c.breakpoints.guards()) fault(Vector.DB);
     o.setRegister(0, o.form.sizes[0], c.state.dr[debugRegister(c, o.form.special)]);
     return Next;
   },
   mov_to_dr: (c, o) => {
+    if (c.breakpoints.guards()) fault(Vector.DB);
     writeDr(c, o.form.special, o.register(1, o.form.sizes[1]));
     return resume(c, o);
   },

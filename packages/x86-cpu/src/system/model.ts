@@ -178,6 +178,9 @@ function queryExtendedState(model: CpuModel, subleaf: number, out: Uint32Array):
 /** Family, model and stepping: AMD's 15, 107, 1, which are qemu64's; Intel's 6, 15, 1, the first with all of x86-64. */
 const SIGNATURES: Readonly<Record<CpuVendor, number>> = { AuthenticAMD: 0x60fb1, GenuineIntel: 0x6f1 };
 
+/** What leaf 1 answers in EAX, and RDX holds after reset. */
+export const signatureOf = (model: CpuModel): number => SIGNATURES[model.vendor];
+
 function text(leaf: string, offset: number): number {
   let value = 0;
   for (let n = 3; n >= 0; n--) value = (value << 8) | (leaf.charCodeAt(offset + n) || 0);
@@ -197,7 +200,7 @@ export function queryCpuid(model: CpuModel, leaf: number, subleaf: number, apicI
       out.set([0xd, text(model.vendor, 0), text(model.vendor, 8), text(model.vendor, 4)]);
       break;
     case 1:
-      out[0] = SIGNATURES[model.vendor];
+      out[0] = signatureOf(model);
       out[1] = (apicId << 24) | (1 << 16) | (8 << 8); // APIC id, one logical processor, CLFLUSH of 64 bytes
       break;
     case 0xd:
@@ -207,7 +210,7 @@ export function queryCpuid(model: CpuModel, leaf: number, subleaf: number, apicI
       out.set([0x8000_0008, text(model.vendor, 0), text(model.vendor, 8), text(model.vendor, 4)]);
       break;
     case 0x8000_0001:
-      out[0] = SIGNATURES[model.vendor];
+      out[0] = signatureOf(model);
       // AMD repeats the basic EDX features here; of 1's bits those that existed then.
       if (model.vendor !== 'AuthenticAMD') break;
       for (const [name, position] of Object.entries(FEATURES))

@@ -22,6 +22,8 @@ import {
 export type TaskReason = 'jump' | 'call' | 'interrupt' | 'return';
 
 const BUSY = 2;
+/** DR7.L0–3 and LE. */
+const LOCAL_ENABLES = 0x155n;
 /** DR6.BT: a switch to a task whose TSS has its T flag set (SDM vol. 3 §18.2.3). */
 const DR6_BT = 1n << 15n;
 
@@ -150,7 +152,10 @@ function enter(c: SystemContext, image: Image, layout: Layout, nests: boolean, e
   for (const seg of SEGMENTS) setSegment(c, seg, image.selectors[seg] ?? 0, 0n, 0, 0);
   setSegment(c, Seg.LDTR, image.ldt, 0n, 0, 0);
   // Breakpoints for this task alone are off (§18.2.4).
-  state.dr[7] &= ~0x155n;
+  if (state.dr[7] & LOCAL_ENABLES) {
+    state.dr[7] &= ~LOCAL_ENABLES;
+    c.breakpoints.update();
+  }
   try {
     if (layout === TSS32) loadCr3(c, image.cr3);
     loadLocalTable(c, image.ldt);
