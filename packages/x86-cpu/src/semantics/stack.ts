@@ -73,16 +73,18 @@ const pushSegment: Semantics = (e) => {
   push(e, e.let(e.segmentSelector(e.form.special)), size);
 };
 
-/** PUSHA: all eight registers, SP as it was; the whole area is checked by one reference before anything is stored. */
+/** PUSHA: all eight registers, SP as it was; each slot is found writable, in the order of the pushes, before anything is stored. */
 const pushAll: Semantics = (e) => {
   const size = e.form.opSize;
   const pointer = e.let(e.gpr(RSP, 8));
   const values = [0, 1, 2, 3, 4, 5, 6, 7].map((reg) => e.let(e.gpr(reg, size)));
-  const slots = values.map((_, n) => stackAddress(e, stackOffset(e, pointer, -size * (n + 1)), size, true));
-  const hosts = slots.map((va) => e.reference(va, size, true));
-  // The bounce buffer holds one access: slots that need it are stored one by one after all were found writable.
+  const slots = values.map((_, n) => {
+    const va = stackAddress(e, stackOffset(e, pointer, -size * (n + 1)), size, true);
+    e.reference(va, size, true);
+    return va;
+  });
+  // The bounce buffer holds one access, so each is made again.
   slots.forEach((va, n) => {
-    void hosts[n];
     e.store(va, size, values[n]);
   });
   setStackPointer(e, stackOffset(e, pointer, -8 * size));

@@ -62,7 +62,7 @@ function bothFault(one: OracleCase, expected: OracleFault | undefined, got: Orac
     differ &&
     (insn.size.includes(16) ||
       insn.size.includes(32) ||
-      /^(call|call_ind|bound|l[defgs]s|fnstenv|fldenv|fnsave|frstor)$/.test(sem))
+      /^(call|call_ind|enter|bound|l[defgs]s|fnstenv|fldenv|fnsave|frstor)$/.test(sem))
   );
 }
 /** CMPS may read its operands in either order (SDM vol. 2A has none, and processors differ), so either fault is right where both would. */
