@@ -147,8 +147,8 @@ const enter: Semantics = (e) => {
   });
   const end = e.let(f.i64.sub(f.get(top), e.read(0, 2)));
   const after = stackOffset(e, end, 0);
-  // SDM vol. 2A, ENTER: the new stack pointer must be writable, or the instruction faults with nothing changed.
-  f.drop(f.get(e.reference(stackAddress(e, after, 1, true), 1, true)));
+  // SDM vol. 2A, ENTER: a word at the new stack pointer must be writable, or the instruction faults with nothing changed.
+  f.drop(f.get(e.reference(stackAddress(e, after, size, true), size, true)));
   e.setGpr(RBP, size, e.let(e.truncate(f.get(frame), size)));
   setStackPointer(e, after);
 };
