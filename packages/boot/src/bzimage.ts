@@ -39,6 +39,8 @@ export const LOADED_HIGH = 1 << 0;
 /** `loadflags`: heap_end_ptr is valid. */
 export const CAN_USE_HEAP = 1 << 7;
 export const XLF_KERNEL_64 = 1 << 0;
+/** boot.rst, "64-bit Boot Protocol": the entry point is so far behind the load address. */
+export const ENTRY_64_OFFSET = 0x200;
 export const XLF_CAN_BE_LOADED_ABOVE_4G = 1 << 1;
 const XLF_EFI_HANDOVER_32 = 1 << 2;
 const XLF_EFI_HANDOVER_64 = 1 << 3;
@@ -136,9 +138,16 @@ export function parseSetupHeader(bytes: Uint8Array): SetupHeader {
   return header;
 }
 
+/**
+ * Whether the protected-mode part is the program itself, with the entry points of boot.rst, rather than a decompressor and its payload:
+ * what others than Linux make that have themselves loaded as if they were it (memtest86+).
+ */
+export const isProgram = (header: Pick<SetupHeader, 'payloadOffset' | 'payloadLength'>): boolean =>
+  header.payloadOffset === 0 && header.payloadLength === 0;
+
 function checkHeader(header: SetupHeader): void {
   const bad = (what: string): BootError => new BootError('BOOT_BAD_HEADER', `the kernel's setup header is damaged: ${what}`);
-  if (header.payloadLength < 16) throw bad('it has no payload');
+  if (header.payloadLength < 16 && !isProgram(header)) throw bad('its payload is too short');
   if (header.relocatable) {
     const alignment = header.kernelAlignment;
     if (alignment === 0 || (alignment & (alignment - 1)) !== 0) throw bad(`kernel_alignment ${alignment} is not a power of two`);

@@ -1,4 +1,4 @@
-import { HDR, isBzImage, parseSetupHeader, type SetupHeader, XLF_KERNEL_64 } from './bzimage.ts';
+import { ENTRY_64_OFFSET, HDR, isBzImage, isProgram, parseSetupHeader, type SetupHeader, XLF_KERNEL_64 } from './bzimage.ts';
 import { decompressPayload } from './decompress.ts';
 import { type ElfImage, isElf, parseElf } from './elf.ts';
 import { BootError } from './errors.ts';
@@ -14,16 +14,27 @@ export type KernelImage = {
 };
 
 /**
- * Recognises a bzImage or a bare ELF vmlinux by content and unpacks it.
+ * Recognises a bzImage, a program that pretends to be one or a bare ELF vmlinux by content and unpacks it.
  * @throws BootError
  */
 export async function openKernel(bytes: Uint8Array): Promise<KernelImage> {
   if (isElf(bytes)) return { elf: parseElf(bytes), elfBytes: bytes };
   if (!isBzImage(bytes)) throw notAKernel(bytes);
   const header = parseSetupHeader(bytes);
+  if (isProgram(header)) return openProgram(bytes, header);
   const start = header.setupBytes + header.payloadOffset;
   const elfBytes = await decompressPayload(bytes.subarray(start, start + header.payloadLength));
   return { header, elfBytes, elf: parseElf(elfBytes, "the kernel's payload") };
+}
+
+/** A program by the Linux boot protocol: it is entered where it is loaded, or 200h further in 64-bit mode. */
+function openProgram(bytes: Uint8Array, header: SetupHeader): KernelImage {
+  const program = bytes.subarray(header.setupBytes);
+  const width = (header.xloadflags & XLF_KERNEL_64) === 0 ? 32 : 64;
+  const entry = header.prefAddress + (width === 64 ? ENTRY_64_OFFSET : 0);
+  const memSize = Math.max(program.length, header.initSize);
+  const segments = [{ gpa: header.prefAddress, bytes: program, memSize }];
+  return { header, elfBytes: program, elf: { width, entry, segments } };
 }
 
 /**
@@ -59,7 +70,7 @@ function notAKernel(bytes: Uint8Array): BootError {
  */
 export async function expandKernel(bytes: Uint8Array): Promise<Uint8Array> {
   const { header, elfBytes } = await openKernel(bytes);
-  if (header === undefined) return bytes;
+  if (header === undefined || isProgram(header)) return bytes;
   const out = new Uint8Array(header.setupBytes + elfBytes.length);
   out.set(bytes.subarray(0, header.setupBytes));
   out.set(elfBytes, header.setupBytes);

@@ -15,12 +15,12 @@ import {
   rtcLayout,
   uart16550Layout,
 } from '@tsvisor/devices-pc';
-import type { Device, Plugin } from '@tsvisor/vmm-core';
+import type { Device, IoDevice, Plugin } from '@tsvisor/vmm-core';
 import type { SerialSink } from '../ports.ts';
 import type { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import type { TestDevice } from '../test-device.ts';
-import { DELAY_PORT, KEYBOARD, PM, PORT_92, RTC, SERIAL } from './map.ts';
+import { DELAY_PORT, KEYBOARD, PCI_ADDRESS, PM, PORT_92, RTC, SERIAL } from './map.ts';
 
 /** A device is gone when what it registered is. */
 const made = (registrations: readonly Disposable[]): Device => ({
@@ -87,11 +87,25 @@ export const acpiPmPlugin: Plugin<Services, 'ports' | 'irqLine' | 'clock' | 'sta
       ports.register({ base: PM.event, size: 4, name: 'pm1-event', width: 2 }, pm.event),
       ports.register({ base: PM.control, size: 2, name: 'pm1-control', width: 2 }, pm.control),
       ports.register({ base: PM.timer, size: 4, name: 'pm-timer' }, pm.timer),
-      ports.register({ base: PM.resetPort, size: 1, name: 'reset-control', width: 1 }, pm.resetControl),
+      ports.register({ base: PCI_ADDRESS, size: 4, name: 'reset-control', width: 4 }, behindPciAddress(pm.resetControl)),
       sci,
     ]);
   },
 };
+
+/**
+ * The reset register is a byte within PCI's configuration address, and of byte accesses only: what is wider goes to that, of which a machine
+ * without PCI has none (Intel 82801 datasheet, RST_CNT at 0CF9h; PCI Local Bus specification 3.0, §3.2.2.3.2).
+ */
+function behindPciAddress(reset: IoDevice): IoDevice {
+  const isReset = (offset: number, length: number): boolean => length === 1 && offset === PM.resetPort - PCI_ADDRESS;
+  return {
+    read: (offset, length) => (isReset(offset, length) ? reset.read(0, 1) : 0xffff_ffff),
+    write: (offset, length, value) => {
+      if (isReset(offset, length)) reset.write(0, 1, value);
+    },
+  };
+}
 
 /** The keyboard controller, kept for what else hangs on it: the reset pulse and a gate of address line 20. */
 export const i8042Plugin: Plugin<Services, 'ports' | 'irqLine' | 'state' | 'power' | 'a20'> = {

@@ -11,6 +11,9 @@ export const SERIAL = [
 /** ACPI fixed hardware; the FADT says where. GSI 9 is where PC chipsets have their SCI. */
 export const PM = { event: 0x600, control: 0x604, timer: 0x608, timerBits: 32, resetPort: 0xcf9, sciGsi: 9 } as const;
 
+/** PCI's configuration address, which has the reset register in its second byte. */
+export const PCI_ADDRESS = 0xcf8;
+
 export const LOCAL_APIC = 0xfee0_0000;
 export const IO_APIC = 0xfec0_0000;
 

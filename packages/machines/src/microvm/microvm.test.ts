@@ -55,6 +55,11 @@ describe('a microvm ends', () => {
     if (reason === 'error') expect(exit.message).toBe('opcode');
   });
 
+  it('not by a PCI configuration address that has the reset bits where the register is', async () => {
+    const { machine } = await setup([(cpu) => void cpu.pio.write(0xcf8, 4, 0x8000_0600), () => ({ reason: 'shutdown' })]);
+    expect((await machine.start()).reason).toBe('triple-fault');
+  });
+
   it('with stopped when told to, also while the guest has halted for good', async () => {
     const { machine } = await setup(Array.from({ length: 100 }, () => () => ({ reason: 'halt' as const })));
     setTimeout(machine.stop, 5);
