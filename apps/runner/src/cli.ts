@@ -128,9 +128,10 @@ function runCommand(program: Command): Command {
         .default('auto'),
     )
     .addOption(
-      new Option('--debian <arch>', "which of Debian's kernels and busyboxes: amd64 or i386 (default: amd64)").argParser(
-        parseDebian,
-      ),
+      new Option(
+        '--debian <arch>',
+        "which of Debian's kernels and busyboxes: amd64, i386 or i386-pae (default: amd64)",
+      ).argParser(parseDebian),
     )
     .option(
       '-e, --exec <command>',

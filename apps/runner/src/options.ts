@@ -1,6 +1,7 @@
 import { RunnerError } from './errors.ts';
 
-export type DebianArch = 'amd64' | 'i386';
+/** Which of Debian's kernels; i386-pae is the 32-bit one that pages with PAE, as NX and more than 4 GiB need it. */
+export type DebianArch = 'amd64' | 'i386' | 'i386-pae';
 /** Where the guest's console goes. */
 export type SerialTarget =
   | { readonly kind: 'stdio' }
@@ -69,8 +70,8 @@ export function parseSerial(text: string): SerialTarget {
 }
 
 export function parseDebian(text: string): DebianArch {
-  if (text === 'amd64' || text === 'i386') return text;
-  throw new RunnerError('RUNNER_USAGE', `--debian '${text}' is none of amd64, i386`);
+  if (text === 'amd64' || text === 'i386' || text === 'i386-pae') return text;
+  throw new RunnerError('RUNNER_USAGE', `--debian '${text}' is none of amd64, i386, i386-pae`);
 }
 
 /** "HOST" or "HOST:GUEST"; without GUEST, or with one that ends in a slash, the file keeps its name. */

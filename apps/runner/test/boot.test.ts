@@ -38,6 +38,7 @@ async function debian(arch: DebianArch): Promise<DebianFiles | string> {
 
 const amd64 = await debian('amd64');
 const i386 = await debian('i386');
+const pae = await debian('i386-pae');
 const title = (text: string, files: DebianFiles | string): string =>
   typeof files === 'string' ? `${text} (skipped: ${files})` : text;
 
@@ -136,14 +137,25 @@ describe.skipIf(typeof amd64 === 'string')(title("Debian's amd64 kernel", amd64)
   });
 });
 
-describe.skipIf(typeof i386 === 'string')(title("Debian's i386 kernel", i386), () => {
-  it(
-    'boots with the same command, and has nothing to complain about',
+/** The 32-bit kernels: two-level page tables, and PAE's with NX. */
+describe.each([
+  ['i386', i386, '2'],
+  ['i386-pae', pae, '3'],
+] as const)('%s', (arch, files, levels) => {
+  it.skipIf(typeof files === 'string')(
+    title("Debian's kernel boots with the same command, and has nothing to complain about", files),
     () => {
-      const { status, stdout, stderr } = tsvisor(['--debian', 'i386', '--exec', 'uname -m; dmesg; exit 3']);
-      const [machine, ...log] = stdout.split('\n');
-      expect(machine).toBe('i686');
+      const { status, stdout, stderr } = tsvisor([
+        '--debian',
+        arch,
+        '--exec',
+        'uname -m; grep -c nx /proc/cpuinfo; dmesg; exit 3',
+      ]);
+      const [machine, nx, ...log] = stdout.split('\n');
+      expect([machine, nx]).toEqual(['i686', '1']);
       expect(log.join('\n')).toContain('Linux version 6.');
+      // Without PAE entries have no room for NX, and the kernel says so.
+      expect(log.some((line) => /NX \(Execute Disable\) protection: active/.test(line))).toBe(levels === '3');
       expect(log.filter((line) => COMPLAINTS.test(line))).toEqual([]);
       expect(stderr).toBe('');
       expect(status).toBe(3);

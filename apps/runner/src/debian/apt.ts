@@ -91,7 +91,8 @@ export class PrivateApt {
 }
 
 /** Read after the host's own configuration (apt.conf(5)), so that what is cleared here stays cleared. */
-function configText(folder: string, arch: DebianArch): string {
+function configText(folder: string, kernel: DebianArch): string {
+  const arch = kernel === 'amd64' ? 'amd64' : 'i386';
   const quote = (text: string): string => `"${text.replaceAll('"', '')}"`;
   return [
     '#clear APT::Update::Pre-Invoke;',

@@ -7,8 +7,12 @@ import type { DebianArch } from '../options.ts';
 import { PrivateApt, type RunCommand, runCommand } from './apt.ts';
 import { type DebianFiles, readCache, workFolder, writeCache } from './cache.ts';
 
-/** Debian's metapackages: the newest kernel for virtual machines, and the one for any 32-bit processor. */
-const METAPACKAGE: Readonly<Record<DebianArch, string>> = { amd64: 'linux-image-cloud-amd64', i386: 'linux-image-686' };
+/** Debian's metapackages: the newest kernel for virtual machines, the one for any 32-bit processor, and that for those with PAE. */
+const METAPACKAGE: Readonly<Record<DebianArch, string>> = {
+  amd64: 'linux-image-cloud-amd64',
+  i386: 'linux-image-686',
+  'i386-pae': 'linux-image-686-pae',
+};
 
 export type FetchConfig = {
   readonly arch: DebianArch;
