@@ -145,7 +145,7 @@ function runCommand(program: Command): Command {
     .addOption(
       new Option(
         '--device <device[,property=value]>',
-        'isa-debug-exit,iobase=0xf4,iosize=4: a write of v ends the guest with status (v << 1) | 1; isa-debugcon,iobase=0xe9: bytes written appear on the console; may be repeated',
+        'isa-debug-exit,iobase=0xf4,iosize=4: a write of v ends the guest with status (v << 1) | 1; isa-debugcon,iobase=0xe9: bytes written appear on the console; pc-testdev: what kvm-unit-tests raise interrupts with; may be repeated',
       )
         .argParser((value, previous: DeviceOption[]) => [...previous, parseDevice(value)])
         .default([], 'none'),

@@ -25,9 +25,11 @@ describe('option values', () => {
     expect(parseDevice('isa-debug-exit')).toEqual({ kind: 'isa-debug-exit', port: 0xf4, size: 4 });
     expect(parseDevice('isa-debug-exit,iobase=0x501,iosize=2')).toEqual({ kind: 'isa-debug-exit', port: 0x501, size: 2 });
     expect(parseDevice('isa-debugcon,iobase=1026')).toEqual({ kind: 'isa-debugcon', port: 1026 });
+    expect(parseDevice('pc-testdev')).toEqual({ kind: 'pc-testdev' });
     for (const bad of [
       '',
       'e1000',
+      'pc-testdev,iobase=1',
       'isa-debug-exit,',
       'isa-debug-exit,iosize=3',
       'isa-debug-exit,iobase=0xfffd',

@@ -16,7 +16,8 @@ export type JitDump = { readonly gva: bigint; readonly file?: string };
 /** A device of `--device`, as QEMU's option of that name has it. */
 export type DeviceOption =
   | { readonly kind: 'isa-debug-exit'; readonly port: number; readonly size: 1 | 2 | 4 }
-  | { readonly kind: 'isa-debugcon'; readonly port: number };
+  | { readonly kind: 'isa-debugcon'; readonly port: number }
+  | { readonly kind: 'pc-testdev' };
 
 /** How guest code is run. */
 export const TIERS = ['auto', 'jit', 'interp'] as const;
@@ -102,6 +103,7 @@ export function parseJitDump(text: string): JitDump {
 const DEVICES: Readonly<Record<DeviceOption['kind'], Readonly<Record<string, number>>>> = {
   'isa-debug-exit': { iobase: 0xf4, iosize: 4 },
   'isa-debugcon': { iobase: 0xe9 },
+  'pc-testdev': {},
 };
 const isDevice = (name: string): name is DeviceOption['kind'] => Object.hasOwn(DEVICES, name);
 
@@ -114,9 +116,11 @@ export function parseDevice(text: string): DeviceOption {
   for (const property of given) {
     const [, key, number] = /^(\w+)=(0x[0-9a-f]+|\d+)$/i.exec(property) ?? [];
     if (key === undefined) throw wrong(`'${property}' is not a property with a number; write for example iobase=0xf4`);
-    if (!Object.hasOwn(properties, key)) throw wrong(`it has no property '${key}' (but ${Object.keys(properties).join(', ')})`);
+    if (!Object.hasOwn(properties, key))
+      throw wrong(`it has no property '${key}' (but ${Object.keys(properties).join(', ') || 'none at all'})`);
     properties[key] = Number(number);
   }
+  if (name === 'pc-testdev') return { kind: name };
   const { iobase: port, iosize: size } = properties;
   if (name === 'isa-debugcon') {
     if (port > 0xffff) throw wrong('iobase is not a port, 0 to 0xffff');

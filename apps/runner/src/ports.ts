@@ -31,10 +31,11 @@ export type MachineConfig = BootConfig & {
   readonly testDevices?: readonly TestDevice[];
 };
 
-/** Ports for test images: one that ends the machine, one that takes characters. */
+/** For test images: a port that ends the machine, one that takes characters, and what kvm-unit-tests raise interrupts with. */
 export type TestDevice =
   | { readonly kind: 'isa-debug-exit'; readonly port: number; readonly size: 1 | 2 | 4 }
-  | { readonly kind: 'isa-debugcon'; readonly port: number; readonly sink: SerialSink };
+  | { readonly kind: 'isa-debugcon'; readonly port: number; readonly sink: SerialSink }
+  | { readonly kind: 'pc-testdev' };
 
 /**
  * How a run of a guest ended. `error`: the machine could not go on; `message` says why. `exit`: the guest wrote to an exit port; `status`

@@ -64,6 +64,22 @@ describe('a Multiboot test image', () => {
   });
 });
 
+describe('what test images find', () => {
+  it('the firmware configuration device and pc-testdev: processors, a port and memory that hold what is written', () => {
+    const image = multiboot([
+      ...[0x66, 0xba, 0x10, 0x05, 0x66, 0xb8, 0x05, 0x00, 0x66, 0xef], // mov dx, 0x510; mov ax, 5; out dx, ax: the number of processors
+      ...[0x66, 0x42, 0xec, 0x88, 0xc3], // inc dx; in al, dx; mov bl, al
+      ...[0xb8, 0x78, 0x56, 0x34, 0x12, 0xe7, 0xe0, 0xe4, 0xe1, 0x00, 0xc3], // mov eax, 0x12345678; out 0xe0, eax; in al, 0xe1; add bl, al
+      ...[0xc7, 0x05, 0x10, 0x00, 0x00, 0xff, 0x21, 0x00, 0x00, 0x00], // mov dword [0xff000010], 0x21
+      ...[0x02, 0x1d, 0x10, 0x00, 0x00, 0xff], // add bl, [0xff000010]
+      ...[0x88, 0xd8, 0xe6, 0xf4, 0xf4], // mov al, bl; out 0xf4, al; hlt
+    ]);
+    const devices = ['--device', 'pc-testdev', '--device', 'isa-debug-exit'];
+    const { status, stderr } = tsvisor('--kernel', file('finder', image), ...devices);
+    expect([status, stderr]).toEqual([((1 + 0x56 + 0x21) << 1) | 1, '']);
+  });
+});
+
 describe('a ROM', () => {
   /** Entered at F000:FFF0: says where it reads itself, below 1 MiB and, in a flat segment, below 4 GiB, and that it cannot be written. */
   function rom(size: number): Uint8Array {

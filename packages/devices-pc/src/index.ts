@@ -14,9 +14,16 @@ export {
 export type { DebugConsolePorts, DebugExitPorts, DelayPortPorts } from './debug-ports/ports.ts';
 export { delayPortLayout } from './debug-ports/state.ts';
 export { DevicesPcError, type DevicesPcErrorCode } from './errors.ts';
+export { createFwCfg, type FwCfg } from './fw-cfg/device.ts';
+export type { FwCfgPorts } from './fw-cfg/ports.ts';
+export { fwCfgLayout } from './fw-cfg/state.ts';
 export { createI8042, type I8042 } from './i8042/device.ts';
 export type { I8042Ports } from './i8042/ports.ts';
 export { i8042Layout } from './i8042/state.ts';
+export { createPcTestdev, type PcTestdev } from './pc-testdev/device.ts';
+export type { PcTestdevPorts } from './pc-testdev/ports.ts';
+export { TESTDEV_MEMORY, TestdevPort } from './pc-testdev/registers.ts';
+export { pcTestdevLayout } from './pc-testdev/state.ts';
 export { createPort92, type Port92 } from './port92/device.ts';
 export type { Port92Ports } from './port92/ports.ts';
 export { port92Layout } from './port92/state.ts';

@@ -10,6 +10,8 @@ export type PortRange = { readonly base: number; readonly size: number; readonly
 export type Services = {
   /** Puts registers on the port bus. */
   readonly ports: { readonly register: (range: PortRange, device: IoDevice) => Disposable };
+  /** Puts registers on the memory bus; `base` is a guest-physical address. */
+  readonly mmio: { readonly register: (range: PortRange, device: IoDevice) => Disposable };
   /** A line into a global system interrupt, ORed with the others there. */
   readonly irqLine: (gsi: number) => { readonly setLevel: (level: 0 | 1) => void } & Disposable;
   readonly clock: MachineClock;

@@ -5,14 +5,21 @@ import {
   createDebugConsole,
   createDebugExit,
   createDelayPort,
+  createFwCfg,
   createI8042,
+  createPcTestdev,
   createPort92,
   createRtc,
   createUart16550,
   delayPortLayout,
+  type FwCfgPorts,
+  fwCfgLayout,
   i8042Layout,
+  pcTestdevLayout,
   port92Layout,
   rtcLayout,
+  TESTDEV_MEMORY,
+  TestdevPort,
   uart16550Layout,
 } from '@tsvisor/devices-pc';
 import type { Device, IoDevice, Plugin } from '@tsvisor/vmm-core';
@@ -20,7 +27,7 @@ import type { SerialSink } from '../ports.ts';
 import type { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import type { TestDevice } from '../test-device.ts';
-import { DELAY_PORT, KEYBOARD, PCI_ADDRESS, PM, PORT_92, RTC, SERIAL } from './map.ts';
+import { DELAY_PORT, FW_CFG, IO_APIC_LINES, KEYBOARD, PCI_ADDRESS, PM, PORT_92, RTC, SERIAL } from './map.ts';
 
 /** A device is gone when what it registered is. */
 const made = (registrations: readonly Disposable[]): Device => ({
@@ -142,7 +149,38 @@ export const delayPortPlugin: Plugin<Services, 'ports' | 'state'> = {
   },
 };
 
-export function testDevicePlugin(device: TestDevice, onFlush: (flush: () => void) => void): Plugin<Services, 'ports' | 'power'> {
+/** The firmware configuration device, which software without an operating system asks for the machine's size. */
+export const fwCfgPlugin = (size: Pick<FwCfgPorts, 'ramSize' | 'cpus' | 'maxCpus'>): Plugin<Services, 'ports' | 'state'> => ({
+  name: 'fw-cfg',
+  needs: ['ports', 'state'],
+  create: ({ ports, state }) => {
+    const device = createFwCfg({ state: state(fwCfgLayout), ...size });
+    return made([ports.register({ base: FW_CFG, size: 2, name: 'fw-cfg', width: 2 }, device.io)]);
+  },
+});
+
+const pcTestdevPlugin: Plugin<Services, 'ports' | 'mmio' | 'irqLine' | 'state'> = {
+  name: 'pc-testdev',
+  needs: ['ports', 'mmio', 'irqLine', 'state'],
+  create: ({ ports, mmio, irqLine, state }) => {
+    const lines = Array.from({ length: IO_APIC_LINES }, (_, gsi) => irqLine(gsi));
+    const device = createPcTestdev({ state: state(pcTestdevLayout), irqLine: (n) => lines[n] });
+    return made([
+      ports.register({ base: TestdevPort.latch, size: 4, name: 'testdev-latch' }, device.latch),
+      ports.register({ base: TestdevPort.flush, size: 4, name: 'testdev-flush' }, device.flush),
+      ports.register({ base: TestdevPort.byteLatch, size: 4, name: 'testdev-bytes', width: 1 }, device.byteLatch),
+      ports.register({ base: TestdevPort.irq, size: IO_APIC_LINES, name: 'testdev-irq', width: 1 }, device.irq),
+      mmio.register({ base: TESTDEV_MEMORY.gpa, size: TESTDEV_MEMORY.size, name: 'testdev-memory' }, device.memory),
+      ...lines,
+    ]);
+  },
+};
+
+export function testDevicePlugin(
+  device: TestDevice,
+  onFlush: (flush: () => void) => void,
+): Plugin<Services, 'ports' | 'power' | 'mmio' | 'irqLine' | 'state'> {
+  if (device.kind === 'pc-testdev') return pcTestdevPlugin;
   const { kind: name, port: base } = device;
   return {
     name,

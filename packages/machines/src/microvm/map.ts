@@ -2,6 +2,7 @@
 export const KEYBOARD = { data: 0x60, command: 0x64, irq: 1, auxIrq: 12 } as const;
 export const RTC = { port: 0x70, irq: 8 } as const;
 export const DELAY_PORT = 0x80;
+export const FW_CFG = 0x510;
 export const PORT_92 = 0x92;
 export const SERIAL = [
   { name: 'com1', port: 0x3f8, irq: 4 },
@@ -16,6 +17,7 @@ export const PCI_ADDRESS = 0xcf8;
 
 export const LOCAL_APIC = 0xfee0_0000;
 export const IO_APIC = 0xfec0_0000;
+export const IO_APIC_LINES = 24;
 
 /**
  * F000:FFF0, where firmware starts: there is none, but software that goes there means to start the machine again. It pulses the

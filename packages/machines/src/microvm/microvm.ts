@@ -10,7 +10,16 @@ import type { Engine, EngineOptions } from '../ports.ts';
 import { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import { microvmAcpi } from './acpi.ts';
-import { acpiPmPlugin, delayPortPlugin, i8042Plugin, port92Plugin, rtcPlugin, testDevicePlugin, uartPlugin } from './devices.ts';
+import {
+  acpiPmPlugin,
+  delayPortPlugin,
+  fwCfgPlugin,
+  i8042Plugin,
+  port92Plugin,
+  rtcPlugin,
+  testDevicePlugin,
+  uartPlugin,
+} from './devices.ts';
 import { RESET_ENTRY } from './map.ts';
 import { addMemory, checkFirmware } from './memory.ts';
 import { createRunner } from './run.ts';
@@ -91,6 +100,7 @@ function addDevices(vm: Vm, config: MachineConfig): Devices {
   let status: number | undefined;
   const services: Services = {
     ports: vm.pio,
+    mmio: vm.mmio,
     irqLine: (gsi) => vm.irqchip.irqLine(gsi),
     clock: vm.clock,
     state: ({ size, align }) => ({
@@ -118,6 +128,7 @@ function addDevices(vm: Vm, config: MachineConfig): Devices {
     i8042Plugin,
     port92Plugin,
     delayPortPlugin,
+    fwCfgPlugin({ ramSize: config.memoryBytes, cpus: CPUS, maxCpus: CPUS }),
     ...(config.testDevices ?? []).map((device) => testDevicePlugin(device, onFlush)),
   ]);
   const flush = (): void => {
