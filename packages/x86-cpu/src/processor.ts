@@ -3,6 +3,7 @@ import type { CoreImage } from './core/build.ts';
 import { buildCore, buildForms } from './core/build.ts';
 import { NON_CANONICAL, Vector } from './core/memory.ts';
 import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
+import { TLB_ENTRIES } from './emit/emitter.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
 import type { CompiledRegion } from './jit/compile.ts';
@@ -89,6 +90,9 @@ export type StepResult = { readonly fault?: { readonly vector: number; readonly 
 const SLICE = 200_000;
 /** A block that does not fit the budget does not start, so a call must have at least this much to get on. */
 const MAX_BLOCK = 64;
+/** An entry of a TLB array; the tag of an empty entry number 0 is a page that is never looked up there, of all others 0 (ports.ts, `Mmu`). */
+const TLB_ENTRY_BYTES = 16;
+const TLB_EMPTY_TAG_0 = 0x1000n;
 /** DR6.BS: a single step. */
 const DR6_BS = 0x4000n;
 const DEFAULT_CODE_BYTES = 32 << 20;
@@ -183,6 +187,9 @@ export class Processor {
     this.context.onIrregularStore(
       (va, value, size) => void (this.#exports.storeSlow as (v: bigint, x: bigint, s: number) => number)(va, value, size),
     );
+    const emptyTlb = alloc(TLB_ENTRIES * TLB_ENTRY_BYTES, 64);
+    new BigUint64Array(memory.buffer, emptyTlb, 1)[0] = TLB_EMPTY_TAG_0;
+    this.context.emptyTlb = emptyTlb;
     this.context.cr4Bits = cr4Bits(model);
     this.context.xcr0Bits = xcr0Bits(model);
     this.context.signature = signatureOf(model);

@@ -40,6 +40,14 @@ export const Shadow = {
   STACK: 2,
 } as const;
 
+/** Why data accesses are looked at one by one (`CPU.watch`); meanwhile the TLB that generated code probes is an empty one. */
+export const Watch = {
+  /** Data breakpoints are enabled. */
+  Breakpoints: 1,
+  /** Alignment checking is in force: CR0.AM, RFLAGS.AC and CPL 3. */
+  Alignment: 2,
+} as const;
+
 /** Why generated code returned to the run loop (`CPU.exitReason`). */
 export const Exit = {
   /** The instruction budget is used up, or `exitRequest` was set. State is at an instruction boundary. */
@@ -148,7 +156,7 @@ export const CPU = defineLayout('x86-cpu', {
   interruptShadow: 'u32',
   shadowRip: 'u64',
   nmiBlocked: 'u32',
-  /** Non-zero: data breakpoints are enabled, and translations of data accesses are not kept. */
+  /** `Watch` bits: every data access has to come to the slow path. */
   watch: 'u32',
   halted: 'u32',
   /** Addresses of the TLB arrays of the current privilege. */

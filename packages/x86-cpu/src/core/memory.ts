@@ -2,7 +2,7 @@
 import type { FuncRef, FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
 import { tlbIndex } from '../emit/emitter.ts';
 import { ModeKey } from '../records/mode-key.ts';
-import { CPU, Exit, Record, Seg } from '../state.ts';
+import { CPU, Exit, Record, Seg, Watch } from '../state.ts';
 import type { CoreImports } from './imports.ts';
 
 // biome-ignore format: table
@@ -99,8 +99,6 @@ class Builder {
       }),
     );
     f.set(host, f.call(this.io.mmuFill, f.get(va), f.i32.or(f.get(access), this.get32(f, CPU.offset.mmuAccess))));
-    // The next access has to come here too.
-    f.if(this.get32(f, CPU.offset.watch), () => f.call(this.io.flushPage, f.get(va)));
     f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => {
       f.i64.store(this.cpu(f), f.get(va), CPU.offset.cr2);
       f.call(raise.ref<[I32, I32], void>(), f.i32.const(Vector.PF), this.mmu(f, 'faultError'));
@@ -109,9 +107,41 @@ class Builder {
     return f;
   }
 
-  /** Tells of a data access, if anyone wants to know. */
-  watched(f: FunctionBuilder, va: Local<I64>, size: Local<I32>, write: () => I32): void {
-    f.if(this.get32(f, CPU.offset.watch), () => f.call(this.io.watch, f.get(va), f.get(size), write()));
+  /** Tells of a data access, if anyone wants to know, and returns `answer` with #AC recorded where it has to be aligned and is not. */
+  watched(f: FunctionBuilder, va: Local<I64>, size: Local<I32>, write: () => I32, answer: () => I32 | I64): void {
+    const { i32 } = f;
+    f.if(this.get32(f, CPU.offset.watch), () => {
+      const has = (bit: number): I32 => i32.and(this.get32(f, CPU.offset.watch), i32.const(bit));
+      f.if(has(Watch.Alignment), () =>
+        f.if(f.call(this.misaligned.ref<[I64, I32], I32>(), f.get(va), f.get(size)), () => {
+          f.return(answer());
+        }),
+      );
+      f.if(has(Watch.Breakpoints), () => f.call(this.io.watch, f.get(va), f.get(size), write()));
+    });
+  }
+
+  misaligned!: FunctionBuilder;
+  /**
+   * (va, size) → 1 with #AC(0) recorded if an access is misaligned. It comes before page faults, as on AMD's processors (SDM vol. 3 table 6-2
+   * has both in one class), and after the check for canonical addresses.
+   */
+  checkAlignment(raise: FunctionBuilder, canonical: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('misaligned', ['i64', 'i32'], ['i32']);
+    const { i32 } = f;
+    const [va, size] = [f.param(0, 'i64'), f.param(1, 'i32')];
+    // Table 6-7: 80-bit numbers by 8, all else by its size, up to 16.
+    const is = (bytes: number): I32 => i32.eq(f.get(size), i32.const(bytes));
+    const whole = (): I32 => i32.eqz(i32.and(f.get(size), i32.sub(f.get(size), i32.const(1))));
+    const byItself = (): I32 => i32.and(whole(), i32.le_u(f.get(size), i32.const(16)));
+    const other = (): I32 => f.select(i32.const(8), f.select(i32.const(16), i32.const(1), is(32)), is(10));
+    const alignment = f.select(f.get(size), other(), byItself());
+    const off = i32.and(i32.sub(alignment, i32.const(1)), i32.wrap_i64(f.get(va)));
+    f.if(i32.eqz(off), () => f.return(i32.const(0)));
+    f.if(i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(va))), () => f.return(i32.const(0)));
+    f.call(raise.ref<[I32, I32], void>(), i32.const(Vector.AC), i32.const(0));
+    i32.const(1);
+    return f;
   }
 
   /** 1 if `size` bytes at `va` lie in one page. */
@@ -205,7 +235,13 @@ class Builder {
     const host = f.local('i32');
     const n = f.local('i32');
     const value = f.local('i64');
-    this.watched(f, va, size, () => f.i32.const(0));
+    this.watched(
+      f,
+      va,
+      size,
+      () => f.i32.const(0),
+      () => f.i64.const(0),
+    );
     f.if(this.within(f, va, size), () => {
       f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(0)));
       f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => f.return(f.i64.const(0)));
@@ -365,7 +401,13 @@ class Builder {
     const [va, value, size] = [f.param(0, 'i64'), f.param(1, 'i64'), f.param(2, 'i32')];
     const host = f.local('i32');
     const n = f.local('i32');
-    this.watched(f, va, size, () => f.i32.const(ACCESS_WRITE));
+    this.watched(
+      f,
+      va,
+      size,
+      () => f.i32.const(ACCESS_WRITE),
+      () => f.i32.const(1),
+    );
     f.if(this.within(f, va, size), () => {
       f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.i32.const(ACCESS_WRITE)));
       f.if(f.i32.eq(f.get(host), f.i32.const(-1)), () => f.return(f.i32.const(1)));
@@ -403,7 +445,13 @@ class Builder {
     const second = f.local('i64');
     const fails = (address: Local<I64>): I32 =>
       f.i32.eq(f.tee(host, f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.get(write))), f.i32.const(-1));
-    this.watched(f, va, size, () => f.get(write));
+    this.watched(
+      f,
+      va,
+      size,
+      () => f.get(write),
+      () => f.i32.const(0),
+    );
     f.if(f.i32.eqz(this.within(f, va, size)), () => this.refuseLeaving(f, va, size, () => f.i32.const(0)));
     f.if(fails(va), () => f.return(f.i32.const(0)));
     f.if(
@@ -531,6 +579,7 @@ export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): Memory
   const canonical = b.canonical();
   b.leaves = b.leavesSpace(raise, canonical);
   const translate = b.translate(raise, canonical);
+  b.misaligned = b.checkAlignment(raise, canonical);
   const loadSlow = b.loadSlow(translate);
   const storeSlow = b.storeSlow(translate, b.storeIrregular());
   const reference = b.reference(translate, loadSlow);

@@ -78,7 +78,7 @@ export class RegionTier {
     }
     // What cannot be compiled now is not asked for all the time.
     translator.countDown(header, LONG);
-    if (key & ModeKey.STEP || codeSize(key) === 16 || translator.isCrossing(header)) return;
+    if (key & (ModeKey.STEP | ModeKey.ALIGNED) || codeSize(key) === 16 || translator.isCrossing(header)) return;
     const change = this.#changes;
     const slot = this.#takeSlot();
     if (slot === undefined) return;

@@ -38,6 +38,8 @@ export const ModeKey = {
   NO_AVX: 1 << 26,
   /** XSAVE and its kin raise #UD (not CR4.OSXSAVE). */
   NO_XSAVE: 1 << 27,
+  /** Alignment checking: accesses are not what compiled code takes them for. */
+  ALIGNED: 1 << 28,
 } as const;
 
 export const codeSize = (key: number): 16 | 32 | 64 => {

@@ -30,8 +30,8 @@ export function returnInProtectedMode(e: Emitter): void {
     const rip = e.let(i64.load32_u(f.get(host)));
     const cs = e.let32(i32.load16_u(f.get(host), 4));
     const image = e.let32(i32.load(f.get(host), 8));
-    // Single stepping, and virtual-8086 mode.
-    f.brIf(unusual, i32.and(f.get(image), i32.const(Rflags.TF | Rflags.VM)));
+    // Single stepping, virtual-8086 mode, alignment checking.
+    f.brIf(unusual, i32.and(f.get(image), i32.const(Rflags.TF | Rflags.VM | Rflags.AC)));
     const rsp = e.tmp();
     f.if(
       rpl(cs),

@@ -87,7 +87,7 @@ function readFrame(e: Emitter, unusual: Label): Frame {
     ss: e.let32(i32.load16_u(f.get(host), 32)),
   };
   f.brIf(unusual, i32.eqz(f.call(e.helpers.canonical, f.get(frame.rip))));
-  f.brIf(unusual, i32.and(f.get(frame.image), i32.const(Rflags.TF)));
+  f.brIf(unusual, i32.and(f.get(frame.image), i32.const(Rflags.TF | Rflags.AC)));
   return frame;
 }
 

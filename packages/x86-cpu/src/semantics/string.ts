@@ -9,7 +9,7 @@
 import type { I32, I64, Label, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { AddressMode } from '../form.ts';
-import { Reg, Rflags, Seg } from '../state.ts';
+import { Reg, Rflags, Seg, Watch } from '../state.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 const { RCX, RSI, RDI } = Reg;
@@ -59,7 +59,7 @@ function repeat(e: Emitter, o: Operands, element: () => void, bulk?: (count: Loc
   const size = e.form.addrSize;
   // Single stepping traps after each element (SDM vol. 3 §17.3.1.4).
   const stepping = f.i32.and(e.load32('rflags'), f.i32.const(Rflags.TF));
-  const traced = e.let32(f.i32.or(stepping, e.load32('watch')));
+  const traced = e.let32(f.i32.or(stepping, f.i32.and(e.load32('watch'), f.i32.const(Watch.Breakpoints))));
   const within = e.let(f.select(f.i64.const(0), f.i64.const(STRETCH - 1), f.get(traced)));
   f.block((finished) => {
     f.loop((again) => {

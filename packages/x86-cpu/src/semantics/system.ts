@@ -126,7 +126,7 @@ const syscall: Semantics = (e) => {
   e.system(systemNumber('syscall'));
 };
 
-/** SYSRET to 64-bit user code; a return address or TF that needs care goes to the helper. */
+/** SYSRET to 64-bit user code; a return address, TF or AC that needs care goes to the helper. */
 const sysret: Semantics = (e) => {
   const { f } = e;
   if (e.form.opSize === 8) {
@@ -134,7 +134,7 @@ const sysret: Semantics = (e) => {
     const image = e.let32(f.i32.and(f.i32.wrap_i64(e.gpr(Reg.R11, 8)), f.i32.const(SYSRET_FLAGS)));
     const lowHalf = f.i64.eqz(f.i64.shr_u(f.get(target), f.i64.const(47)));
     const usual = f.i32.and(f.i32.eq(e.load32('modeKey'), e.load32('kernelKey')), e.load32('fastCalls'));
-    const plain = f.i32.eqz(f.i32.and(f.get(image), f.i32.const(Rflags.TF)));
+    const plain = f.i32.eqz(f.i32.and(f.get(image), f.i32.const(Rflags.TF | Rflags.AC)));
     f.if(f.i32.and(lowHalf, f.i32.and(usual, plain)), () => {
       loadFlagsImage(e, image);
       loadFlat(e, Seg.CS, f.i32.or(f.i32.add(starSelector(e, 48), f.i32.const(16)), f.i32.const(3)), CODE64 | DPL3);

@@ -3,6 +3,7 @@ import type { I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { HIGH_HALF } from '../emit/lane-emitter.ts';
 import { AddressMode } from '../form.ts';
+import { Watch } from '../state.ts';
 import { zeroVector } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 import { readRegisterHalf, vectorBytes, writeRegister } from './vex-operands.ts';
@@ -32,7 +33,7 @@ function elementAddresses(e: Emitter, width: Width, write: boolean): (n: number)
   const behind = (start: Local<I64>, n: number): I64 => f.i64.add(f.get(start), f.i64.const(n * width));
   if (e.form.address === AddressMode.Segmented) {
     const offset = e.let(e.effectiveAddress());
-    return (n) => e.stringAddress(e.let(e.truncate(behind(offset, n), 4)), width, write);
+    return (n) => e.stringAddress(e.let(behind(offset, n)), width, write);
   }
   const first = e.address(width, write);
   return (n) => e.let(e.truncate(behind(first, n), e.form.mode === 64 ? 8 : 4));
@@ -129,17 +130,34 @@ const gather =
     if (filled <= 16) for (const operand of [0, 2]) f.v128.store(e.registerAddress(operand), zeroVector(f), HIGH_HALF);
   };
 
+/** Elements need not be aligned, whatever RFLAGS.AC says (SDM vol. 2C, VMASKMOV; AMD's processors treat gathers alike). */
+const unaligned =
+  (semantics: Semantics): Semantics =>
+  (e) => {
+    const { f } = e;
+    const before = e.let32(e.load32('watch'));
+    const checked = (): I32 => f.i32.and(f.get(before), f.i32.const(Watch.Alignment));
+    f.if(checked(), () => e.store32('watch', () => f.i32.and(f.get(before), f.i32.const(~Watch.Alignment))));
+    semantics(e);
+    // After a fault it is whoever delivers that that looks at the mode again.
+    f.if(checked(), () => e.store32('watch', () => f.get(before)));
+  };
+
+const maskedMoves = unaligned(maskedMove(4));
+const maskedWideMoves = unaligned(maskedMove(8));
+const gathers = (index: Width, width: Width): Semantics => unaligned(gather(index, width));
+
 export const vexMaskedSemantics: SemanticsTable = {
-  vmaskmovps: maskedMove(4),
-  vmaskmovpd: maskedMove(8),
-  vpmaskmovd: maskedMove(4),
-  vpmaskmovq: maskedMove(8),
-  vpgatherdd: gather(4, 4),
-  vpgatherdq: gather(4, 8),
-  vpgatherqd: gather(8, 4),
-  vpgatherqq: gather(8, 8),
-  vgatherdps: gather(4, 4),
-  vgatherdpd: gather(4, 8),
-  vgatherqps: gather(8, 4),
-  vgatherqpd: gather(8, 8),
+  vmaskmovps: maskedMoves,
+  vmaskmovpd: maskedWideMoves,
+  vpmaskmovd: maskedMoves,
+  vpmaskmovq: maskedWideMoves,
+  vpgatherdd: gathers(4, 4),
+  vpgatherdq: gathers(4, 8),
+  vpgatherqd: gathers(8, 4),
+  vpgatherqq: gathers(8, 8),
+  vgatherdps: gathers(4, 4),
+  vgatherdpd: gathers(4, 8),
+  vgatherqps: gathers(8, 4),
+  vgatherqpd: gathers(8, 8),
 };

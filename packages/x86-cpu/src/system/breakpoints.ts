@@ -1,6 +1,6 @@
 /**
- * Breakpoints of the debug registers (SDM vol. 3 §18.2–18.3). While one is enabled the processor runs instruction by instruction, and
- * translations of data accesses are not kept: every access says where it goes. Nothing of that costs anything otherwise.
+ * Breakpoints of the debug registers (SDM vol. 3 §18.2–18.3). While one is enabled the processor runs instruction by instruction, and data
+ * accesses find no translation: every access says where it goes. Nothing of that costs anything otherwise.
  */
 import { Rflags, Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
@@ -31,6 +31,11 @@ export class Breakpoints {
     return this.#enabled.length > 0;
   }
 
+  /** Some of them are for data. */
+  get onData(): boolean {
+    return this.#enabled.some(({ kind }) => kind === Kind.Write || kind === Kind.Access);
+  }
+
   /** Takes over DR0–3 and DR7; call when one has changed, or CR4.DE. */
   update(): void {
     const c = this.#c;
@@ -49,10 +54,7 @@ export class Breakpoints {
     }
     const was = this.armed;
     this.#enabled = enabled;
-    state.watch = enabled.some(({ kind }) => kind === Kind.Write || kind === Kind.Access) ? 1 : 0;
-    if (!was && !this.armed) return;
-    c.flushTlb();
-    c.updateMode();
+    if (was || this.armed) c.updateMode();
   }
 
   /** An instruction accesses memory or a port. */

@@ -6,7 +6,7 @@ import { TLB_SET_BYTES } from '../emit/privilege.ts';
 import { StackMode } from '../form.ts';
 import type { Mmu } from '../ports.ts';
 import { is64Bit, ModeKey } from '../records/mode-key.ts';
-import { CPU, JUMP_CACHE, Rflags, Seg } from '../state.ts';
+import { CPU, JUMP_CACHE, Rflags, Seg, Watch } from '../state.ts';
 import { Breakpoints } from './breakpoints.ts';
 
 /** An architectural exception on its way to delivery. Thrown by helpers, never past the processor. Not an Error: a guest can make
@@ -99,6 +99,8 @@ export class SystemContext {
   readonly #translate: (va: bigint, access: number) => number;
   readonly #data: DataView;
   readonly #jumpCache: number;
+  /** A TLB array without translations, for times when every data access has to be looked at. */
+  emptyTlb = 0;
   /** Bits of CR4 and EFER that the processor model lets software set, and its physical-address width. */
   cr4Bits = 0;
   /** Bits of XCR0, and whether XGETBV tells what is in use, likewise. */
@@ -192,11 +194,21 @@ export class SystemContext {
   asSystem<T>(body: () => T): T {
     const saved = this.state.mmuAccess;
     this.state.mmuAccess = this.#system();
+    this.#systemAccesses++;
     try {
       return body();
     } finally {
+      this.#systemAccesses--;
       this.state.mmuAccess = saved;
     }
+  }
+  #systemAccesses = 0;
+
+  /** What the slow path of generated code does where data accesses are looked at one by one (`CPU.watch`). */
+  #look(va: bigint, size: number, write: boolean): void {
+    const { watch } = this.state;
+    if (watch & Watch.Alignment && va & BigInt(size - 1)) fault(Vector.AC, 0);
+    if (watch & Watch.Breakpoints) this.breakpoints.note(va, size, write ? 'write' : 'read');
   }
 
   /** Host address of a byte; throws the page fault. 0: not plain memory. */
@@ -211,6 +223,7 @@ export class SystemContext {
 
   /** Reads 1, 2, 4 or 8 bytes at a linear address, as the current `mmuAccess` may. Devices read as all ones here. */
   read(va: bigint, size: number): bigint {
+    if (this.state.watch && this.#systemAccesses === 0) this.#look(va, size, false);
     const inPage = Number(va & 0xfffn) + size <= 4096;
     if (inPage) {
       const host = this.#host(va, false);
@@ -230,6 +243,7 @@ export class SystemContext {
 
   /** Writes; both pages of a crossing write are checked before a byte changes. `write` runs where the bytes are not plain memory. */
   write(va: bigint, size: number, value: bigint): void {
+    if (this.state.watch && this.#systemAccesses === 0) this.#look(va, size, true);
     const inPage = Number(va & 0xfffn) + size <= 4096;
     if (!inPage) {
       this.#host(va, true);
@@ -283,6 +297,7 @@ export class SystemContext {
     const { state, entry } = this;
     const saved = state.mmuAccess;
     state.mmuAccess = this.#system();
+    this.#systemAccesses++;
     try {
       const host = Number(va & 0xfffn) <= 4096 - 8 ? this.#host(va, false) : 0;
       if (host !== 0) {
@@ -294,6 +309,7 @@ export class SystemContext {
       entry[0] = Number(raw & 0xffff_ffffn);
       entry[1] = Number(raw >> 32n);
     } finally {
+      this.#systemAccesses--;
       state.mmuAccess = saved;
     }
   }
@@ -382,7 +398,7 @@ export class SystemContext {
   #prepareCalls(key: number): void {
     const { state } = this;
     const ring = (key & (ModeKey.USER | ModeKey.CPL0)) !== 0;
-    const possible = this.shortcuts && ring && !(key & ModeKey.STEP) && !(this.lo('cr4') & Cr4.SMAP);
+    const possible = this.shortcuts && ring && !(key & (ModeKey.STEP | ModeKey.ALIGNED)) && !(this.lo('cr4') & Cr4.SMAP);
     const long = possible && (key & ModeKey.SIZE) === 2;
     const flat32 = possible && (key & FLAT_32.bits) === FLAT_32.value && !this.longMode;
     state.fastEvents = long ? 1 : 0;
@@ -441,6 +457,8 @@ export class SystemContext {
     if (cr0 & Cr0.EM || !(cr4 & Cr4.OSFXSR)) key |= ModeKey.NO_SSE;
     if (!(cr4 & Cr4.OSXSAVE)) key |= ModeKey.NO_XSAVE;
     if (!(cr4 & Cr4.OSXSAVE) || (this.lo('xcr0') & Xcr0.AVX_STATE) !== Xcr0.AVX_STATE) key |= ModeKey.NO_AVX;
+    if (state.cpl === 3 && cr0 & Cr0.AM && state.rflags & Rflags.AC) key |= ModeKey.ALIGNED;
+    this.#setWatch(key);
     if (this.stepping) {
       key |= ModeKey.STEP;
       // The run loop looks at each instruction, so it must have control from the next one on.
@@ -465,9 +483,14 @@ export class SystemContext {
     return (this.state.rflags & Rflags.TF) !== 0 || this.breakpoints.armed;
   }
 
+  #setWatch(key: number): void {
+    this.state.watch = (key & ModeKey.ALIGNED ? Watch.Alignment : 0) | (this.breakpoints.onData ? Watch.Breakpoints : 0);
+  }
+
   /** Runs the next instruction alone (interrupt shadow), or ends that. */
   setStep(on: boolean): void {
     this.state.modeKey = on || this.stepping ? this.state.modeKey | ModeKey.STEP : this.state.modeKey & ~ModeKey.STEP;
+    this.#setWatch(this.state.modeKey);
     this.#tag();
   }
 
@@ -487,8 +510,8 @@ export class SystemContext {
     const user = state.cpl === 3;
     const smap = !user && (this.lo('cr4') & Cr4.SMAP) !== 0 && !(state.rflags & Rflags.AC);
     const set = this.mmu.tlbAddress + (user ? 1 : smap ? 2 : 0) * TLB_SET_BYTES;
-    state.tlbRead = set;
-    state.tlbWrite = set + TLB_ARRAY;
+    state.tlbRead = state.watch ? this.emptyTlb : set;
+    state.tlbWrite = state.watch ? this.emptyTlb : set + TLB_ARRAY;
     state.tlbFetch = set + 2 * TLB_ARRAY;
     state.mmuAccess = user ? ACCESS_USER : smap ? ACCESS_SMAP : 0;
   }

@@ -128,7 +128,6 @@ const stringIo =
         c.write(va, size, BigInt(pio.read(port, size)));
       } else pio.write(port, size, Number(c.read(va, size)));
       c.breakpoints.note(BigInt(port), size, 'port');
-      c.breakpoints.note(va, size, isInput ? 'write' : 'read');
       set(reg, offset + BigInt(step));
       if (!o.form.rep) return Next;
       set(RCX, count - 1n);

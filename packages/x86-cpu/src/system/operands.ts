@@ -93,19 +93,11 @@ export class RecordOperands {
 
   /** Operand `n`, register or memory. */
   read(n: number, size = this.form.sizes[n]): bigint {
-    if (this.form.classes[n] !== 'm') return this.register(n, size);
-    const at = this.address(size, false);
-    this.#c.breakpoints.note(at, size, 'read');
-    return this.#c.read(at, size);
+    return this.form.classes[n] === 'm' ? this.#c.read(this.address(size, false), size) : this.register(n, size);
   }
   write(n: number, value: bigint, size = this.form.sizes[n]): void {
-    if (this.form.classes[n] !== 'm') {
-      this.setRegister(n, size, value);
-      return;
-    }
-    const at = this.address(size, true);
-    this.#c.breakpoints.note(at, size, 'write');
-    this.#c.write(at, size, BigInt.asUintN(8 * size, value));
+    if (this.form.classes[n] === 'm') this.#c.write(this.address(size, true), size, BigInt.asUintN(8 * size, value));
+    else this.setRegister(n, size, value);
   }
 }
 
@@ -144,9 +136,7 @@ export class StackCursor {
     const offset = this.#offset(by);
     const outside = is64Bit(c.state.modeKey) && !(c.canonical(offset) && c.canonical(offset + BigInt(size - 1)));
     if (outside) fault(Vector.SS, 0);
-    const linear = segmentLinear(c, Seg.SS, offset, size, write);
-    c.breakpoints.note(linear, size, write ? 'write' : 'read');
-    return linear;
+    return segmentLinear(c, Seg.SS, offset, size, write);
   }
 
   pop(size = this.#size): bigint {

@@ -57,7 +57,7 @@ export type Segments = { readonly cs: number; readonly ss: number; readonly ds: 
 export const NARROW_STACK_HIGH = 0x3a5c_0000;
 
 /** RFLAGS bits that a case may set. */
-export const SETTABLE_FLAGS = 0x20_0cd5;
+export const SETTABLE_FLAGS = 0x24_0cd5;
 /** CF, PF, AF, ZF, SF, OF. */
 export const STATUS_FLAGS = 0x8d5;
 

@@ -77,8 +77,8 @@ const entersLongMode = (one: OracleCase, got: OracleResult): boolean =>
   decode(one.bytes, 0, one.bytes.length, one.mode, insn) === DecodeStatus.Ok &&
   insn.row.sem.startsWith('call_far');
 
-/** #NP, #SS, #GP, #PF. */
-const SEGMENT_FAULTS = new Set([11, 12, 13, 14]);
+/** #NP, #SS, #GP, #PF, #AC. */
+const SEGMENT_FAULTS = new Set([11, 12, 13, 14, 17]);
 
 const sameBytes = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 

@@ -130,6 +130,7 @@ asm(".text\n"
     "  mov " C(0xb0) ", %rsp\n"
     "  pushfq\n"
     "  popq " C(0xa8) "\n"
+    "  pushq $2; popfq\n" /* AC is the case's */
     "  jmp *" C(0xb8) "\n"
     "exit_stub_end:\n"
 
@@ -162,6 +163,8 @@ static const int GREGS[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_R
 
 static void on_signal(int signal, siginfo_t *info, void *where) {
   (void)info;
+  /* Linux lets the handler begin with the case's AC. */
+  __asm__ volatile("pushfq; andl $~0x40000, (%%rsp); popfq" ::: "memory", "cc");
   const ucontext_t *uc = where;
   if (!running) {
     static const char text[] = "host oracle: fault outside a case\n";
@@ -313,7 +316,7 @@ static void run_case(const struct case_in *in, const u8 *code, u16 *selectors) {
   const u64 start = in->segments[0] ? in->code_offset : CODE_ADDRESS + in->code_offset;
   CTX->frame[0] = start;
   CTX->frame[1] = selector(in->segments[0], in->flags & CASE_32 ? 0x23 : 0x33);
-  CTX->frame[2] = (in->rflags & 0x204cd5) | 0x202 | (in->flags & CASE_STEP ? 0x100 : 0);
+  CTX->frame[2] = (in->rflags & 0x244cd5) | 0x202 | (in->flags & CASE_STEP ? 0x100 : 0);
   CTX->frame[3] = in->gpr[4];
   CTX->frame[4] = selector(in->segments[1], 0x2b);
   CTX->trapped = 0;

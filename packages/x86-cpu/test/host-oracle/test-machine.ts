@@ -4,7 +4,7 @@ import { rows } from '../../src/decode/lookup.ts';
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 import { createProcessor, type Processor, type ProcessorConfig } from '../../src/index.ts';
 import { semantics } from '../../src/semantics/index.ts';
-import { Seg } from '../../src/state.ts';
+import { Rflags, Seg } from '../../src/state.ts';
 import { Attr, Cr0, Cr4, Efer } from '../../src/system/context.ts';
 import { setSegment } from '../../src/system/segments.ts';
 import type { Descriptor, Engine, FpState, OracleCase, OracleFault, OracleResult, Patch } from './case.ts';
@@ -334,7 +334,10 @@ export class TestMachine implements Engine {
     state.gpr.set(one.gpr);
     const start = BigInt((one.segments ? 0 : Layout.code) + one.codeOffset);
     state.rip = start;
+    const before = c.rflags;
     c.rflags = one.rflags | 0x202;
+    // AC is part of the mode.
+    if ((before ^ c.rflags) & Rflags.AC) c.updateMode();
     if (one.fp) loadFp(this.#processor, one.fp);
     let fault: OracleFault | undefined;
     let failure: string | undefined;
