@@ -74,7 +74,7 @@ export type Form = {
 /** Semantics that depend on the operand size though no operand shows it. */
 const OPERAND_SIZED = new Set(
   (
-    'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl lds les lss lfs lgs sldt str smsw fxsave fxrstor xsave xsaveopt xsavec xrstor ' +
+    'push_sreg pop_sreg enter leave bound sgdt sidt lgdt lidt lar lsl lds les lss lfs lgs sldt str smsw fxsave fxrstor xsave xsaveopt xsavec xsaves xrstor xrstors ' +
     'pcmpestri pcmpestrm vpcmpestri vpcmpestrm'
   ).split(' '),
 );
@@ -84,7 +84,7 @@ const ADDRESS_SIZED = new Set(
 const STACK = new Set('push pop push_sreg pop_sreg pusha popa pushf popf enter leave call call_ind ret'.split(' '));
 const MODE_DEPENDENT = new Set(
   (
-    'fxsave fxrstor xsave xsaveopt xsavec xrstor pushf popf sgdt sidt lgdt lidt lds les lss lfs lgs mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr ' +
+    'fxsave fxrstor xsave xsaveopt xsavec xsaves xrstor xrstors pushf popf sgdt sidt lgdt lidt lds les lss lfs lgs mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr ' +
     // A segment base is added to their source: outside of 64-bit mode the sum wraps at 32 bits.
     'movs cmps lods outs xlat maskmovq maskmovdqu vmaskmovdqu vzeroupper vzeroall ' +
     'vmaskmovps vmaskmovpd vpmaskmovd vpmaskmovq'

@@ -195,6 +195,7 @@ export class Processor {
     this.context.signature = signatureOf(model);
     this.context.intel = model.vendor === 'GenuineIntel';
     this.context.xinuse = model.features.has('xgetbv1');
+    this.context.xsaves = model.features.has('xsaves');
     this.context.eferBits = eferBits(model);
     this.context.physicalBits = model.physicalBits;
     const tier = config.tier ?? 'auto';

@@ -30,6 +30,8 @@ export function resetState(c: SystemContext): void {
   state.star = state.lstar = state.cstar = state.sfmask = state.kernelGsBase = 0n;
   state.sysenterCs = state.sysenterEsp = state.sysenterEip = state.tscAux = 0n;
   state.mxcsr = 0x1f80;
+  state.pkru = 0;
+  c.updatePkru();
   state.fcw = 0x40;
   state.fsw = state.ftop = 0;
   state.fempty = 0;

@@ -166,6 +166,8 @@ export const CPU = defineLayout('x86-cpu', {
   /** Access bits that go with them in calls to the MMU (user, SMAP). */
   mmuAccess: 'u32',
   mxcsr: 'u32',
+  /** Rights of protection keys; the MMU has a copy. */
+  pkru: 'u32',
   fcw: 'u32',
   /** Status word without TOP. */
   fsw: 'u32',

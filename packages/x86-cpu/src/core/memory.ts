@@ -124,7 +124,7 @@ class Builder {
   misaligned!: FunctionBuilder;
   /**
    * (va, size) → 1 with #AC(0) recorded if an access is misaligned. It comes before page faults, as on AMD's processors (SDM vol. 3 table 6-2
-   * has both in one class), and after the check for canonical addresses.
+   * has both in one class), and after the checks for canonical addresses and of flat segments.
    */
   checkAlignment(raise: FunctionBuilder, canonical: FunctionBuilder): FunctionBuilder {
     const f = this.module.function('misaligned', ['i64', 'i32'], ['i32']);
@@ -139,6 +139,10 @@ class Builder {
     const off = i32.and(i32.sub(alignment, i32.const(1)), i32.wrap_i64(f.get(va)));
     f.if(i32.eqz(off), () => f.return(i32.const(0)));
     f.if(i32.eqz(f.call(canonical.ref<[I64], I32>(), f.get(va))), () => f.return(i32.const(0)));
+    const end = f.i64.add(f.get(va), f.i64.extend_i32_u(f.get(size)));
+    const beyond = f.i64.gt_u(end, f.i64.const(0x1_0000_0000));
+    const flat = i32.and(this.get32(f, CPU.offset.modeKey), i32.const(ModeKey.FLAT | ModeKey.CODE64));
+    f.if(i32.and(beyond, i32.eq(flat, i32.const(ModeKey.FLAT))), () => f.return(i32.const(0)));
     f.call(raise.ref<[I32, I32], void>(), i32.const(Vector.AC), i32.const(0));
     i32.const(1);
     return f;

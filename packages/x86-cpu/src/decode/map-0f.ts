@@ -30,6 +30,8 @@ const SYSTEM = `
   np.01/2r:0 xgetbv - @xsave
   np.01/2r:1 xsetbv - cpl0 end @xsave
   np.01/2r:4 vmfunc - sys trans @vmx
+  np.01/5r:6 rdpkru - @pku
+  np.01/5r:7 wrpkru - end @pku
   01/3r:0 vmrun aAX sys trans @svm
   01/3r:1 vmmcall - sys trans @svm
   01/3r:2 vmload aAX sys @svm

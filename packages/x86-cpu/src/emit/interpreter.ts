@@ -5,6 +5,7 @@
  * - register operands, in order: `a`, `b`, `base`, `index`; in a form with a memory operand: `a`, `imm`, `imm2`; in a branch: `base`.
  *   Each holds the address of the register (AH is the address of AL plus one), or the number of an x87 stack register.
  * - a memory operand: `base`, `index`, `scale`, `disp`, and `shift` = 64 minus the address size in bits; what is absent reads `CPU.zero`.
+ * - MONITOR: the number of its segment in `disp`.
  * - a gather: the address of the index register in `imm2`, its scale in `vectorScale`.
  * - an immediate: `imm`, sign-extended; with a memory operand and two registers `imm2`.
  * - an indirect branch: `imm` how far from its page it led the last time, 0 if it has not run.

@@ -32,6 +32,8 @@ export class RecordWriter {
       this.#u8[at + Record.segment] = insn.seg;
       this.#i32[(at + Record.index) >>> 2] = cpu + CPU.offset.segBase + 8 * insn.seg;
     }
+    // Its three registers leave no other room.
+    if (insn.row.sem === 'monitor') this.#i32[(at + Record.disp) >>> 2] = insn.seg;
     for (let n = 0; n < insn.operandCount; n++) {
       const slot = (at + bound.slots[n]) >>> 2;
       switch (insn.kind[n]) {

@@ -51,7 +51,7 @@ const VECTOR_FEATURES = words('sse sse2 sse3 ssse3 sse4_1 sse4_2 aes pclmulqdq s
 /** VEX instructions on general registers. */
 const GENERAL_VEX = words('bmi1 bmi2');
 const FPU_FEATURES = words('x87 mmx');
-const STATE = words('fxsave fxrstor xsave xsaveopt xsavec xrstor');
+const STATE = words('fxsave fxrstor xsave xsaveopt xsavec xsaves xrstor xrstors');
 const XSAVE_FEATURES = words('xsave xsaveopt xsavec xsaves');
 const UMIP = words('sgdt sidt sldt str smsw');
 const PROTECTED = words('sldt str lldt ltr verr verw lar lsl arpl');

@@ -14,6 +14,7 @@ import { enterSystem, leaveSystem } from './legacy-calls.ts';
 import { moveToSegment, popSegment } from './segment-loads.ts';
 import { peek, push, setStackPointer } from './stack.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
+import { restore as restoreState } from './xsave.ts';
 
 /** Instructions whose semantics are TypeScript helpers; the number handed to `system` is the position here. */
 // biome-ignore format: table
@@ -22,7 +23,7 @@ export const SYSTEM_INSTRUCTIONS = [
   'mov_to_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
   'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
   'call_far_ind', 'jmp_far_ind', 'ret_far', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret',
-  'clac', 'stac', 'xgetbv', 'xsetbv', 'monitor', 'mwait', 'rsm', 'rdrand',
+  'clac', 'stac', 'xgetbv', 'xsetbv', 'rdpkru', 'wrpkru', 'pkru_changed', 'monitor', 'mwait', 'rsm', 'rdrand',
   'rdseed', 'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
   // Where generated code leaves an instruction of that name to the helper.
   'rdtsc_slow', 'rdtscp_slow', 'mov_from_cr_slow', 'rdfsbase_slow', 'rdgsbase_slow', 'wrfsbase_slow', 'wrgsbase_slow',
@@ -279,6 +280,8 @@ export const systemSemantics: SemanticsTable = {
   pop_sreg: withSlow('pop_sreg', popSegment),
   sysenter: withSlow('sysenter', enterSystem),
   sysexit: withSlow('sysexit', leaveSystem),
+  xrstor: restoreState(false, (e) => e.system(systemNumber('pkru_changed'))),
+  xrstors: restoreState(true, (e) => e.system(systemNumber('pkru_changed'))),
   mov_from_cr: moveFromControl,
   mov_to_cr: moveToControl,
   invlpg: invalidatePage,

@@ -61,7 +61,7 @@ export const Cr4 = {
   PKE: 1 << 22,
 } as const;
 /** Components of the extended state that are enabled (SDM vol. 1 §13.3). */
-export const Xcr0 = { X87: 1, SSE: 2, AVX: 4, AVX_STATE: 6 } as const;
+export const Xcr0 = { X87: 1, SSE: 2, AVX: 4, AVX_STATE: 6, PKRU: 512 } as const;
 export const Efer = { SCE: 1, LME: 1 << 8, LMA: 1 << 10, NXE: 1 << 11 } as const;
 
 /** Access-right bits as `CPU.segAttr` holds them: descriptor bits 40–55. */
@@ -106,6 +106,8 @@ export class SystemContext {
   /** Bits of XCR0, and whether XGETBV tells what is in use, likewise. */
   xcr0Bits = 0;
   xinuse = false;
+  /** XSAVES and IA32_XSS exist. */
+  xsaves = false;
   /** CPUID's family, model and stepping. */
   signature = 0;
   /** System calls as Intel's processors have them; otherwise as AMD's. */
@@ -537,6 +539,15 @@ export class SystemContext {
     if (cr4 & Cr4.PGE) flags |= MmuFlag.PGE;
     if (cr4 & Cr4.PKE) flags |= MmuFlag.PKE;
     this.#i32[at(mmu.offsets.flags)] = flags;
+  }
+
+  /** Hands PKRU to the MMU, whose translations of user pages follow from it. */
+  updatePkru(): void {
+    const { mmu, state } = this;
+    const at = (mmu.stateAddress + mmu.offsets.pkru) >> 2;
+    if (this.#i32[at] === (state.pkru | 0)) return;
+    this.#i32[at] = state.pkru;
+    if (this.lo('cr4') & Cr4.PKE) mmu.flushAll();
   }
 
   /** Everything cached about mappings is void. */

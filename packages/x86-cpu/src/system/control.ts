@@ -76,6 +76,7 @@ export function writeCr4(c: SystemContext, value: bigint): void {
   }
   if (mapping) c.flushTlb();
   c.updateMode();
+  c.updatePkru();
   if ((old ^ next) & Cr4.DE) c.breakpoints.update();
 }
 
@@ -93,7 +94,8 @@ export function readXcr(c: SystemContext, index: number): bigint {
   if (index === 0) return c.state.xcr0;
   if (index !== 1 || !c.xinuse) generalProtection();
   const avx = c.state.ymmHigh.some((half) => half !== 0n) ? Xcr0.AVX : 0;
-  return c.state.xcr0 & BigInt(Xcr0.X87 | Xcr0.SSE | avx);
+  const pkru = c.state.pkru ? Xcr0.PKRU : 0;
+  return c.state.xcr0 & BigInt(Xcr0.X87 | Xcr0.SSE | avx | pkru);
 }
 
 /** DR0–3 addresses, DR4/5 alias 6/7 unless CR4.DE (SDM vol. 3 §17.2). */
@@ -119,7 +121,7 @@ export const Msr = {
   TSC: 0x10, APIC_BASE: 0x1b, FEATURE_CONTROL: 0x3a, TSC_ADJUST: 0x3b, UCODE_REV: 0x8b, MTRRCAP: 0xfe, SYSENTER_CS: 0x174, SYSENTER_ESP: 0x175,
   SYSENTER_EIP: 0x176, MCG_CAP: 0x179, MCG_STATUS: 0x17a, MISC_ENABLE: 0x1a0, MTRR_PHYS: 0x200, MTRR_FIX64K: 0x250, MTRR_FIX16K: 0x258,
   MTRR_FIX4K: 0x268, PAT: 0x277, MTRR_DEF_TYPE: 0x2ff, EFER: 0xc000_0080, STAR: 0xc000_0081, LSTAR: 0xc000_0082, CSTAR: 0xc000_0083,
-  SFMASK: 0xc000_0084, FS_BASE: 0xc000_0100, GS_BASE: 0xc000_0101, KERNEL_GS_BASE: 0xc000_0102, TSC_AUX: 0xc000_0103,
+  SFMASK: 0xc000_0084, XSS: 0xda0, FS_BASE: 0xc000_0100, GS_BASE: 0xc000_0101, KERNEL_GS_BASE: 0xc000_0102, TSC_AUX: 0xc000_0103,
 } as const;
 
 const MTRR_FIXED = [0x250, 0x258, 0x259, 0x268, 0x269, 0x26a, 0x26b, 0x26c, 0x26d, 0x26e, 0x26f];
@@ -180,6 +182,8 @@ export function readMsr(c: SystemContext, index: number, device: MsrDevice): big
     case Msr.MCG_CAP:
     case Msr.MCG_STATUS:
       return 0n;
+    case Msr.XSS:
+      return c.xsaves ? 0n : generalProtection();
     default:
       break;
   }
@@ -245,6 +249,10 @@ export function writeMsr(c: SystemContext, index: number, value: bigint, device:
       state.tscAux = BigInt(lo);
       return;
     case Msr.MCG_STATUS:
+      return;
+    case Msr.XSS:
+      // There is no supervisor state component.
+      if (!c.xsaves || value !== 0n) generalProtection();
       return;
     default:
       break;

@@ -143,6 +143,8 @@ const two = new Uint32Array(2);
 
 /** CPUID.1:ECX bit 27. */
 const OSXSAVE = 1 << 27;
+/** CPUID.7:ECX bit 4. */
+const OSPKE = 1 << 4;
 
 const cpuid: SystemInstruction = (c, _o, ports) => {
   const { gpr } = c.state;
@@ -151,7 +153,8 @@ const cpuid: SystemInstruction = (c, _o, ports) => {
   ports.cpuid.query(leaf, subleaf, four);
   // What follows from control registers (SDM vol. 2A, CPUID: 01H:ECX.OSXSAVE, 0DH:EBX).
   if (leaf === 1 && c.lo('cr4') & Cr4.OSXSAVE) four[2] |= OSXSAVE;
-  if (leaf === 0xd && subleaf < 2 && four[1] !== 0) four[1] = xsaveBytes(Number(c.state.xcr0));
+  if (leaf === 7 && subleaf === 0 && c.lo('cr4') & Cr4.PKE) four[2] |= OSPKE;
+  if (leaf === 0xd && subleaf < 2 && four[1] !== 0) four[1] = xsaveBytes(Number(c.state.xcr0), subleaf === 1);
   [RAX, RBX, RCX, RDX].forEach((reg, n) => {
     gpr[reg] = BigInt(four[n]);
   });
@@ -336,6 +339,26 @@ const random: SystemInstruction = (c, o, { entropy }) => {
   return Next;
 };
 
+/** What INVPCID invalidates (SDM vol. 2A, INVPCID). Translations are not kept by PCID, so more goes than asked, but never less. */
+const Invalidate = { Address: 0, Context: 1, AllAndGlobal: 2, All: 3 } as const;
+
+function invalidateByPcid(c: SystemContext, o: RecordOperands): void {
+  const kind = o.register(0, o.form.sizes[0]);
+  const at = o.address(16, false);
+  const pcid = c.read(at, 8);
+  const va = c.read(at + 8n, 8);
+  if (kind > BigInt(Invalidate.All)) generalProtection();
+  const named = kind === BigInt(Invalidate.Address) || kind === BigInt(Invalidate.Context);
+  const allowed = c.lo('cr4') & Cr4.PCIDE ? 0xfffn : 0n;
+  if (named && pcid & ~allowed) generalProtection();
+  if (kind === BigInt(Invalidate.Address)) {
+    if (!c.canonical(va)) generalProtection();
+    c.mmu.flushPage(Number(va & 0xffff_ffffn) | 0, Number(va >> 32n) | 0);
+  } else if (kind === BigInt(Invalidate.AllAndGlobal)) c.mmu.flushAll();
+  else c.mmu.flushNonGlobal();
+  c.flushJumps();
+}
+
 export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   in: input,
   out: output,
@@ -373,6 +396,25 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
     c.mmu.flushPage(Number(va & 0xffff_ffffn) | 0, Number(va >> 32n) | 0);
     c.flushJumps();
     return resume(c, o);
+  },
+  invpcid: (c, o) => {
+    invalidateByPcid(c, o);
+    return resume(c, o);
+  },
+  /** Armed at once: there is nobody else who could write. */
+  monitor: (c, o) => {
+    if (low32(c.state.gpr[RCX]) !== 0) generalProtection();
+    c.read(segmentLinear(c, o.i32(Record.disp), BigInt.asUintN(8 * o.form.addrSize, c.state.gpr[RAX]), 1, false), 1);
+    return Next;
+  },
+  /** As HLT; with ECX bit 0 interrupts end it even if IF is clear, which may come too soon (SDM vol. 2B, MWAIT). */
+  mwait: (c, o) => {
+    const extensions = low32(c.state.gpr[RCX]);
+    if (extensions & ~1) generalProtection();
+    resume(c, o);
+    if (extensions & 1 && !(c.state.rflags & Rflags.IF)) return Jump;
+    c.state.halted = 1;
+    return Leave;
   },
   invd: noOperation,
   wbinvd: noOperation,
@@ -510,6 +552,24 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   xsetbv: (c, o) => {
     writeXcr(c, low32(c.state.gpr[RCX]), pair(c));
     return resume(c, o);
+  },
+  rdpkru: (c) => {
+    if (!(c.lo('cr4') & Cr4.PKE)) fault(Vector.UD);
+    if (low32(c.state.gpr[RCX]) !== 0) generalProtection();
+    setPair(c, BigInt(c.state.pkru));
+    return Next;
+  },
+  wrpkru: (c, o) => {
+    if (!(c.lo('cr4') & Cr4.PKE)) fault(Vector.UD);
+    if (low32(c.state.gpr[RCX]) !== 0 || low32(c.state.gpr[RDX]) !== 0) generalProtection();
+    c.state.pkru = low32(c.state.gpr[RAX]);
+    c.updatePkru();
+    return resume(c, o);
+  },
+  /** XRSTOR has loaded PKRU. */
+  pkru_changed: (c) => {
+    c.updatePkru();
+    return Next;
   },
   rdfsbase_slow: baseRegister(Seg.FS, false),
   rdgsbase_slow: baseRegister(Seg.GS, false),

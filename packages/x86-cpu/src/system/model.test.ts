@@ -36,7 +36,16 @@ describe('CPU models', () => {
   });
 
   it('a feature the engine lacks cannot be added', () => {
-    expect(() => cpuModel('max,+la57')).toThrow(/the engine does not have CPU feature 'la57'/);
+    expect(() => cpuModel('max,+cr8_legacy')).toThrow(/the engine does not have CPU feature 'cr8_legacy'/);
+  });
+
+  it('some are only there when they are asked for', () => {
+    for (const feature of ['smap', 'la57', 'pcid', 'pku', 'monitor']) {
+      expect(cpuModel('max').features.has(feature), feature).toBe(false);
+      expect(cpuModel(`max,+${feature}`).features.has(feature), feature).toBe(true);
+    }
+    expect(cpuid('max,+la57', 0x8000_0008).eax & 0xffff).toBe(40 | (57 << 8));
+    expect(cpuid('max,+monitor', 5)).toEqual({ eax: 64, ebx: 64, ecx: 3, edx: 0 });
   });
 
   it('one that the engine has can be added to a smaller model', () => {
@@ -115,7 +124,9 @@ describe('CPUID (SDM vol. 2A, CPUID; APM vol. 3 appendix E)', () => {
 
   it('leaf 0DH: the components of XCR0, their sizes and places (SDM vol. 1 §13.2)', () => {
     expect(cpuid('max', 0xd, 0)).toMatchObject({ eax: 7, ecx: 832, edx: 0 });
-    expect(cpuid('max', 0xd, 1)).toMatchObject({ eax: 7, ecx: 0 });
+    expect(cpuid('max', 0xd, 1)).toMatchObject({ eax: 15, ecx: 0 });
+    expect(cpuid('max,+pku', 0xd, 0)).toMatchObject({ eax: 0x207, ecx: 840 });
+    expect(cpuid('max,+pku', 0xd, 9)).toEqual({ eax: 8, ebx: 832, ecx: 0, edx: 0 });
     expect(cpuid('max', 0xd, 2)).toEqual({ eax: 256, ebx: 576, ecx: 0, edx: 0 });
     expect(cpuid('max,-avx', 0xd, 0)).toMatchObject({ eax: 3, ecx: 576 });
     expect(cpuid('max,-avx', 0xd, 2)).toEqual({ eax: 0, ebx: 0, ecx: 0, edx: 0 });

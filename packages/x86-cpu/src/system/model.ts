@@ -23,8 +23,8 @@ const FEATURES: Readonly<Record<string, FeatureBit>> = {
   arat: at(6, EAX, 2),
   fsgsbase: at(7, EBX, 0), tsc_adjust: at(7, EBX, 1), bmi1: at(7, EBX, 3), avx2: at(7, EBX, 5), smep: at(7, EBX, 7), bmi2: at(7, EBX, 8),
   erms: at(7, EBX, 9), invpcid: at(7, EBX, 10), rdseed: at(7, EBX, 18), adx: at(7, EBX, 19), smap: at(7, EBX, 20), clflushopt: at(7, EBX, 23),
-  sha: at(7, EBX, 29), umip: at(7, ECX, 2), la57: at(7, ECX, 16), rdpid: at(7, ECX, 22), fsrm: at(7, EDX, 4),
-  xsaveopt: at(0xd, EAX, 0, 1), xsavec: at(0xd, EAX, 1, 1), xgetbv1: at(0xd, EAX, 2, 1),
+  sha: at(7, EBX, 29), umip: at(7, ECX, 2), pku: at(7, ECX, 3), la57: at(7, ECX, 16), rdpid: at(7, ECX, 22), fsrm: at(7, EDX, 4),
+  xsaveopt: at(0xd, EAX, 0, 1), xsavec: at(0xd, EAX, 1, 1), xgetbv1: at(0xd, EAX, 2, 1), xsaves: at(0xd, EAX, 3, 1),
   lahf: at(0x8000_0001, ECX, 0), cr8_legacy: at(0x8000_0001, ECX, 4), lzcnt: at(0x8000_0001, ECX, 5),
   syscall: at(0x8000_0001, EDX, 11), nx: at(0x8000_0001, EDX, 20), pdpe1gb: at(0x8000_0001, EDX, 26), rdtscp: at(0x8000_0001, EDX, 27),
   x64: at(0x8000_0001, EDX, 29),
@@ -39,7 +39,7 @@ const words = (text: string): string[] => text.split(' ');
 // biome-ignore format: table
 const PREREQUISITES: Readonly<Record<string, string>> = {
   sse: 'fxsr', sse2: 'sse', sse3: 'sse2', ssse3: 'sse3', sse4_1: 'ssse3', sse4_2: 'sse4_1', aes: 'sse2', pclmulqdq: 'sse2', sha: 'ssse3',
-  xsaveopt: 'xsave', xsavec: 'xsave', xgetbv1: 'xsave', avx: 'xsave', avx2: 'avx', fma: 'avx', f16c: 'avx',
+  xsaveopt: 'xsave', xsavec: 'xsave', xgetbv1: 'xsave', xsaves: 'xsavec', pku: 'xsave', invpcid: 'pcid', avx: 'xsave', avx2: 'avx', fma: 'avx', f16c: 'avx',
 };
 
 const BASE =
@@ -60,7 +60,9 @@ export type CpuModel = {
 };
 
 /** What else the engine has. */
-const MORE = `${V3} vme aes pclmulqdq sha adx clflushopt xsaveopt xsavec xgetbv1 rdrand rdseed rdpid`;
+const MORE = `${V3} vme aes pclmulqdq sha adx clflushopt xsaveopt xsavec xgetbv1 xsaves rdrand rdseed rdpid`;
+/** What it has only if it is asked for: it makes every guest slower, or is of no use to one. */
+const OPTIONAL = 'smap la57 pcid invpcid pku monitor';
 
 const MODELS: Readonly<Record<string, { features: string; brand: string }>> = {
   qemu64: { features: BASE, brand: 'tsvisor Virtual CPU' },
@@ -69,7 +71,7 @@ const MODELS: Readonly<Record<string, { features: string; brand: string }>> = {
   'x86-64-v3': { features: `${BASE} ${V3}`, brand: 'tsvisor x86-64-v3 Virtual CPU' },
   max: { features: `${BASE} ${MORE}`, brand: 'tsvisor Maximum Virtual CPU' },
 };
-const ALL = new Set(words(MODELS.max.features));
+const ALL = new Set([...words(MODELS.max.features), ...words(OPTIONAL)]);
 
 const VENDORS: Readonly<Record<string, CpuVendor>> = {
   amd: 'AuthenticAMD',
@@ -147,7 +149,8 @@ export function cr4Bits(model: CpuModel): number {
     of('pcid', Cr4.PCIDE) |
     of('xsave', Cr4.OSXSAVE) |
     of('smep', Cr4.SMEP) |
-    of('smap', Cr4.SMAP)
+    of('smap', Cr4.SMAP) |
+    of('pku', Cr4.PKE)
   );
 }
 
@@ -158,13 +161,22 @@ export const eferBits = (model: CpuModel): number =>
 
 /** Bits of XCR0 that the model has (SDM vol. 1 §13.3): x87 and SSE, and with AVX the upper halves. */
 export const xcr0Bits = (model: CpuModel): number =>
-  model.features.has('xsave') ? Xcr0.X87 | Xcr0.SSE | (model.features.has('avx') ? Xcr0.AVX : 0) : 0;
+  model.features.has('xsave')
+    ? Xcr0.X87 | Xcr0.SSE | (model.features.has('avx') ? Xcr0.AVX : 0) | (model.features.has('pku') ? Xcr0.PKRU : 0)
+    : 0;
 
-/** Legacy region and header, and the upper halves behind them (SDM vol. 1 §13.4). */
+/** Legacy region and header, the upper halves behind them, and PKRU (SDM vol. 1 §13.4). */
 const XSAVE_LEGACY = 576;
 const XSAVE_AVX = 256;
-/** Bytes of an XSAVE area with the components of `xcr0`. */
-export const xsaveBytes = (xcr0: number): number => XSAVE_LEGACY + (xcr0 & Xcr0.AVX ? XSAVE_AVX : 0);
+const XSAVE_PKRU = 8;
+const PKRU_OFFSET = XSAVE_LEGACY + XSAVE_AVX;
+const PKRU_COMPONENT = 9;
+/** Bytes of an XSAVE area with the components of `xcr0`: in the standard format each has a place of its own. */
+export function xsaveBytes(xcr0: number, compacted = false): number {
+  const avx = xcr0 & Xcr0.AVX ? XSAVE_AVX : 0;
+  if (!(xcr0 & Xcr0.PKRU)) return XSAVE_LEGACY + avx;
+  return XSAVE_PKRU + (compacted ? XSAVE_LEGACY + avx : PKRU_OFFSET);
+}
 
 /** Leaf 0DH (SDM vol. 2A, CPUID). EBX of subleaves 0 and 1 is for XCR0 after reset; the instruction puts the present size there. */
 function queryExtendedState(model: CpuModel, subleaf: number, out: Uint32Array): void {
@@ -173,6 +185,7 @@ function queryExtendedState(model: CpuModel, subleaf: number, out: Uint32Array):
   if (subleaf === 0) out.set([bits, xsaveBytes(Xcr0.X87), xsaveBytes(bits), 0]);
   else if (subleaf === 1 && model.features.has('xsavec')) out[1] = xsaveBytes(Xcr0.X87);
   else if (subleaf === 2 && bits & Xcr0.AVX) out.set([XSAVE_AVX, XSAVE_LEGACY, 0, 0]);
+  else if (subleaf === PKRU_COMPONENT && bits & Xcr0.PKRU) out.set([XSAVE_PKRU, PKRU_OFFSET, 0, 0]);
 }
 
 /** Family, model and stepping: AMD's 15, 107, 1, which are qemu64's; Intel's 6, 15, 1, the first with all of x86-64. */
@@ -203,6 +216,10 @@ export function queryCpuid(model: CpuModel, leaf: number, subleaf: number, apicI
       out[0] = signatureOf(model);
       out[1] = (apicId << 24) | (1 << 16) | (8 << 8); // APIC id, one logical processor, CLFLUSH of 64 bytes
       break;
+    case 5:
+      // MONITOR watches lines of 64 bytes; MWAIT takes interrupts as break events.
+      if (model.features.has('monitor')) out.set([64, 64, 3, 0]);
+      break;
     case 0xd:
       queryExtendedState(model, subleaf, out);
       break;
@@ -223,7 +240,7 @@ export function queryCpuid(model: CpuModel, leaf: number, subleaf: number, apicI
       for (let n = 0; n < 4; n++) out[n] = text(model.brand, (leaf - 0x8000_0002) * 16 + 4 * n);
       break;
     case 0x8000_0008:
-      out[0] = model.physicalBits | (48 << 8);
+      out[0] = model.physicalBits | ((model.features.has('la57') ? 57 : 48) << 8);
       break;
     default:
   }

@@ -88,6 +88,8 @@ function writeDescriptors(guest: GuestMemory): void {
     [6, USER_CODE | Attr.L],
   ];
   for (const [entry, attributes] of entries) guest.write(Ram.gdt + 8 * entry, descriptorBytes(0, 0xf_ffff, attributes | Attr.G));
+  // The processor's number, for a process to read with LSL: expand-down, read-only.
+  guest.write(Ram.gdt + 8 * 15, descriptorBytes(0, 0, Attr.P | Attr.S | 5 | (3 << Attr.DPL_SHIFT) | Attr.DB));
   guest.write(Ram.gdt + 8 * 8, descriptorBytes(0, 0x4087, Attr.P | 11));
   guest.write(Ram.gdt + 8 * 10, descriptorBytes(0, LDT_LIMIT, Attr.P | 2));
   DESCRIPTORS.forEach((d, i) => {

@@ -290,6 +290,50 @@ const LONG_MODE: readonly Case<LongModeMachine>[] = [
   ['MOV SS: null at CPL 0 is allowed, RPL 3 not', '8e d0', gp(), rax(3n)],
 ];
 
+/** Instructions that are there if they are asked for. */
+const OPTIONAL: readonly Case<LongModeMachine>[] = [
+  [
+    'INVPCID: a kind that is none',
+    '66 0f 38 82 07',
+    gp(),
+    (m) => {
+      rax(4n)(m);
+      rdi(BigInt(Long.data))(m);
+    },
+  ],
+  [
+    'INVPCID: a PCID without CR4.PCIDE',
+    '66 0f 38 82 07',
+    gp(),
+    (m) => {
+      rax(1n)(m);
+      rdi(BigInt(Long.data))(m);
+      m.setU64(Long.data, 5n);
+    },
+  ],
+  [
+    'INVPCID: an address that is not canonical',
+    '66 0f 38 82 07',
+    gp(),
+    (m) => {
+      rax(0n)(m);
+      rdi(BigInt(Long.data))(m);
+      m.setU64(Long.data + 8, NON_CANONICAL);
+    },
+  ],
+  [
+    'MOV CR4: PCIDE with a PCID in CR3',
+    '0f 22 e0',
+    gp(),
+    (m) => {
+      rax(BigInt(Cr4.PAE | Cr4.PCIDE))(m);
+      m.state.cr3 |= 5n;
+    },
+  ],
+  ['MONITOR: ECX not zero', '0f 01 c8', gp(), (m) => void (m.state.gpr[1] = 1n)],
+  ['MWAIT: an extension that is none', '0f 01 c9', gp(), (m) => void (m.state.gpr[1] = 2n)],
+];
+
 /** Instructions that CPL 3 may not execute. */
 const PRIVILEGED: readonly (readonly [string, string])[] = [
   ['MOV CR0', '0f 22 c0'],
@@ -330,6 +374,23 @@ describe.each<readonly [string, EngineOptions]>([
     const before = m.state.gpr.slice();
     expect(m.event()).toMatchObject({ ...expected, rip: Long.code });
     for (let n = 0; n < 16; n++) if (n !== 4) expect(m.gpr(n), `register ${n}`).toBe(before[n]);
+  });
+
+  it.each(named(OPTIONAL))('64-bit mode: %s', (_what, { program, expected, setup }) => {
+    const m = new LongModeMachine({ ...options, cpu: 'max,+pcid,+invpcid,+monitor' });
+    m.load(program);
+    setup?.(m);
+    expect(m.event()).toMatchObject({ ...expected, rip: Long.code });
+  });
+
+  it('MWAIT waits for an interrupt as HLT does; with ECX bit 0 it may return with IF clear', () => {
+    const m = new LongModeMachine({ ...options, cpu: 'max,+monitor' });
+    m.load('0f 01 c8 0f 01 c9 0f 0b');
+    expect(m.run()).toBe('halt');
+    expect(m.state.rip).toBe(BigInt(Long.code + 6));
+    m.state.halted = 0;
+    m.load('b9 01 00 00 00 0f 01 c9 0f 0b');
+    expect(m.event().vector).toBe(UD);
   });
 
   it.each(PRIVILEGED)('%s above CPL 0: #GP(0)', (_what, program) => {

@@ -271,6 +271,116 @@ describe.each(TIERS)('%s', (_name, options) => {
   });
 });
 
+describe.each(TIERS)('XSAVES and PKRU: %s', (_name, options) => {
+  const XSAVES = '48 0f c7 2f';
+  const XRSTORS = '48 0f c7 1f';
+  const RDPKRU = '0f 01 ee';
+  const WRPKRU = '0f 01 ef';
+  const machine = (xcr0 = 0x207n): XsaveMachine => {
+    const m = new XsaveMachine({ ...options, cpu: 'max,+pku' }, xcr0);
+    m.state.cr4 |= BigInt(Cr4.PKE);
+    m.processor.context.updateMode();
+    m.state.gpr[1] = 0n;
+    return m;
+  };
+
+  it('XSAVES writes the compacted format, and XRSTORS takes no other; neither at CPL 3 (§13.11, §13.12)', () => {
+    const m = machine(7n);
+    m.request(7);
+    m.runTo(XSAVES);
+    expect(header(m)).toEqual([7n, (1n << 63n) | 7n]);
+    m.state.xmm.fill(0n);
+    m.runTo(XRSTORS);
+    expect(m.state.xmm[5]).toBe(0x1111_0000_0000_0005n);
+    m.setU64(AREA + 520, 0n);
+    m.load(XRSTORS);
+    expect(m.event()).toMatchObject({ vector: GP, error: 0 });
+    for (const program of [XSAVES, XRSTORS]) {
+      const user = machine(7n);
+      user.enterUser();
+      user.load(program, Place.user);
+      expect(user.event()).toMatchObject({ vector: GP, rip: Place.user });
+    }
+  });
+
+  it('IA32_XSS exists with XSAVES, and has no bits', () => {
+    const m = machine();
+    m.state.gpr[1] = 0xda0n;
+    m.request(0);
+    m.runTo('0f 32 0f 30');
+    expect(m.gpr(0)).toBe(0n);
+    m.request(0x100);
+    m.load('0f 30');
+    expect(m.event()).toMatchObject({ vector: GP, error: 0 });
+  });
+
+  it('PKRU is saved and restored, in the compacted format behind what is there (§13.4.3)', () => {
+    for (const [program, components, place] of [
+      [XSAVE, 0x207, 832],
+      [XSAVEC, 0x207, 832],
+      [XSAVEC, 0x203, 576],
+    ] as const) {
+      const m = machine();
+      m.state.pkru = 0x55;
+      m.processor.context.updatePkru();
+      m.fill(0);
+      m.request(components);
+      m.runTo(program);
+      expect(m.area(place)).toBe(0x55n);
+      m.request(0xaa);
+      m.runTo(WRPKRU);
+      m.request(components);
+      m.runTo(XRSTOR);
+      expect(m.state.pkru).toBe(0x55);
+      m.setU64(AREA + 512, 3n);
+      m.runTo(XRSTOR);
+      expect(m.state.pkru).toBe(0);
+    }
+  });
+
+  it('a key whose access is disabled faults, at once after WRPKRU and after XRSTOR (SDM vol. 3 §4.6.2)', () => {
+    for (const deny of ['wrpkru', 'xrstor']) {
+      const m = machine();
+      // The user's pages from 600000h on have key 1.
+      m.setU64(Place.pd + 8 * 3, 0x60_0000n | 0x87n | (1n << 59n));
+      m.processor.context.flushTlb();
+      m.enterUser();
+      m.state.gpr[6] = 0x60_0000n;
+      m.state.gpr[7] = BigInt(Place.user + 0x1000);
+      m.state.pkru = 0;
+      m.processor.context.updatePkru();
+      m.request(4);
+      const at = Place.user + 0x1000;
+      m.setU64(at + 512, 0x200n);
+      m.setU64(at + 832, 4n);
+      // mov ebx, [rsi]; then deny key 1; then the same again
+      const change = deny === 'wrpkru' ? WRPKRU : `b8 00 02 00 00 ${XRSTOR}`;
+      m.load(`8b 1e ${change} 8b 1e`, Place.user);
+      const frame = m.event();
+      expect(frame, deny).toMatchObject({ vector: 14, error: 0x25 });
+      expect(m.state.cr2).toBe(0x60_0000n);
+    }
+  });
+
+  it('RDPKRU and WRPKRU: #UD without CR4.PKE, #GP(0) unless ECX, and EDX, are zero', () => {
+    const m = machine();
+    m.request(0x1234);
+    m.runTo(`${WRPKRU} 31 c0 ${RDPKRU}`);
+    expect([m.gpr(0), m.gpr(2)]).toEqual([0x1234n, 0n]);
+    for (const program of [RDPKRU, WRPKRU]) {
+      const x = machine();
+      x.state.gpr[1] = 1n;
+      x.load(program);
+      expect(x.event()).toMatchObject({ vector: GP, error: 0 });
+      const y = machine();
+      y.state.cr4 &= ~BigInt(Cr4.PKE);
+      y.processor.context.updateMode();
+      y.load(program);
+      expect(y.event().vector).toBe(UD);
+    }
+  });
+});
+
 describe('RDRAND, RDSEED, RDPID (SDM vol. 2B)', () => {
   it('give numbers with CF set and the other status flags clear; RDPID gives IA32_TSC_AUX', () => {
     const m = new LongModeMachine();
