@@ -272,10 +272,13 @@ export class TierMachine {
     if (state.halted || (due && takes)) return this.run(0);
     // So are traps after single steps.
     if (state.rflags & Rflags.TF && !due) return this.run(1);
+    const { interruptShadow } = state;
     state.interruptShadow = 0;
     const before = this.instructions;
     try {
       const { fault } = this.processor.stepOne();
+      // It may only have got as far as a translation: then the shadow is still to come.
+      if (!fault && this.instructions === before && state.rip === state.shadowRip) state.interruptShadow = interruptShadow;
       if (due && (this.instructions !== before || !fault || state.exitRecord !== 0)) return 'interrupt not taken';
       if (fault) deliverException(c, fault.vector, fault.error);
     } catch (error) {
