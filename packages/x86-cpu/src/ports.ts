@@ -22,6 +22,8 @@ export type InterruptController = {
   acknowledge: () => number;
   /** Takes a pending non-maskable interrupt, if there is one. */
   takeNmi: () => boolean;
+  /** Takes a pending system-management interrupt, if there is one; without this there are none. */
+  takeSmi?: () => boolean;
   /** CR8: bits 7–4 of the task-priority register. */
   readTpr: () => number;
   writeTpr: (value: number) => void;

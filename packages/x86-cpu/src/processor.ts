@@ -38,6 +38,7 @@ import { systemInstructions } from './system/instructions.ts';
 import type { CpuModel } from './system/model.ts';
 import { cr4Bits, eferBits, hasFeature, signatureOf, xcr0Bits } from './system/model.ts';
 import { RecordOperands } from './system/operands.ts';
+import { enterSmm, inSmm } from './system/smm.ts';
 
 export type ProcessorConfig = {
   readonly memory: WebAssembly.Memory;
@@ -51,6 +52,8 @@ export type ProcessorConfig = {
   readonly msrs: MsrDevice;
   readonly tsc: TimeStampCounter;
   readonly cpuid: CpuidSource;
+  /** Told when system-management mode is entered and left: which memory is there then is the chipset's to say. */
+  readonly onSmm?: (active: boolean) => void;
   /** What RDRAND and RDSEED answer; without it the host's random numbers. */
   readonly entropy?: EntropySource;
   /** Bytes of interpreter records kept; when full, all translations are dropped. */
@@ -392,6 +395,12 @@ export class Processor {
     if (!shadowed) state.interruptShadow = 0;
     const waiting = interrupts.pending();
     if (shadowed && waiting) return true;
+    // Before all others (SDM vol. 3 table 6-2).
+    if (!shadowed && interrupts.takeSmi && !inSmm(this.context) && interrupts.takeSmi()) {
+      this.#config.onSmm?.(true);
+      enterSmm(this.context);
+      return false;
+    }
     if (!shadowed && !state.nmiBlocked && interrupts.takeNmi()) {
       state.halted = 0;
       state.nmiBlocked = 1;

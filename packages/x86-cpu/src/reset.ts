@@ -3,6 +3,7 @@ import { Seg } from './state.ts';
 import type { SystemContext } from './system/context.ts';
 import { Attr } from './system/context.ts';
 import { setSegment } from './system/segments.ts';
+import { SMBASE_RESET } from './system/smm.ts';
 
 /** Default PAT: WB WT UC- UC, twice (SDM vol. 3 §12.12.4). */
 const PAT_RESET = 0x0007_0406_0007_0406n;
@@ -38,6 +39,8 @@ export function resetState(c: SystemContext): void {
   state.fpr.fill(0n);
   state.xmm.fill(0n);
   state.ymmHigh.fill(0n);
+  state.smm = 0;
+  state.smbase = SMBASE_RESET;
   state.halted = state.nmiBlocked = state.interruptShadow = 0;
   state.exitRequest = state.interruptPending = 0;
   const data = Attr.P | Attr.S | 3;

@@ -156,6 +156,9 @@ export const CPU = defineLayout('x86-cpu', {
   interruptShadow: 'u32',
   shadowRip: 'u64',
   nmiBlocked: 'u32',
+  /** System-management mode: system/smm.ts. */
+  smm: 'u32',
+  smbase: 'u32',
   /** `Watch` bits: every data access has to come to the slow path. */
   watch: 'u32',
   halted: 'u32',

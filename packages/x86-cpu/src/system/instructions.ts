@@ -21,6 +21,7 @@ import { xsaveBytes } from './model.ts';
 import type { RecordOperands } from './operands.ts';
 import { StackCursor, segmentLinear } from './operands.ts';
 import { loadSegment, SystemType } from './segments.ts';
+import { inSmm, leaveSmm } from './smm.ts';
 import {
   farTransfer,
   inspectSelector,
@@ -44,6 +45,7 @@ export type SystemPorts = {
   readonly tsc: TimeStampCounter;
   readonly cpuid: CpuidSource;
   readonly entropy: EntropySource;
+  readonly onSmm?: (active: boolean) => void;
 };
 
 /** Runs one instruction. `Next`: go on behind it; `Jump`: at `CPU.rip`; `Leave`: there, later. Faults are thrown. */
@@ -577,8 +579,12 @@ export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   wrgsbase_slow: baseRegister(Seg.GS, true),
   ud0: undefinedInstruction,
   ud1: undefinedInstruction,
-  // Outside system-management mode, which this processor has not (SDM vol. 2B, RSM).
-  rsm: undefinedInstruction,
+  rsm: (c, _o, { onSmm }) => {
+    if (!inSmm(c)) fault(Vector.UD);
+    leaveSmm(c);
+    onSmm?.(false);
+    return c.state.halted ? Leave : Jump;
+  },
   ud2: undefinedInstruction,
   popf_slow: (c, o) => {
     popFlags(c, o.form.opSize);

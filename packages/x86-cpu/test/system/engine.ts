@@ -42,6 +42,9 @@ export class EngineMachine {
   /** Vectors the interrupt controller has, first first. */
   readonly interrupts: number[] = [];
   nmi = false;
+  smi = false;
+  /** What the chipset was told of system-management mode. */
+  readonly smm: boolean[] = [];
   readonly outs: { readonly port: number; readonly length: number; readonly value: number }[] = [];
 
   constructor(options: EngineOptions = {}) {
@@ -75,12 +78,18 @@ export class EngineMachine {
           this.nmi = false;
           return nmi;
         },
+        takeSmi: () => {
+          const { smi } = this;
+          this.smi = false;
+          return smi;
+        },
         readTpr: () => 0,
         writeTpr: () => undefined,
       },
       msrs: { read: () => false, write: () => false },
       tsc: { read: (out) => void out.fill(0), write: () => undefined },
       cpuid: { query: (_leaf, _subleaf, out) => void out.fill(0) },
+      onSmm: (active) => void this.smm.push(active),
       codeBytes: options.codeBytes ?? 1 << 20,
       ...(options.onRegion ? { onRegion: options.onRegion } : {}),
       ...(options.compiler ? { compiler: options.compiler } : {}),
