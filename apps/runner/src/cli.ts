@@ -121,7 +121,11 @@ function runCommand(program: Command): Command {
         .argParser(parseSize)
         .default(parseSize(DEFAULT_MEMORY), DEFAULT_MEMORY),
     )
-    .option('-c, --cpu <model>', 'processor model', DEFAULT_CPU)
+    .option(
+      '-c, --cpu <model>',
+      'processor model: qemu64, kvm64, x86-64-v2, x86-64-v3 or max, with changes such as max,-avx or max,+la57,vendor=intel',
+      DEFAULT_CPU,
+    )
     .addOption(
       new Option('--tier <tier>', 'auto: compile what is hot; jit: compile soon; interp: interpret everything')
         .choices(TIERS)
