@@ -1,3 +1,4 @@
+import type { Doorbells } from './ioeventfd.ts';
 import type { IoLen, UnclaimedHook } from './ports.ts';
 import type { Region } from './range.ts';
 
@@ -6,9 +7,9 @@ export type Lookup = (address: number) => Region | undefined;
 
 /** The CPU side of a bus. Values are unsigned; nothing here throws for anything a guest does. */
 export type IoAccess = {
-  /** Reads `len` bytes; bits above them are zero. Bytes that no device claims read as ones. */
+  /** Reads `len` bytes; bits above them are zero. Bytes that no device claims read as ones, and as zeros where an ioeventfd is. */
   readonly read: (address: number, len: IoLen) => number;
-  /** Writes the low `len` bytes of `value`. Bytes that no device claims are dropped. */
+  /** Writes the low `len` bytes of `value`. Bytes that no device claims are dropped. A write that an ioeventfd answers reaches no device. */
   readonly write: (address: number, len: IoLen, value: number) => void;
   /** Reads 8 bytes as two 4-byte accesses, low half first, into `out[0]` (low) and `out[1]` (high). */
   readonly read64: (address: number, out: Uint32Array) => void;
@@ -27,12 +28,17 @@ function isOneTransfer(region: Region, address: number, len: IoLen): boolean {
 }
 
 /** Builds the CPU side of a bus over its lookup. */
-export function createAccess(find: Lookup, onUnclaimed?: UnclaimedHook): IoAccess {
+export function createAccess(find: Lookup, doorbells: Doorbells, onUnclaimed?: UnclaimedHook): IoAccess {
+  const unclaimed = (address: number, len: IoLen): number => {
+    let value = 0;
+    for (let i = 0; i < len; i++) if (doorbells.count === 0 || !doorbells.covers(address + i)) value |= 0xff << (8 * i);
+    onUnclaimed?.('read', address, len, value >>> 0);
+    return value >>> 0;
+  };
   const readByte = (address: number): number => {
     const region = find(address);
     if (region !== undefined) return region.device.read(address - region.base, 1) & 0xff;
-    onUnclaimed?.('read', address, 1, 0xff);
-    return 0xff;
+    return unclaimed(address, 1);
   };
   const writeByte = (address: number, value: number): void => {
     const region = find(address);
@@ -58,8 +64,7 @@ export function createAccess(find: Lookup, onUnclaimed?: UnclaimedHook): IoAcces
     const region = find(address);
     if (region === undefined) {
       if (len > 1 && hasNeighbour(find, address, len)) return readSplit(address, len);
-      onUnclaimed?.('read', address, len, ONES[len]);
-      return ONES[len];
+      return unclaimed(address, len);
     }
     if (isOneTransfer(region, address, len)) return (region.device.read(address - region.base, len) & ONES[len]) >>> 0;
     if (splitsIntoWords(region, address, len)) return (read(address, 2) | (read(address + 2, 2) << 16)) >>> 0;
@@ -67,6 +72,7 @@ export function createAccess(find: Lookup, onUnclaimed?: UnclaimedHook): IoAcces
   };
   const write = (address: number, len: IoLen, value: number): void => {
     const masked = (value & ONES[len]) >>> 0;
+    if (doorbells.count !== 0 && doorbells.ring(address, len, masked, 0)) return;
     const region = find(address);
     if (region === undefined) {
       if (len > 1 && hasNeighbour(find, address, len)) writeSplit(address, len, masked);
@@ -88,6 +94,7 @@ export function createAccess(find: Lookup, onUnclaimed?: UnclaimedHook): IoAcces
       out[1] = read(address + 4, 4);
     },
     write64: (address, lo, hi) => {
+      if (doorbells.count !== 0 && doorbells.ring(address, 8, lo >>> 0, hi >>> 0)) return;
       write(address, 4, lo);
       write(address + 4, 4, hi);
     },

@@ -3,7 +3,15 @@ export type IoBusErrorCode =
   /** The range meets one that is registered already; the message names both. */
   | 'IO_BUS_OVERLAP'
   /** The range is empty, not made of whole bytes, or leaves the bus's address space. */
-  | 'IO_BUS_RANGE';
+  | 'IO_BUS_RANGE'
+  /** An ioeventfd that would answer a write which another answers. KVM: EEXIST. */
+  | 'IO_BUS_EXISTS'
+  /** An ioeventfd with an impossible length, address or value. KVM: EINVAL. */
+  | 'IO_BUS_INVALID'
+  /** As many ioeventfds as the bus takes. KVM: ENOSPC. */
+  | 'IO_BUS_FULL'
+  /** De-assigning what was not assigned. KVM: ENOENT. */
+  | 'IO_BUS_NOT_FOUND';
 
 export class IoBusError extends Error {
   override readonly name = 'IoBusError';

@@ -1,4 +1,5 @@
 import { createAccess } from './access.ts';
+import { Doorbells } from './ioeventfd.ts';
 import type { IoBus, IoBusOptions } from './pio-bus.ts';
 import type { IoDevice } from './ports.ts';
 import { type IoRange, overlap, type Region, toRegion } from './range.ts';
@@ -50,5 +51,7 @@ export function createMmioBus(options: IoBusOptions = {}): IoBus {
       },
     };
   };
-  return { ...createAccess(find, options.onUnclaimed), register };
+  const doorbells = new Doorbells(GPA_LIMIT, options.ioeventfdLimit);
+  const { assignIoeventfd, deassignIoeventfd } = doorbells;
+  return { ...createAccess(find, doorbells, options.onUnclaimed), register, assignIoeventfd, deassignIoeventfd };
 }

@@ -1,4 +1,5 @@
 import { createAccess, type IoAccess } from './access.ts';
+import { Doorbells, type IoEventFds } from './ioeventfd.ts';
 import type { IoDevice, UnclaimedHook } from './ports.ts';
 import { type IoRange, overlap, type Region, toRegion } from './range.ts';
 
@@ -6,17 +7,20 @@ import { type IoRange, overlap, type Region, toRegion } from './range.ts';
 export const PORT_COUNT = 0x1_0000;
 
 /** A bus: accesses by the CPU, registration by whoever wires the machine. */
-export type IoBus = IoAccess & {
-  /**
-   * Puts a device at a range; dispose the result to take it away again (disposing twice does nothing more).
-   * @throws IoBusError `IO_BUS_OVERLAP` naming both ranges, `IO_BUS_RANGE` for an impossible range
-   */
-  readonly register: (range: IoRange, device: IoDevice) => Disposable;
-};
+export type IoBus = IoAccess &
+  IoEventFds & {
+    /**
+     * Puts a device at a range; dispose the result to take it away again (disposing twice does nothing more).
+     * @throws IoBusError `IO_BUS_OVERLAP` naming both ranges, `IO_BUS_RANGE` for an impossible range
+     */
+    readonly register: (range: IoRange, device: IoDevice) => Disposable;
+  };
 
 export type IoBusOptions = {
   /** Called for each access that no device claims. */
   readonly onUnclaimed?: UnclaimedHook;
+  /** How many ioeventfds it takes; by default `IOEVENTFD_LIMIT`. */
+  readonly ioeventfdLimit?: number;
 };
 
 /**
@@ -50,5 +54,7 @@ export function createPioBus(options: IoBusOptions = {}): IoBus {
       },
     };
   };
-  return { ...createAccess(find, options.onUnclaimed), register };
+  const doorbells = new Doorbells(PORT_COUNT, options.ioeventfdLimit);
+  const { assignIoeventfd, deassignIoeventfd } = doorbells;
+  return { ...createAccess(find, doorbells, options.onUnclaimed), register, assignIoeventfd, deassignIoeventfd };
 }

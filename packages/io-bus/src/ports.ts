@@ -12,5 +12,10 @@ export interface IoDevice {
   write: (offset: number, len: IoLen, value: number) => void;
 }
 
+/** What an ioeventfd signals, such as an eventfd. It must not throw. */
+export interface IoEvent {
+  signal: () => void;
+}
+
 /** Told of accesses that no device claims; meant for tracing, so it must not throw. `value` is what was read or dropped. */
 export type UnclaimedHook = (direction: 'read' | 'write', address: number, len: IoLen, value: number) => void;
