@@ -1,3 +1,4 @@
+import type { Vm } from '@tsvisor/vmm-core';
 import type { EngineOptions, SerialSink } from './ports.ts';
 import type { TestDevice } from './test-device.ts';
 
@@ -38,6 +39,8 @@ export type GuestExit = {
 
 /** A machine with its guest loaded. */
 export type Machine = {
+  /** The virtual machine: its buses, doorbells, interrupts and memory, for devices of one's own. */
+  readonly vm: Vm;
   /** Runs until the guest ends or `stop` is called, yielding to the event loop every few milliseconds. */
   readonly start: () => Promise<GuestExit>;
   /** Queues bytes for a UART's receiver; they wait until the guest reads. */

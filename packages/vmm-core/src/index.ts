@@ -5,6 +5,7 @@ export { type CpuidEntry, cpuidFromEntries, type VcpuCpuid, vcpuCpuid } from './
 export { type Errno, KvmError, VmmError, type VmmErrorCode } from './errors.ts';
 export type { SystemEvent, VcpuExit } from './exits.ts';
 export { type Host, systemHost } from './host.ts';
+export type { IrqfdOptions } from './irqfd.ts';
 export { KVM_API_VERSION, Kvm, type KvmOptions, type VmOptions } from './kvm.ts';
 export { composeMsrs, type MsrRange } from './msrs.ts';
 export type {
@@ -13,6 +14,7 @@ export type {
   InterruptController,
   IoDevice,
   IoLen,
+  IrqEvent,
   MsrDevice,
   Processor,
   ProcessorBus,
@@ -21,6 +23,7 @@ export type {
   ProcessorFactory,
   ProcessorMmu,
   Regs,
+  ResampleEvent,
   SegmentRegister,
   Sregs,
   TimeStampCounter,
@@ -28,4 +31,4 @@ export type {
 export { type Built, buildPlugins, type Device, type Plugin } from './registry.ts';
 export { type RunEnd, RunLoop, type RunLoopOptions, type RunnableVcpu, type RunnableVm } from './run-loop.ts';
 export { Vcpu } from './vcpu.ts';
-export { type UserMemoryRegion, Vm } from './vm.ts';
+export { type Ioeventfd, type UserMemoryRegion, Vm } from './vm.ts';

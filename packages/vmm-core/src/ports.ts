@@ -8,6 +8,16 @@ export interface IoDevice {
   write: (offset: number, len: IoLen, value: number) => void;
 }
 
+/** What an irqfd reads, such as an eventfd: takes what was signalled, or waits for it. It rejects when there will be no more signals, or at the abort. */
+export interface IrqEvent {
+  readAsync: (options: { readonly signal: AbortSignal }) => Promise<unknown>;
+}
+
+/** What is signalled at the end of a level-triggered interrupt. It must not throw. */
+export interface ResampleEvent {
+  signal: () => void;
+}
+
 /** `struct kvm_regs`. */
 export type Regs = Record<
   | 'rax'

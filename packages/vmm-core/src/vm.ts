@@ -1,4 +1,12 @@
-import { createMmioBus, createPioBus, type IoBus, IoBusError, type UnclaimedHook } from '@tsvisor/io-bus';
+import {
+  createMmioBus,
+  createPioBus,
+  type IoBus,
+  IoBusError,
+  type IoEvent,
+  type IoEventFd,
+  type UnclaimedHook,
+} from '@tsvisor/io-bus';
 import { createIrqChip, type GsiRoute, type IrqChip, IrqChipError, irqChipLayout } from '@tsvisor/irqchip';
 import {
   type ClockReading,
@@ -14,8 +22,9 @@ import {
 import { GuestMemory, MemoryError } from '@tsvisor/mmu-ept-npt';
 import type { Arena } from './arena.ts';
 import type { MachineClock } from './clock.ts';
-import { KvmError } from './errors.ts';
+import { type Errno, KvmError } from './errors.ts';
 import type { SystemEvent } from './exits.ts';
+import { type IrqfdOptions, startIrqfd } from './irqfd.ts';
 import { clockMsrs, tscMsrs } from './msrs.ts';
 import type { CpuidSource, ProcessorFactory } from './ports.ts';
 import { createProcessorMmu } from './processor-mmu.ts';
@@ -32,6 +41,9 @@ export type UserMemoryRegion = {
   /** Address in the virtual machine's linear memory; left out, the memory is new and zero. */
   readonly userspaceAddr?: number;
 };
+
+/** `struct kvm_ioeventfd`. */
+export type Ioeventfd = IoEventFd & { readonly bus: 'pio' | 'mmio'; readonly event: IoEvent };
 
 export type VmParts = {
   readonly arena: Arena;
@@ -65,6 +77,8 @@ export class Vm {
   readonly #slots = new Map<number, number>();
   readonly #flushes: (() => void)[] = [];
   readonly #a20Masks: ((mask: bigint) => void)[] = [];
+  /** The irqfds by their events. */
+  readonly #irqfds = new Map<IrqfdOptions['event'], Disposable>();
   #irqchip: IrqChip | undefined;
   #hasPit = false;
   #systemEvent: SystemEvent | undefined;
@@ -223,6 +237,36 @@ export class Vm {
     return this.irqchip.signalMsi(addressLo, addressHi, data);
   }
 
+  /**
+   * KVM_IRQFD: signals of an event become interrupts. Disposing it, or closing the event, takes it away again.
+   * @throws KvmError ENXIO without an irqchip, EBUSY when the event has its irqfd already, EINVAL
+   */
+  assignIrqfd(irqfd: IrqfdOptions): Disposable {
+    const { irqchip } = this;
+    if (this.#irqfds.has(irqfd.event)) throw new KvmError('EBUSY', `the event for GSI ${irqfd.gsi} has its irqfd already`);
+    return mapErrors(() => {
+      const started = startIrqfd(irqchip, irqfd, () => this.#irqfds.delete(irqfd.event));
+      this.#irqfds.set(irqfd.event, started);
+      return started;
+    });
+  }
+
+  /**
+   * KVM_IOEVENTFD: writes to a port or address become signals of an event. Disposing it takes it away again.
+   * @throws KvmError EEXIST, EINVAL, ENOSPC
+   */
+  assignIoeventfd({ bus, event, ...where }: Ioeventfd): Disposable {
+    return mapErrors(() => this[bus].assignIoeventfd(where, event));
+  }
+
+  /**
+   * KVM_IOEVENTFD with KVM_IOEVENTFD_FLAG_DEASSIGN.
+   * @throws KvmError ENOENT unless exactly this was assigned, EINVAL
+   */
+  deassignIoeventfd({ bus, event, ...where }: Ioeventfd): void {
+    mapErrors(() => this[bus].deassignIoeventfd(where, event));
+  }
+
   /** @throws KvmError EINVAL for a route that cannot be; then the old table stays */
   setGsiRouting(routes: readonly GsiRoute[]): void {
     mapErrors(() => this.irqchip.setGsiRouting(routes));
@@ -304,21 +348,30 @@ export class Vm {
     mapErrors(() => this.#kvmClock.setClock(clockNs, flags));
   }
 
-  /** Ends the vCPUs and stops the chips' timers. */
+  /** Ends the vCPUs and irqfds, and stops the chips' timers. */
   dispose(): void {
+    for (const irqfd of [...this.#irqfds.values()]) irqfd[Symbol.dispose]();
     for (const vcpu of this.#vcpus.values()) vcpu.dispose();
     this.#vcpus.clear();
     this.#irqchip?.[Symbol.dispose]();
   }
 }
 
+const ERRNO: Readonly<Record<string, Errno>> = {
+  MMU_TOO_MANY_SLOTS: 'ENOSPC',
+  IO_BUS_EXISTS: 'EEXIST',
+  IO_BUS_FULL: 'ENOSPC',
+  IO_BUS_NOT_FOUND: 'ENOENT',
+};
+
 /** Errors of the parts become the errno that KVM has for them. */
-function mapErrors(action: () => void): void {
+function mapErrors<T>(action: () => T): T {
   try {
-    action();
+    return action();
   } catch (cause) {
-    if (!(cause instanceof MemoryError || cause instanceof IrqChipError || cause instanceof KvmClockError)) throw cause;
-    const errno = cause.code === 'MMU_TOO_MANY_SLOTS' ? 'ENOSPC' : 'EINVAL';
-    throw new KvmError(errno, cause.message, { cause });
+    const known = [MemoryError, IrqChipError, KvmClockError, IoBusError].some((type) => cause instanceof type);
+    if (!known) throw cause;
+    const { code, message } = cause as Error & { readonly code: string };
+    throw new KvmError(ERRNO[code] ?? 'EINVAL', message, { cause });
   }
 }

@@ -1,4 +1,6 @@
 /** The microvm with the real engine: guests of a few instructions that need most of the machine to work. */
+import { Worker } from 'node:worker_threads';
+import { EventFd } from '@tsvisor/eventfd';
 import { Kvm } from '@tsvisor/vmm-core';
 import { describe, expect, it } from 'vitest';
 import { type CompiledRegion, type MachineConfig, microvm, x86Engine } from '../index.ts';
@@ -74,6 +76,50 @@ describe('a guest in a microvm', () => {
     expect(took).toBeGreaterThanOrEqual(199);
     expect(took).toBeLessThan(5000);
     expect(machine.stats()['guest.idle ms']).toBeGreaterThan(10);
+    machine.dispose();
+  });
+
+  it('rings a doorbell that a device in another thread hears, and sleeps until its interrupt', async () => {
+    const idt = 0x8_0000;
+    const handler = KERNEL_GPA + 0x200;
+    const doorbell = 0xd000_0000;
+    const { machine, output } = await boot({
+      0: [
+        ...[0xbc, 0, 0, 9, 0], // mov esp, 0x90000
+        ...store(idt + 0x400, (0x10 << 16) | (handler & 0xffff)),
+        ...store(idt + 0x404, (handler & 0xffff_0000) | 0x8e00),
+        ...[0x0f, 0x01, 0x1c, 0x25, 0x00, 0x01, 0x10, 0x00], // lidt [KERNEL_GPA + 0x100]
+        ...loadEax(0xfee0_0000),
+        ...storeAtRax(0xf0, 0x1ff), // SVR: enabled
+        ...[0xbb, 0, 1, 0, 0], // mov ebx, 256
+        ...loadEax(doorbell),
+        ...[0xfa], // cli
+        ...storeAtRax(0, 7), // 10 bytes: the doorbell
+        ...[0xfb, 0xf4], // sti; hlt
+        ...[0xff, 0xcb, 0x75, 0xef], // dec ebx; jnz to the cli
+        ...print('answered'),
+        ...POWER_OFF,
+      ],
+      256: [0xff, 0x0f, 0, 0, 8, 0, 0, 0, 0, 0], // limit 0xfff, base 0x80000
+      512: [0x50, ...loadEax(0xfee0_0000), ...storeAtRax(0xb0, 0), 0x58, 0x48, 0xcf], // push rax; EOI; pop rax; iretq
+    });
+    const ring = EventFd.create();
+    const answer = EventFd.create();
+    machine.vm.assignIoeventfd({ bus: 'mmio', address: doorbell, length: 4, datamatch: 7, event: ring });
+    machine.vm.setGsiRouting([{ gsi: 40, to: 'msi', addressLo: 0xfee0_0000, addressHi: 0, data: 0x40 }]);
+    machine.vm.assignIrqfd({ gsi: 40, event: answer });
+    const device = new Worker(new URL('../testing/echo-device.ts', import.meta.url), {
+      workerData: { ring: ring.handle, answer: answer.handle },
+      execArgv: ['--conditions=tsvisor-source', '--no-warnings'],
+    });
+    const heard = new Promise((resolve, reject) => {
+      device.once('message', resolve);
+      device.once('error', reject);
+    });
+    expect(await machine.start()).toEqual({ reason: 'poweroff' });
+    expect(output()).toBe('answered');
+    ring.close();
+    expect(await heard).toBe(256);
     machine.dispose();
   });
 

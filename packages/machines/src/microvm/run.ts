@@ -16,6 +16,7 @@ export type RunnerParts = {
 export function createRunner({ vm, vcpu, loop, inputs, exitStatus, dispose }: RunnerParts): Machine {
   let firstInstructionMs = 0;
   return {
+    vm,
     start: async () => {
       firstInstructionMs = performance.now();
       return toGuestExit(await loop.run(), exitStatus());
