@@ -1,6 +1,7 @@
 /** Data movement of MMX, SSE and SSE2 (SDM vol. 1 §10.4.1, §11.4.1). */
 import type { I64, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
+import { withoutAlignmentCheck } from './alignment-check.ts';
 import { checkPending, enterMmx, isMmx, lowVector, readAligned, readHigh, writeAligned, writeMmx } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
@@ -90,12 +91,17 @@ function maskedStore(e: Emitter, size: 8 | 16, value: () => V128, mask: () => V1
   const { f } = e;
   const va = e.address(size, true);
   const select = e.letV(f.v128.i8x16_shr_s(mask(), f.i32.const(7)));
-  const host = e.reference(va, size, true);
-  const old = e.letV(size === 16 ? f.v128.load(f.get(host)) : lowVector(f, () => f.i64.load(f.get(host))));
-  const merged = e.letV(f.v128.bitselect(value(), f.get(old), f.get(select)));
-  if (size === 16) f.v128.store(f.get(host), f.get(merged));
-  else f.i64.store(f.get(host), f.v128.extract_i64(f.get(merged), 0));
-  e.commit(host);
+  const store = (): void => {
+    const host = e.reference(va, size, true);
+    const old = e.letV(size === 16 ? f.v128.load(f.get(host)) : lowVector(f, () => f.i64.load(f.get(host))));
+    const merged = e.letV(f.v128.bitselect(value(), f.get(old), f.get(select)));
+    if (size === 16) f.v128.store(f.get(host), f.get(merged));
+    else f.i64.store(f.get(host), f.v128.extract_i64(f.get(merged), 0));
+    e.commit(host);
+  };
+  // 16 bytes are two accesses of 8 where RFLAGS.AC asks for alignment, as processors have it.
+  if (size === 16) withoutAlignmentCheck(e, () => f.i32.eqz(f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(7))), store);
+  else store();
 }
 
 const maskedMmx: Semantics = (e) => {

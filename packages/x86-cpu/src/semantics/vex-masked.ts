@@ -3,7 +3,7 @@ import type { I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { HIGH_HALF } from '../emit/lane-emitter.ts';
 import { AddressMode } from '../form.ts';
-import { Watch } from '../state.ts';
+import { withoutAlignmentCheck } from './alignment-check.ts';
 import { zeroVector } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 import { readRegisterHalf, vectorBytes, writeRegister } from './vex-operands.ts';
@@ -133,15 +133,12 @@ const gather =
 /** Elements need not be aligned, whatever RFLAGS.AC says (SDM vol. 2C, VMASKMOV; AMD's processors treat gathers alike). */
 const unaligned =
   (semantics: Semantics): Semantics =>
-  (e) => {
-    const { f } = e;
-    const before = e.let32(e.load32('watch'));
-    const checked = (): I32 => f.i32.and(f.get(before), f.i32.const(Watch.Alignment));
-    f.if(checked(), () => e.store32('watch', () => f.i32.and(f.get(before), f.i32.const(~Watch.Alignment))));
-    semantics(e);
-    // After a fault it is whoever delivers that that looks at the mode again.
-    f.if(checked(), () => e.store32('watch', () => f.get(before)));
-  };
+  (e) =>
+    withoutAlignmentCheck(
+      e,
+      () => e.f.i32.const(1),
+      () => semantics(e),
+    );
 
 const maskedMoves = unaligned(maskedMove(4));
 const maskedWideMoves = unaligned(maskedMove(8));
