@@ -70,9 +70,7 @@ export function createAccess(find: Lookup, doorbells: Doorbells, onUnclaimed?: U
     if (splitsIntoWords(region, address, len)) return (read(address, 2) | (read(address + 2, 2) << 16)) >>> 0;
     return readSplit(address, len);
   };
-  const write = (address: number, len: IoLen, value: number): void => {
-    const masked = (value & ONES[len]) >>> 0;
-    if (doorbells.count !== 0 && doorbells.ring(address, len, masked, 0)) return;
+  const writeDevice = (address: number, len: IoLen, masked: number): void => {
     const region = find(address);
     if (region === undefined) {
       if (len > 1 && hasNeighbour(find, address, len)) writeSplit(address, len, masked);
@@ -81,9 +79,14 @@ export function createAccess(find: Lookup, doorbells: Doorbells, onUnclaimed?: U
     }
     if (isOneTransfer(region, address, len)) region.device.write(address - region.base, len, masked);
     else if (splitsIntoWords(region, address, len)) {
-      write(address, 2, masked);
-      write(address + 2, 2, masked >>> 16);
+      writeDevice(address, 2, masked & 0xffff);
+      writeDevice(address + 2, 2, masked >>> 16);
     } else writeSplit(address, len, masked);
+  };
+  /** Doorbells see an access as the processor makes it, and none of its parts. */
+  const write = (address: number, len: IoLen, value: number): void => {
+    const masked = (value & ONES[len]) >>> 0;
+    if (doorbells.count === 0 || !doorbells.ring(address, len, masked, 0)) writeDevice(address, len, masked);
   };
 
   return {
@@ -95,8 +98,8 @@ export function createAccess(find: Lookup, doorbells: Doorbells, onUnclaimed?: U
     },
     write64: (address, lo, hi) => {
       if (doorbells.count !== 0 && doorbells.ring(address, 8, lo >>> 0, hi >>> 0)) return;
-      write(address, 4, lo);
-      write(address + 4, 4, hi);
+      writeDevice(address, 4, lo >>> 0);
+      writeDevice(address + 4, 4, hi >>> 0);
     },
   };
 }

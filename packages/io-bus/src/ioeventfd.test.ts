@@ -79,6 +79,17 @@ describe.each(buses)('ioeventfd on the %s', (_, createBus, limit) => {
     bus.write(0x20, 4, 0xffff_fffe);
     expect([any.rings, exact.rings]).toEqual([1, 2]);
   });
+  it('the parts that the bus splits a write into ring nothing', () => {
+    const bus = createBus();
+    const { seen, device } = recorder();
+    bus.register({ base: 0x10, size: 8, name: 'device', width: 2 }, device);
+    const event = bell();
+    for (const length of [1, 2] as const) bus.assignIoeventfd({ address: 0x10, length }, event);
+    bus.write64(0x10, 0x1111_2222, 0x3333_4444);
+    bus.write(0x10, 4, 0x5555_6666);
+    expect(event.rings).toBe(0);
+    expect(seen).toEqual(['w2@0=2222', 'w2@2=1111', 'w2@4=4444', 'w2@6=3333', 'w2@0=6666', 'w2@2=5555']);
+  });
   it('length 0 answers writes of every length', () => {
     const bus = createBus();
     const event = bell();

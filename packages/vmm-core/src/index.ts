@@ -21,6 +21,7 @@ export type {
   ProcessorConfig,
   ProcessorExit,
   ProcessorFactory,
+  ProcessorMmioBus,
   ProcessorMmu,
   Regs,
   ResampleEvent,

@@ -70,6 +70,10 @@ export type ProcessorBus = {
   readonly read: (address: number, len: IoLen) => number;
   readonly write: (address: number, len: IoLen, value: number) => void;
 };
+export type ProcessorMmioBus = ProcessorBus & {
+  /** 8 bytes in one, as unsigned halves. */
+  readonly write64: (address: number, lo: number, hi: number) => void;
+};
 
 /** The interrupt hardware as a processor asks it. */
 export type InterruptController = {
@@ -130,7 +134,7 @@ export type ProcessorConfig = {
   readonly alloc: (bytes: number, align: number) => number;
   readonly mmu: ProcessorMmu;
   readonly pio: ProcessorBus;
-  readonly mmio: ProcessorBus;
+  readonly mmio: ProcessorMmioBus;
   readonly interrupts: InterruptController;
   readonly msrs: MsrDevice;
   readonly tsc: TimeStampCounter;

@@ -9,9 +9,9 @@ import type {
   InterruptController,
   MsrDevice,
   Processor,
-  ProcessorBus,
   ProcessorConfig,
   ProcessorFactory,
+  ProcessorMmioBus,
   ProcessorMmu,
   Regs,
   Sregs,
@@ -194,9 +194,9 @@ export class Vcpu {
 
 /** The local APIC's registers lie in front of the bus, where IA32_APIC_BASE says, for this processor only. SDM vol. 3 §12.4.5 */
 function createApicPage(
-  mmio: ProcessorBus,
+  mmio: ProcessorMmioBus,
   lapic: CpuInterrupts['lapic'],
-): { readonly bus: ProcessorBus; readonly moved: () => void } {
+): { readonly bus: ProcessorMmioBus; readonly moved: () => void } {
   const { device } = lapic;
   let page = lapic.pageActive ? lapic.pageAddress : -APIC_PAGE;
   return {
@@ -212,6 +212,13 @@ function createApicPage(
         const offset = gpa - page;
         if (offset >= 0 && offset < APIC_PAGE) device.write(offset, len, value);
         else mmio.write(gpa, len, value);
+      },
+      write64: (gpa, lo, hi) => {
+        const offset = gpa - page;
+        if (offset >= 0 && offset < APIC_PAGE) {
+          device.write(offset, 4, lo);
+          device.write(offset + 4, 4, hi);
+        } else mmio.write64(gpa, lo, hi);
       },
     },
   };

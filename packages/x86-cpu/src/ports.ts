@@ -12,6 +12,8 @@ export type PortBus = {
 export type MmioBus = {
   read: (gpa: number, length: IoLength) => number;
   write: (gpa: number, length: IoLength, value: number) => void;
+  /** 8 bytes in one, as unsigned halves. */
+  write64: (gpa: number, lo: number, hi: number) => void;
 };
 
 /** The local APIC, as far as the processor core talks to it. */

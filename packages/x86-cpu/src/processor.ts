@@ -610,8 +610,8 @@ export class Processor {
     const gpa = this.#gpa();
     const from = (this.#address + CPU.offset.helper) >> 2;
     const value = this.#u32[from];
-    mmio.write(gpa, Math.min(size, 4) as IoLength, size === 1 ? value & 0xff : size === 2 ? value & 0xffff : value);
-    if (size === 8) mmio.write(gpa + 4, 4, this.#u32[from + 1]);
+    if (size === 8) mmio.write64(gpa, value, this.#u32[from + 1]);
+    else mmio.write(gpa, size as IoLength, size === 1 ? value & 0xff : size === 2 ? value & 0xffff : value);
   }
 
   /** Code-segment limit for the translator: none in 64-bit mode. */

@@ -6,6 +6,21 @@ import { describe, expect, it } from 'vitest';
 import { type CompiledRegion, type MachineConfig, microvm, x86Engine } from '../index.ts';
 import { KERNEL_GPA, loadEax, makeKernel, POWER_OFF, print, store, storeAtRax } from '../testing/kernels.ts';
 
+/** Where the handler of vector 0x40 is; `SET_UP_INTERRUPTS` needs `IDT_POINTER` at offset 256. */
+const HANDLER = 0x200;
+const IDT = 0x8_0000;
+const IDT_POINTER = [0xff, 0x0f, 0, 0, 8, 0, 0, 0, 0, 0]; // limit 0xfff, base 0x80000
+/** A stack, the IDT with a gate for vector 0x40, and a local APIC that is enabled; RAX holds its address. */
+const SET_UP_INTERRUPTS: readonly number[] = [
+  ...[0xbc, 0, 0, 9, 0], // mov esp, 0x90000
+  // Code segment 0x10, present, interrupt gate.
+  ...store(IDT + 0x400, (0x10 << 16) | ((KERNEL_GPA + HANDLER) & 0xffff)),
+  ...store(IDT + 0x404, ((KERNEL_GPA + HANDLER) & 0xffff_0000) | 0x8e00),
+  ...[0x0f, 0x01, 0x1c, 0x25, 0x00, 0x01, 0x10, 0x00], // lidt [KERNEL_GPA + 0x100]
+  ...loadEax(0xfee0_0000),
+  ...storeAtRax(0xf0, 0x1ff), // SVR: enabled
+];
+
 async function boot(parts: Readonly<Record<number, readonly number[]>>, more: Pick<MachineConfig, 'tier' | 'onRegion'> = {}) {
   let output = '';
   const machine = await microvm.create({
@@ -48,17 +63,9 @@ describe('a guest in a microvm', () => {
   });
 
   it('is woken from HLT by its local APIC timer, through its IDT, when the time has come', async () => {
-    const idt = 0x8_0000;
-    const handler = KERNEL_GPA + 0x200;
     const { machine, output } = await boot({
       0: [
-        ...[0xbc, 0, 0, 9, 0], // mov esp, 0x90000
-        // Gate of vector 0x40: code segment 0x10, present, interrupt gate.
-        ...store(idt + 0x400, (0x10 << 16) | (handler & 0xffff)),
-        ...store(idt + 0x404, (handler & 0xffff_0000) | 0x8e00),
-        ...[0x0f, 0x01, 0x1c, 0x25, 0x00, 0x01, 0x10, 0x00], // lidt [KERNEL_GPA + 0x100]
-        ...loadEax(0xfee0_0000),
-        ...storeAtRax(0xf0, 0x1ff), // SVR: enabled
+        ...SET_UP_INTERRUPTS,
         ...storeAtRax(0x3e0, 0xb), // divide by 1
         ...storeAtRax(0x320, 0x40), // LVT timer: one-shot, vector 0x40
         ...storeAtRax(0x380, 200_000_000), // 200 ms: long beside what a busy host takes from the guest
@@ -66,8 +73,8 @@ describe('a guest in a microvm', () => {
         ...print('woken'),
         ...POWER_OFF,
       ],
-      256: [0xff, 0x0f, 0, 0, 8, 0, 0, 0, 0, 0], // limit 0xfff, base 0x80000
-      512: [...loadEax(0xfee0_0000), ...storeAtRax(0xb0, 0), 0x48, 0xcf], // EOI; iretq
+      256: IDT_POINTER,
+      [HANDLER]: [...loadEax(0xfee0_0000), ...storeAtRax(0xb0, 0), 0x48, 0xcf], // EOI; iretq
     });
     const before = performance.now();
     expect(await machine.start()).toEqual({ reason: 'poweroff' });
@@ -79,18 +86,44 @@ describe('a guest in a microvm', () => {
     machine.dispose();
   });
 
+  it('rings doorbells of every length by ports and memory, and reaches the device with other values', async () => {
+    const seen: string[] = [];
+    const { machine } = await boot({
+      0: [
+        ...loadEax(0xd000_0000),
+        ...[0x48, 0xbb, 1, 2, 3, 4, 5, 6, 7, 8], // mov rbx, 0x0807060504030201
+        ...[0x88, 0x18], // mov [rax], bl
+        ...[0x66, 0x89, 0x18], // mov [rax], bx
+        ...[0x89, 0x18], // mov [rax], ebx
+        ...[0x48, 0x89, 0x18], // mov [rax], rbx
+        ...[0x48, 0xff, 0xc3, 0x48, 0x89, 0x18], // inc rbx; mov [rax], rbx
+        ...[0x66, 0xba, 0, 5, 0x89, 0xd8, 0xee, 0x66, 0xef, 0xef], // mov dx, 0x500; mov eax, ebx; out dx, al; out dx, ax; out dx, eax
+        ...POWER_OFF,
+      ],
+    });
+    const { vm } = machine;
+    const event = (name: string) => ({ signal: () => void seen.push(name) });
+    const device = {
+      read: () => 0,
+      write: (offset: number, len: number, value: number) => void seen.push(`${offset} ${len} ${value.toString(16)}`),
+    };
+    vm.mmio.register({ base: 0xd000_0000, size: 8, name: 'device' }, device);
+    for (const length of [1, 2, 4] as const) {
+      vm.assignIoeventfd({ bus: 'mmio', address: 0xd000_0000, length, event: event(`mmio ${length}`) });
+      vm.assignIoeventfd({ bus: 'pio', address: 0x500, length, event: event(`pio ${length}`) });
+    }
+    vm.assignIoeventfd({ bus: 'mmio', address: 0xd000_0000, length: 8, datamatch: 0x0807060504030201n, event: event('mmio 8') });
+    expect(await machine.start()).toEqual({ reason: 'poweroff' });
+    // The last 8 bytes are not the value of their doorbell: the device gets them as two doublewords, which ring no other.
+    expect(seen).toEqual(['mmio 1', 'mmio 2', 'mmio 4', 'mmio 8', '0 4 4030202', '4 4 8070605', 'pio 1', 'pio 2', 'pio 4']);
+    machine.dispose();
+  });
+
   it('rings a doorbell that a device in another thread hears, and sleeps until its interrupt', async () => {
-    const idt = 0x8_0000;
-    const handler = KERNEL_GPA + 0x200;
     const doorbell = 0xd000_0000;
     const { machine, output } = await boot({
       0: [
-        ...[0xbc, 0, 0, 9, 0], // mov esp, 0x90000
-        ...store(idt + 0x400, (0x10 << 16) | (handler & 0xffff)),
-        ...store(idt + 0x404, (handler & 0xffff_0000) | 0x8e00),
-        ...[0x0f, 0x01, 0x1c, 0x25, 0x00, 0x01, 0x10, 0x00], // lidt [KERNEL_GPA + 0x100]
-        ...loadEax(0xfee0_0000),
-        ...storeAtRax(0xf0, 0x1ff), // SVR: enabled
+        ...SET_UP_INTERRUPTS,
         ...[0xbb, 0, 1, 0, 0], // mov ebx, 256
         ...loadEax(doorbell),
         ...[0xfa], // cli
@@ -100,8 +133,8 @@ describe('a guest in a microvm', () => {
         ...print('answered'),
         ...POWER_OFF,
       ],
-      256: [0xff, 0x0f, 0, 0, 8, 0, 0, 0, 0, 0], // limit 0xfff, base 0x80000
-      512: [0x50, ...loadEax(0xfee0_0000), ...storeAtRax(0xb0, 0), 0x58, 0x48, 0xcf], // push rax; EOI; pop rax; iretq
+      256: IDT_POINTER,
+      [HANDLER]: [0x50, ...loadEax(0xfee0_0000), ...storeAtRax(0xb0, 0), 0x58, 0x48, 0xcf], // push rax; EOI; pop rax; iretq
     });
     const ring = EventFd.create();
     const answer = EventFd.create();

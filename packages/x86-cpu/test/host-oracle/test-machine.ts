@@ -229,7 +229,7 @@ export class TestMachine implements Engine {
       mmu: { ...mmu, stateAddress, tlbAddress, offsets: MMU.offset, protectCode: (page) => void mmu.protectCode(page) },
       ...platformOf('oracle', PHYSICAL_BITS),
       pio: none,
-      mmio: none,
+      mmio: { ...none, write64: () => undefined },
       interrupts: {
         pending: () => false,
         acknowledge: () => -1,

@@ -110,6 +110,7 @@ export class TierMachine {
       mmio: {
         read: (gpa, length) => access('read', gpa, length),
         write: (gpa, length, value) => log(`write ${gpa.toString(16)} ${length} ${value.toString(16)}`),
+        write64: (gpa, lo, hi) => log(`write ${gpa.toString(16)} 8 ${hi.toString(16)} ${lo.toString(16)}`),
       },
       interrupts: {
         pending: () => this.interrupt,

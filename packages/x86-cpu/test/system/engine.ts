@@ -69,7 +69,7 @@ export class EngineMachine {
       mmu: { ...mmu, stateAddress, tlbAddress, offsets: MMU.offset, protectCode: (page) => void mmu.protectCode(page) },
       model,
       pio: { read: () => 0xff, write: (port, length, value) => void this.outs.push({ port, length, value }) },
-      mmio: { read: () => 0xffff_ffff, write: () => undefined },
+      mmio: { read: () => 0xffff_ffff, write: () => undefined, write64: () => undefined },
       interrupts: {
         pending: () => this.interrupts.length > 0,
         acknowledge: () => this.interrupts.shift() ?? -1,
