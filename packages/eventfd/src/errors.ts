@@ -7,13 +7,13 @@ export type EventFdErrorCode =
   | 'EVENTFD_AGAIN'
   /** A value that cannot be added, or memory that cannot hold an eventfd. Linux: EINVAL. */
   | 'EVENTFD_INVALID'
-  /** Blocking where nobody else could end it: the memory is not shared between threads. */
-  | 'EVENTFD_DEADLOCK';
+  /** Blocking where nobody could end it, because the memory is not shared, or where it is not allowed: a browser tab's main thread. */
+  | 'EVENTFD_CANNOT_BLOCK';
 
 export class EventFdError extends Error {
   readonly code: EventFdErrorCode;
-  constructor(code: EventFdErrorCode, message: string) {
-    super(message);
+  constructor(code: EventFdErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
     this.name = 'EventFdError';
     this.code = code;
   }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { EVENTFD_LAYOUT, EventFd, EventFdError } from './index.ts';
 
 const HIGHEST = 2n ** 64n - 2n;
@@ -146,10 +146,17 @@ describe('waiting in async code', () => {
       });
     });
   }
-  it('blocking on memory that no other thread has is a deadlock, and says so', () => {
+  it('blocking where the thread must not is refused', () => {
+    const wait = vi.spyOn(Atomics, 'wait').mockImplementation(() => {
+      throw new TypeError('Atomics.wait cannot be called in this context');
+    });
+    expect(() => EventFd.create().read()).toThrow(code('EVENTFD_CANNOT_BLOCK'));
+    wait.mockRestore();
+  });
+  it('blocking on memory that no other thread has is refused', () => {
     const fd = EventFd.create({ memory: plainMemory() });
-    expect(() => fd.read()).toThrow(code('EVENTFD_DEADLOCK'));
-    expect(() => fd.read({ timeoutMs: 1 })).toThrow(code('EVENTFD_DEADLOCK'));
+    expect(() => fd.read()).toThrow(code('EVENTFD_CANNOT_BLOCK'));
+    expect(() => fd.read({ timeoutMs: 1 })).toThrow(code('EVENTFD_CANNOT_BLOCK'));
   });
 });
 

@@ -76,7 +76,7 @@ export class EventFd {
 
   /**
    * Takes the count, or with a semaphore 1; blocks the thread while it is zero.
-   * @throws EventFdError `EVENTFD_AGAIN`, `EVENTFD_TIMEOUT`, `EVENTFD_CLOSED`, or `EVENTFD_DEADLOCK` if the memory is not shared
+   * @throws EventFdError `EVENTFD_AGAIN`, `EVENTFD_TIMEOUT`, `EVENTFD_CLOSED`, or `EVENTFD_CANNOT_BLOCK`
    */
   read(options: WaitOptions = {}): bigint {
     return this.#blocking('readers', options, () => prepareRead(this.#words, this.handle.semaphore));

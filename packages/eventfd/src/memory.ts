@@ -75,8 +75,13 @@ export class MemoryWords implements Words {
   /** Sleeps while the side's word is `epoch`; `ms` may be Infinity. */
   sleep(side: Side, epoch: number, ms: number): Sleep {
     if (!this.shared)
-      throw new EventFdError('EVENTFD_DEADLOCK', 'nobody else can end this: the memory of the eventfd is not shared');
-    return Atomics.wait(this.#words, this.#at[side], epoch, ms) === 'timed-out' ? 'late' : 'woken';
+      throw new EventFdError('EVENTFD_CANNOT_BLOCK', 'nobody else can end this: the memory of the eventfd is not shared');
+    try {
+      return Atomics.wait(this.#words, this.#at[side], epoch, ms) === 'timed-out' ? 'late' : 'woken';
+    } catch (cause) {
+      // ECMA-262, DoWait: a TypeError if the agent's [[CanBlock]] is false.
+      throw new EventFdError('EVENTFD_CANNOT_BLOCK', 'this thread must not block', { cause });
+    }
   }
 
   /** The same without blocking the thread. */
