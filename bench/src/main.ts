@@ -20,6 +20,7 @@ const USAGE = `usage: npm run -s bench -- [NAME] [options]
   boot    boot to init alone                                       --bits 64|32 (64)  --rounds N (3)  --tier T
   interp  the interpreter's guest instructions per second          --scale S (1)
   start   process start to first guest instruction                 --runs N (10)
+  bus     finding one of 1,000 devices, beside the only one        --rounds N (9)
   load    mixed load for a while: failures, resident memory        --minutes N (30)
 
   --tier T         of this project's engine: interp, jit or auto (auto)
@@ -80,6 +81,13 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     run: async ({ scale }, context) => {
       const { interp } = await import('./commands/interp.ts');
       return interp({ scale: numberOption('--scale', scale, 1, { min: 0.001 }) }, context);
+    },
+  },
+  bus: {
+    options: ['rounds'],
+    run: async ({ rounds }, context) => {
+      const { bus } = await import('./commands/bus.ts');
+      return bus({ rounds: numberOption('--rounds', rounds, 9, whole) }, context);
     },
   },
   load: {

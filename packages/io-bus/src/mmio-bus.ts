@@ -7,13 +7,17 @@ import { type IoRange, overlap, type Region, toRegion } from './range.ts';
 /** First address past the guest-physical space: 52 bits (SDM vol. 3 §4.1.4), which a number holds exactly. */
 export const GPA_LIMIT = 2 ** 52;
 
+const PAGE = 4096;
+/** Pages whose last region is remembered, by the low bits of their numbers. */
+const REMEMBERED = 1024;
+
 /**
- * The memory-mapped I/O bus over guest-physical addresses. Regions are kept sorted; a lookup tries the last region hit (drivers
- * touch one device many times in a row), then a binary search: ten steps for 1,000 devices.
+ * The memory-mapped I/O bus over guest-physical addresses. A lookup tries the region that was last found in the page (devices lie in pages of
+ * their own, so that they can be mapped apart), then a binary search in the sorted regions: ten steps for 1,000 devices.
  */
 export function createMmioBus(options: IoBusOptions = {}): IoBus {
   const sorted: Region[] = [];
-  let last: Region | undefined;
+  const recent = new Array<Region | undefined>(REMEMBERED).fill(undefined);
 
   /** Index of the first region that starts after `address`. */
   const upperBound = (address: number): number => {
@@ -27,12 +31,14 @@ export function createMmioBus(options: IoBusOptions = {}): IoBus {
     return low;
   };
   const find = (address: number): Region | undefined => {
+    const place = (address / PAGE) & (REMEMBERED - 1);
+    const last = recent[place];
     if (last !== undefined && address >= last.base && address < last.end) return last;
     const index = upperBound(address) - 1;
     if (index < 0) return undefined;
     const region = sorted[index];
     if (address >= region.end) return undefined;
-    last = region;
+    recent[place] = region;
     return region;
   };
 
@@ -47,7 +53,7 @@ export function createMmioBus(options: IoBusOptions = {}): IoBus {
         const index = sorted.indexOf(region);
         if (index < 0) return;
         sorted.splice(index, 1);
-        if (last === region) last = undefined;
+        recent.fill(undefined);
       },
     };
   };
