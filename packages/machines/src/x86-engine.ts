@@ -38,7 +38,10 @@ function create(config: ProcessorConfig, model: CpuModel, { tier, compiler, onRe
     setRegs: (regs) => setRegs(context, regs),
     getSregs: () => getSregs(context),
     setSregs: (sregs) => setSregs(context, sregs),
-    reset: () => processor.reset(),
+    init: () => processor.init(),
+    get initBlocked() {
+      return processor.initBlocked;
+    },
     get instructions() {
       return processor.instructions;
     },

@@ -153,8 +153,10 @@ export type Processor = {
   readonly setRegs: (regs: Regs) => void;
   readonly getSregs: () => Sregs;
   readonly setSregs: (sregs: Sregs) => void;
-  /** The state after RESET. */
-  readonly reset: () => void;
+  /** The state after INIT. */
+  readonly init: () => void;
+  /** An INIT has to wait. */
+  readonly initBlocked: boolean;
   /** Instructions retired. */
   readonly instructions: number;
   readonly stats: () => Record<string, number>;

@@ -101,8 +101,8 @@ export class Vcpu {
 
   /** An INIT that the guest sent to this processor. The boot processor starts over at the reset vector. SDM vol. 3 §9.1.3 */
   #takeInit(): void {
-    if (!this.#parts.interrupts?.takeInit()) return;
-    this.processor.reset();
+    if (this.processor.initBlocked || !this.#parts.interrupts?.takeInit()) return;
+    this.processor.init();
     this.#parts.onReset();
   }
 

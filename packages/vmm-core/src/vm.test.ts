@@ -289,9 +289,20 @@ describe('what a vCPU shows its guest', () => {
     const { vm, vcpu, processors } = create();
     vm.signalMsi(0xfee0_1000, 0, 0x500);
     vcpu.run(100);
-    expect(processors[0].resets).toBe(1);
+    expect(processors[0].inits).toBe(1);
     vcpu.run(100);
-    expect(processors[0].resets).toBe(1);
+    expect(processors[0].inits).toBe(1);
+  });
+
+  it('an INIT waits while the processor is in system-management mode', () => {
+    const { vm, vcpu, processors } = create();
+    processors[0].initBlocked = true;
+    vm.signalMsi(0xfee0_1000, 0, 0x500);
+    vcpu.run(100);
+    expect(processors[0].inits).toBe(0);
+    processors[0].initBlocked = false;
+    vcpu.run(100);
+    expect(processors[0].inits).toBe(1);
   });
 });
 

@@ -28,7 +28,7 @@ import type {
 import { hotForms } from './records/hot-forms.ts';
 import { codeSize, is64Bit } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
-import { resetState } from './reset.ts';
+import { initState, resetState } from './reset.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
 import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, REGION_TABLE, Record, Reg, Rflags, Seg, Shadow } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
@@ -243,12 +243,23 @@ export class Processor {
     this.#compiler.dispose();
   }
 
-  /** Power-on state (SDM vol. 3 table 9-1). */
+  /** RESET: power-on state (SDM vol. 3 table 10-1). */
   reset(): void {
     resetState(this.context);
     this.#refused = undefined;
     this.#tier.dropAll();
     this.#translator.flush();
+  }
+
+  /** INIT, which must wait while `initBlocked`. */
+  init(): void {
+    initState(this.context);
+    this.#refused = undefined;
+  }
+
+  /** In SMM, an INIT waits for RSM (SDM vol. 3 §32.3). */
+  get initBlocked(): boolean {
+    return this.context.state.smm !== 0;
   }
 
   /** An event became pending, or something else wants the run loop: generated code returns at the next block boundary. */

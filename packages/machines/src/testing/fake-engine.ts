@@ -65,7 +65,8 @@ export function createFakeEngine(onRun: (config: ProcessorConfig) => ProcessorEx
       setSregs: (next: Sregs) => {
         sregs = next;
       },
-      reset: () => undefined,
+      init: () => undefined,
+      initBlocked: false,
       stats: () => ({ blocks: 5 }),
       codeWritten: () => undefined,
       dispose: () => {

@@ -57,7 +57,8 @@ export type FakeProcessor = Processor & {
   readonly config: ProcessorConfig;
   instructions: number;
   exitRequests: number;
-  resets: number;
+  inits: number;
+  initBlocked: boolean;
   readonly budgets: number[];
   readonly codeWrites: [number, number][];
 };
@@ -78,7 +79,8 @@ export function createFakeProcessor(
     config,
     instructions: 0,
     exitRequests: 0,
-    resets: 0,
+    inits: 0,
+    initBlocked: false,
     budgets: [],
     codeWrites: [],
     run: (budget) => {
@@ -96,8 +98,8 @@ export function createFakeProcessor(
     setSregs: (next) => {
       sregs = { ...next };
     },
-    reset: () => {
-      self.resets++;
+    init: () => {
+      self.inits++;
     },
     stats: () => ({}),
     codeWritten: (address, length) => void self.codeWrites.push([address, length]),
