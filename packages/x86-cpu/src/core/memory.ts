@@ -255,24 +255,61 @@ class Builder {
     });
     this.refuseLeaving(f, va, size, () => f.i64.const(0));
     // Both pages are found readable before a byte is read: a device must not see half of an access that faults.
-    const second = f.local('i64');
-    f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
-    f.set(second, this.linearAt(f, va, n));
-    for (const address of [va, second])
-      f.if(f.i32.eq(f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.i32.const(0)), f.i32.const(-1)), () =>
-        f.return(f.i64.const(0)),
-      );
-    // Then byte by byte, each through its own translation.
+    const addByte = (byte: () => I64): void =>
+      f.set(value, f.i64.or(f.get(value), f.i64.shl(byte(), f.i64.extend_i32_u(f.i32.shl(f.get(n), f.i32.const(3))))));
+    this.inTwoPages(
+      f,
+      translate,
+      va,
+      0,
+      () => f.return(f.i64.const(0)),
+      (byteAt) => {
+        this.forEachByte(f, n, size, () => addByte(() => f.i64.load8_u(byteAt(n))));
+        f.return(f.get(value));
+      },
+    );
+    // Not all of it is memory: byte by byte, each through its own translation.
     this.forEachByte(f, n, size, () => {
       const at = f.local('i64');
       f.set(at, this.linearAt(f, va, n));
       const byte = f.local('i64');
       f.set(byte, f.call(f.ref<[I64, I32], I64>(), f.get(at), f.i32.const(1)));
       f.if(this.get32(f, CPU.offset.faulted), () => f.return(f.i64.const(0)));
-      f.set(value, f.i64.or(f.get(value), f.i64.shl(f.get(byte), f.i64.extend_i32_u(f.i32.shl(f.get(n), f.i32.const(3))))));
+      addByte(() => f.get(byte));
     });
     f.get(value);
     return f;
+  }
+
+  /**
+   * For an access that crosses a page: `failed` with the fault recorded if one of the pages cannot be accessed, the first one's first; `plain` if both are
+   * memory, with the host address of each byte; otherwise carries on.
+   */
+  inTwoPages(
+    f: FunctionBuilder,
+    translate: FunctionBuilder,
+    va: Local<I64>,
+    access: number | Local<I32>,
+    failed: () => void,
+    plain: (byteAt: (n: Local<I32>) => I32) => void,
+  ): void {
+    const { i32 } = f;
+    const room = f.local('i32');
+    const second = f.local('i64');
+    f.set(room, i32.sub(i32.const(PAGE), i32.and(i32.wrap_i64(f.get(va)), i32.const(PAGE - 1))));
+    f.set(second, this.linearAt(f, va, room));
+    const hosts = [va, second].map((address) => {
+      const host = f.local('i32');
+      const kind = (): I32 => (typeof access === 'number' ? i32.const(access) : f.get(access));
+      f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(address), kind()));
+      f.if(i32.eq(f.get(host), i32.const(-1)), failed);
+      return host;
+    });
+    const isMemory = (host: Local<I32>): I32 => i32.ne(f.get(host), i32.const(0));
+    f.if(i32.and(isMemory(hosts[0]), isMemory(hosts[1])), () => {
+      f.set(hosts[1], i32.sub(f.get(hosts[1]), f.get(room)));
+      plain((n) => i32.add(f.get(n), f.select(f.get(hosts[0]), f.get(hosts[1]), i32.lt_u(f.get(n), f.get(room)))));
+    });
   }
 
   /** va + n, wrapped to 32 bits outside 64-bit mode. */
@@ -424,17 +461,21 @@ class Builder {
     });
     this.refuseLeaving(f, va, size, () => f.i32.const(1));
     // Both pages must be writable before a byte changes; the second is checked last so that its fault address is its start.
-    const second = f.local('i64');
-    f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
-    f.set(second, this.linearAt(f, va, n));
-    for (const address of [va, second])
-      f.if(f.i32.eq(f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.i32.const(ACCESS_WRITE)), f.i32.const(-1)), () =>
-        f.return(f.i32.const(1)),
-      );
+    const byte = (): I64 => f.i64.shr_u(f.get(value), f.i64.extend_i32_u(f.i32.shl(f.get(n), f.i32.const(3))));
+    this.inTwoPages(
+      f,
+      translate,
+      va,
+      ACCESS_WRITE,
+      () => f.return(f.i32.const(1)),
+      (byteAt) => {
+        this.forEachByte(f, n, size, () => f.i64.store8(byteAt(n), byte()));
+        f.return(f.i32.const(0));
+      },
+    );
     this.forEachByte(f, n, size, () => {
       const at = this.linearAt(f, va, n);
-      const byte = f.i64.shr_u(f.get(value), f.i64.extend_i32_u(f.i32.shl(f.get(n), f.i32.const(3))));
-      f.drop(f.call(f.ref<[I64, I64, I32], I32>(), at, byte, f.i32.const(1)));
+      f.drop(f.call(f.ref<[I64, I64, I32], I32>(), at, byte(), f.i32.const(1)));
     });
     f.i32.const(0);
     return f;
@@ -446,9 +487,8 @@ class Builder {
     const [va, size, write] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
     const host = f.local('i32');
     const n = f.local('i32');
-    const second = f.local('i64');
-    const fails = (address: Local<I64>): I32 =>
-      f.i32.eq(f.tee(host, f.call(translate.ref<[I64, I32], I32>(), f.get(address), f.get(write))), f.i32.const(-1));
+    const scratch = (): I32 => f.i32.add(this.cpu(f), f.i32.const(CPU.offset.scratch));
+    const failed = (): void => f.return(f.i32.const(0));
     this.watched(
       f,
       va,
@@ -456,20 +496,27 @@ class Builder {
       () => f.get(write),
       () => f.i32.const(0),
     );
-    f.if(f.i32.eqz(this.within(f, va, size)), () => this.refuseLeaving(f, va, size, () => f.i32.const(0)));
-    f.if(fails(va), () => f.return(f.i32.const(0)));
+    const keep = (): void => {
+      f.i64.store(this.cpu(f), f.get(va), CPU.offset.scratchVa);
+      this.set32(f, CPU.offset.scratchSize, () => f.get(size));
+    };
     f.if(
       this.within(f, va, size),
-      () => f.if(f.get(host), () => f.return(f.get(host))),
       () => {
-        f.set(n, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
-        f.set(second, this.linearAt(f, va, n));
-        f.if(fails(second), () => f.return(f.i32.const(0)));
+        f.set(host, f.call(translate.ref<[I64, I32], I32>(), f.get(va), f.get(write)));
+        f.if(f.i32.eq(f.get(host), f.i32.const(-1)), failed);
+        f.if(f.get(host), () => f.return(f.get(host)));
+      },
+      () => {
+        this.refuseLeaving(f, va, size, () => f.i32.const(0));
+        this.inTwoPages(f, translate, va, write, failed, (byteAt) => {
+          keep();
+          this.forEachByte(f, n, size, () => f.i64.store8(f.i32.add(scratch(), f.get(n)), f.i64.load8_u(byteAt(n))));
+          f.return(scratch());
+        });
       },
     );
-    f.i64.store(this.cpu(f), f.get(va), CPU.offset.scratchVa);
-    this.set32(f, CPU.offset.scratchSize, () => f.get(size));
-    const scratch = (): I32 => f.i32.add(this.cpu(f), f.i32.const(CPU.offset.scratch));
+    keep();
     const at = f.local('i64');
     // A device is read in one access of its size where it has one; anything else in bytes.
     f.if(
@@ -485,7 +532,7 @@ class Builder {
     return f;
   }
 
-  commit(storeSlow: FunctionBuilder): FunctionBuilder {
+  commit(translate: FunctionBuilder, storeSlow: FunctionBuilder): FunctionBuilder {
     const f = this.module.function('commit', [], []);
     const va = f.local('i64');
     const size = f.local('i32');
@@ -496,12 +543,23 @@ class Builder {
     f.if(
       f.i32.le_u(f.get(size), f.i32.const(8)),
       () => f.drop(f.call(store, f.get(va), f.i64.load(this.cpu(f), CPU.offset.scratch), f.get(size))),
-      () =>
-        this.forEachByte(f, n, size, () => {
-          const at = this.linearAt(f, va, n);
-          const byte = f.i64.load8_u(f.i32.add(f.i32.add(this.cpu(f), f.i32.const(CPU.offset.scratch)), f.get(n)));
-          f.drop(f.call(store, at, byte, f.i32.const(1)));
-        }),
+      () => {
+        const byte = (): I64 => f.i64.load8_u(f.i32.add(f.i32.add(this.cpu(f), f.i32.const(CPU.offset.scratch)), f.get(n)));
+        f.if(f.i32.eqz(this.within(f, va, size)), () =>
+          this.inTwoPages(
+            f,
+            translate,
+            va,
+            ACCESS_WRITE,
+            () => f.return(),
+            (byteAt) => {
+              this.forEachByte(f, n, size, () => f.i64.store8(byteAt(n), byte()));
+              f.return();
+            },
+          ),
+        );
+        this.forEachByte(f, n, size, () => f.drop(f.call(store, this.linearAt(f, va, n), byte(), f.i32.const(1))));
+      },
     );
     return f;
   }
@@ -589,7 +647,7 @@ export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): Memory
   const reference = b.reference(translate, loadSlow);
   const storeSafe = b.storeSafe(translate, storeSlow);
   const referenceSafe = b.referenceSafe(translate, reference);
-  const commit = b.commit(storeSlow);
+  const commit = b.commit(translate, storeSlow);
   const plainHost = b.plainHost(canonical);
   const segmentOffset = b.segmentOffset(raise);
   const segmentAddress = b.segmentAddress(segmentOffset);
