@@ -257,7 +257,7 @@ class Builder {
     // Both pages are found readable before a byte is read: a device must not see half of an access that faults.
     const addByte = (byte: () => I64): void =>
       f.set(value, f.i64.or(f.get(value), f.i64.shl(byte(), f.i64.extend_i32_u(f.i32.shl(f.get(n), f.i32.const(3))))));
-    this.inTwoPages(
+    this.acrossPages(
       f,
       translate,
       va,
@@ -285,7 +285,7 @@ class Builder {
    * For an access that crosses a page: `failed` with the fault recorded if one of the pages cannot be accessed, the first one's first; `plain` if both are
    * memory, with the host address of each byte; otherwise carries on.
    */
-  inTwoPages(
+  acrossPages(
     f: FunctionBuilder,
     translate: FunctionBuilder,
     va: Local<I64>,
@@ -462,7 +462,7 @@ class Builder {
     this.refuseLeaving(f, va, size, () => f.i32.const(1));
     // Both pages must be writable before a byte changes; the second is checked last so that its fault address is its start.
     const byte = (): I64 => f.i64.shr_u(f.get(value), f.i64.extend_i32_u(f.i32.shl(f.get(n), f.i32.const(3))));
-    this.inTwoPages(
+    this.acrossPages(
       f,
       translate,
       va,
@@ -509,7 +509,7 @@ class Builder {
       },
       () => {
         this.refuseLeaving(f, va, size, () => f.i32.const(0));
-        this.inTwoPages(f, translate, va, write, failed, (byteAt) => {
+        this.acrossPages(f, translate, va, write, failed, (byteAt) => {
           keep();
           this.forEachByte(f, n, size, () => f.i64.store8(f.i32.add(scratch(), f.get(n)), f.i64.load8_u(byteAt(n))));
           f.return(scratch());
@@ -546,7 +546,7 @@ class Builder {
       () => {
         const byte = (): I64 => f.i64.load8_u(f.i32.add(f.i32.add(this.cpu(f), f.i32.const(CPU.offset.scratch)), f.get(n)));
         f.if(f.i32.eqz(this.within(f, va, size)), () =>
-          this.inTwoPages(
+          this.acrossPages(
             f,
             translate,
             va,
