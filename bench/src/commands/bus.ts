@@ -44,14 +44,14 @@ function cases(bus: Case['bus'], devices: number): Case[] {
     withDevices.register({ base: address, size: 16, name: `device ${i}` }, { read: () => 0, write: () => void writes++ });
     withDoorbells.assignIoeventfd({ address, length: 4 }, { signal: () => void writes++ });
   }
-  const run =
-    (on: IoBus, one: boolean): (() => void) =>
-    () => {
-      const list = addresses(base, step, devices, one);
+  const run = (on: IoBus, one: boolean): (() => void) => {
+    const list = addresses(base, step, devices, one);
+    return () => {
       writes = 0;
       for (let i = 0; i < ACCESSES; i++) on.write(list[i % ORDER], 4, i);
       if (writes !== ACCESSES) throw new BenchError('BENCH_GUEST', `${ACCESSES} writes, and ${writes} arrived`);
     };
+  };
   return [
     { bus, access: 'one device', devices, run: run(withDevices, true) },
     { bus, access: 'any device', devices, run: run(withDevices, false) },

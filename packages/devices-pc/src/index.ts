@@ -22,7 +22,7 @@ export type { I8042Ports } from './i8042/ports.ts';
 export { i8042Layout } from './i8042/state.ts';
 export { createPcTestdev, type PcTestdev } from './pc-testdev/device.ts';
 export type { PcTestdevPorts } from './pc-testdev/ports.ts';
-export { TESTDEV_MEMORY, TestdevPort } from './pc-testdev/registers.ts';
+export { TESTDEV_LINES, TESTDEV_MEMORY, TestdevPort } from './pc-testdev/registers.ts';
 export { pcTestdevLayout } from './pc-testdev/state.ts';
 export { createPort92, type Port92 } from './port92/device.ts';
 export type { Port92Ports } from './port92/ports.ts';

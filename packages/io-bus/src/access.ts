@@ -1,6 +1,13 @@
-import type { Doorbells } from './ioeventfd.ts';
+import { Doorbells, type IoEventFds } from './ioeventfd.ts';
 import type { IoLen, UnclaimedHook } from './ports.ts';
 import type { Region } from './range.ts';
+
+export type IoBusOptions = {
+  /** Called for each access that no device claims. */
+  readonly onUnclaimed?: UnclaimedHook;
+  /** How many ioeventfds it takes; by default `IOEVENTFD_LIMIT`. */
+  readonly ioeventfdLimit?: number;
+};
 
 /** Finds the region that holds an address; what distinguishes the port bus from the memory bus. */
 export type Lookup = (address: number) => Region | undefined;
@@ -27,8 +34,10 @@ function isOneTransfer(region: Region, address: number, len: IoLen): boolean {
   return address + len <= region.end && len <= region.width && (address % 4) + len <= 4;
 }
 
-/** Builds the CPU side of a bus over its lookup. */
-export function createAccess(find: Lookup, doorbells: Doorbells, onUnclaimed?: UnclaimedHook): IoAccess {
+/** Builds the CPU side of a bus over its lookup, for addresses below `limit`, and what stands before all devices: the ioeventfds. */
+export function createAccess(find: Lookup, limit: number, { onUnclaimed, ioeventfdLimit }: IoBusOptions): IoAccess & IoEventFds {
+  const doorbells = new Doorbells(limit, ioeventfdLimit);
+  const { assignIoeventfd, deassignIoeventfd } = doorbells;
   const unclaimed = (address: number, len: IoLen): number => {
     let value = 0;
     for (let i = 0; i < len; i++) if (doorbells.count === 0 || !doorbells.covers(address + i)) value |= 0xff << (8 * i);
@@ -90,6 +99,8 @@ export function createAccess(find: Lookup, doorbells: Doorbells, onUnclaimed?: U
   };
 
   return {
+    assignIoeventfd,
+    deassignIoeventfd,
     read,
     write,
     read64: (address, out) => {

@@ -1,8 +1,8 @@
 /** Port and memory-mapped I/O buses for a virtual machine monitor. */
-export type { IoAccess } from './access.ts';
+export type { IoAccess, IoBusOptions } from './access.ts';
 export { IoBusError, type IoBusErrorCode } from './errors.ts';
 export { IOEVENTFD_LIMIT, type IoEventFd, type IoEventFds } from './ioeventfd.ts';
 export { createMmioBus, GPA_LIMIT } from './mmio-bus.ts';
-export { createPioBus, type IoBus, type IoBusOptions, PORT_COUNT } from './pio-bus.ts';
+export { createPioBus, type IoBus, PORT_COUNT } from './pio-bus.ts';
 export type { IoDevice, IoEvent, IoLen, UnclaimedHook } from './ports.ts';
 export type { IoRange } from './range.ts';

@@ -1,6 +1,5 @@
-import { createAccess } from './access.ts';
-import { Doorbells } from './ioeventfd.ts';
-import type { IoBus, IoBusOptions } from './pio-bus.ts';
+import { createAccess, type IoBusOptions } from './access.ts';
+import type { IoBus } from './pio-bus.ts';
 import type { IoDevice } from './ports.ts';
 import { type IoRange, overlap, type Region, toRegion } from './range.ts';
 
@@ -57,7 +56,5 @@ export function createMmioBus(options: IoBusOptions = {}): IoBus {
       },
     };
   };
-  const doorbells = new Doorbells(GPA_LIMIT, options.ioeventfdLimit);
-  const { assignIoeventfd, deassignIoeventfd } = doorbells;
-  return { ...createAccess(find, doorbells, options.onUnclaimed), register, assignIoeventfd, deassignIoeventfd };
+  return { ...createAccess(find, GPA_LIMIT, options), register };
 }

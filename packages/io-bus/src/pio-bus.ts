@@ -1,6 +1,6 @@
-import { createAccess, type IoAccess } from './access.ts';
-import { Doorbells, type IoEventFds } from './ioeventfd.ts';
-import type { IoDevice, UnclaimedHook } from './ports.ts';
+import { createAccess, type IoAccess, type IoBusOptions } from './access.ts';
+import type { IoEventFds } from './ioeventfd.ts';
+import type { IoDevice } from './ports.ts';
 import { type IoRange, overlap, type Region, toRegion } from './range.ts';
 
 /** Ports on an x86 processor: 64 Ki (SDM vol. 1 §19.3). */
@@ -15,13 +15,6 @@ export type IoBus = IoAccess &
      */
     readonly register: (range: IoRange, device: IoDevice) => Disposable;
   };
-
-export type IoBusOptions = {
-  /** Called for each access that no device claims. */
-  readonly onUnclaimed?: UnclaimedHook;
-  /** How many ioeventfds it takes; by default `IOEVENTFD_LIMIT`. */
-  readonly ioeventfdLimit?: number;
-};
 
 /**
  * The port I/O bus. A flat table with one slot per port makes every lookup one load, however many devices there are: guests
@@ -54,7 +47,5 @@ export function createPioBus(options: IoBusOptions = {}): IoBus {
       },
     };
   };
-  const doorbells = new Doorbells(PORT_COUNT, options.ioeventfdLimit);
-  const { assignIoeventfd, deassignIoeventfd } = doorbells;
-  return { ...createAccess(find, doorbells, options.onUnclaimed), register, assignIoeventfd, deassignIoeventfd };
+  return { ...createAccess(find, PORT_COUNT, options), register };
 }

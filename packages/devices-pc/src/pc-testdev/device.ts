@@ -2,7 +2,7 @@ import { byteDevice } from '../byte-device.ts';
 import type { IoDevice, IoLen } from '../ports.ts';
 import { restoreState, saveState } from '../saved-state.ts';
 import type { PcTestdevPorts } from './ports.ts';
-import { IRQ_LINES, LATCH_BYTES, TESTDEV_MEMORY } from './registers.ts';
+import { LATCH_BYTES, TESTDEV_LINES, TESTDEV_MEMORY } from './registers.ts';
 import { PC_TESTDEV_STATE_VERSION, pcTestdevLayout } from './state.ts';
 
 export type PcTestdev = {
@@ -49,7 +49,7 @@ export function createPcTestdev(ports: PcTestdevPorts): PcTestdev {
     byteLatch: storage(s.byteLatch, LATCH_BYTES),
     flush: { read: () => 0, write: () => undefined },
     irq: byteDevice(
-      IRQ_LINES,
+      TESTDEV_LINES,
       (n) => s.irq[n],
       (n, value) => setLine(n, value === 0 ? 0 : 1),
     ),

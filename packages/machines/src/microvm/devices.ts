@@ -18,6 +18,7 @@ import {
   pcTestdevLayout,
   port92Layout,
   rtcLayout,
+  TESTDEV_LINES,
   TESTDEV_MEMORY,
   TestdevPort,
   uart16550Layout,
@@ -27,7 +28,7 @@ import type { SerialSink } from '../ports.ts';
 import type { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import type { TestDevice } from '../test-device.ts';
-import { DELAY_PORT, FW_CFG, IO_APIC_LINES, KEYBOARD, PCI_ADDRESS, PM, PORT_92, RTC, SERIAL } from './map.ts';
+import { DELAY_PORT, FW_CFG, KEYBOARD, PCI_ADDRESS, PM, PORT_92, RTC, SERIAL } from './map.ts';
 
 /** A device is gone when what it registered is. */
 const made = (registrations: readonly Disposable[]): Device => ({
@@ -163,13 +164,13 @@ const pcTestdevPlugin: Plugin<Services, 'ports' | 'mmio' | 'irqLine' | 'state'> 
   name: 'pc-testdev',
   needs: ['ports', 'mmio', 'irqLine', 'state'],
   create: ({ ports, mmio, irqLine, state }) => {
-    const lines = Array.from({ length: IO_APIC_LINES }, (_, gsi) => irqLine(gsi));
+    const lines = Array.from({ length: TESTDEV_LINES }, (_, gsi) => irqLine(gsi));
     const device = createPcTestdev({ state: state(pcTestdevLayout), irqLine: (n) => lines[n] });
     return made([
       ports.register({ base: TestdevPort.latch, size: 4, name: 'testdev-latch' }, device.latch),
       ports.register({ base: TestdevPort.flush, size: 4, name: 'testdev-flush' }, device.flush),
       ports.register({ base: TestdevPort.byteLatch, size: 4, name: 'testdev-bytes', width: 1 }, device.byteLatch),
-      ports.register({ base: TestdevPort.irq, size: IO_APIC_LINES, name: 'testdev-irq', width: 1 }, device.irq),
+      ports.register({ base: TestdevPort.irq, size: TESTDEV_LINES, name: 'testdev-irq', width: 1 }, device.irq),
       mmio.register({ base: TESTDEV_MEMORY.gpa, size: TESTDEV_MEMORY.size, name: 'testdev-memory' }, device.memory),
       ...lines,
     ]);

@@ -17,7 +17,6 @@ export const PCI_ADDRESS = 0xcf8;
 
 export const LOCAL_APIC = 0xfee0_0000;
 export const IO_APIC = 0xfec0_0000;
-export const IO_APIC_LINES = 24;
 
 /**
  * F000:FFF0, where firmware starts: there is none, but software that goes there means to start the machine again. It pulses the

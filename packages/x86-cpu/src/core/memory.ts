@@ -281,6 +281,15 @@ class Builder {
     return f;
   }
 
+  /** The bytes from `va` to the end of its page, and the address behind them. */
+  nextPage(f: FunctionBuilder, va: Local<I64>): { readonly room: Local<I32>; readonly second: Local<I64> } {
+    const room = f.local('i32');
+    const second = f.local('i64');
+    f.set(room, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
+    f.set(second, this.linearAt(f, va, room));
+    return { room, second };
+  }
+
   /**
    * For an access that crosses a page: `failed` with the fault recorded if one of the pages cannot be accessed, the first one's first; `plain` if both are
    * memory, with the host address of each byte; otherwise carries on.
@@ -294,10 +303,7 @@ class Builder {
     plain: (byteAt: (n: Local<I32>) => I32) => void,
   ): void {
     const { i32 } = f;
-    const room = f.local('i32');
-    const second = f.local('i64');
-    f.set(room, i32.sub(i32.const(PAGE), i32.and(i32.wrap_i64(f.get(va)), i32.const(PAGE - 1))));
-    f.set(second, this.linearAt(f, va, room));
+    const { room, second } = this.nextPage(f, va);
     const hosts = [va, second].map((address) => {
       const host = f.local('i32');
       const kind = (): I32 => (typeof access === 'number' ? i32.const(access) : f.get(access));
@@ -423,10 +429,7 @@ class Builder {
     f.if(f.i32.eqz(this.within(f, va, size)), () => this.refuseLeaving(f, va, size, () => f.i32.const(result)));
     part(va, size);
     f.if(f.i32.eqz(this.within(f, va, size)), () => {
-      const second = f.local('i64');
-      const room = f.local('i32');
-      f.set(room, f.i32.sub(f.i32.const(PAGE), f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(PAGE - 1))));
-      f.set(second, this.linearAt(f, va, room));
+      const { room, second } = this.nextPage(f, va);
       f.set(room, f.i32.sub(f.get(size), f.get(room)));
       part(second, room);
     });

@@ -267,7 +267,7 @@ export abstract class Emitter {
   }
 
   /** The low 4 or 8 bytes of register operand `n`, which keeps the rest. */
-  writeLow(n: number, size: number, value: Local<I64>): void {
+  writeLow(n: number, size: 4 | 8, value: Local<I64>): void {
     const { f } = this;
     if (size === 4) f.i64.store32(this.registerAddress(n), f.get(value));
     else f.i64.store(this.registerAddress(n), f.get(value));

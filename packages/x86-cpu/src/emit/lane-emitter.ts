@@ -4,6 +4,7 @@
  */
 import type { I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Form } from '../form.ts';
+import { replaceElement } from '../numeric/vector-element.ts';
 import { CPU } from '../state.ts';
 import { Emitter } from './emitter.ts';
 import type { FlagLocals } from './flags.ts';
@@ -118,14 +119,8 @@ export class LaneEmitter extends Emitter {
   override writeV(_n: number, value: Local<V128>): void {
     this.#written = value;
   }
-  override writeLow(_n: number, size: number, value: Local<I64>): void {
-    const { f } = this;
-    const rest = this.readV(0);
-    this.#written = this.letV(
-      size === 4
-        ? f.v128.replace('i32x4', rest, 0, f.i32.wrap_i64(f.get(value)))
-        : f.v128.replace('i64x2', rest, 0, f.get(value)),
-    );
+  override writeLow(_n: number, size: 4 | 8, value: Local<I64>): void {
+    this.#written = this.letV(replaceElement(this.f, this.readV(0), size, 0, this.f.get(value)));
   }
   override writeHigh(_n: number, value: Local<I64>): void {
     this.#written = this.letV(this.f.v128.replace('i64x2', this.readV(0), 1, this.f.get(value)));

@@ -39,6 +39,7 @@ import type { FloatFormat, FloatModule } from './float-format.ts';
 import { F16_FORMAT, F32_FORMAT, F64_FORMAT, FloatFlag } from './float-format.ts';
 import { fusedRoutine } from './float-fused.ts';
 import { fromHalfRoutine, toHalfRoutine } from './float-half.ts';
+import { replaceElement } from './vector-element.ts';
 
 type Scalar = FuncRef<I64[], I64>;
 /** A routine of any signature; callers name the one they expect. */
@@ -66,10 +67,7 @@ function packedRoutine(
   for (let n = 0; n < (fmt.name === 'f64' ? 2 : 4); n++) {
     const old = f.get(result);
     const value = f.call(scalar, ...operands.map((v) => lane(f, fmt, v, n)), ...extra.map((v) => f.get(v)));
-    f.set(
-      result,
-      fmt.name === 'f64' ? f.v128.replace('i64x2', old, n, value) : f.v128.replace('i32x4', old, n, f.i32.wrap_i64(value)),
-    );
+    f.set(result, replaceElement(f, old, fmt.name === 'f64' ? 8 : 4, n, value));
   }
   f.get(result);
   return f.ref<never, V128>();

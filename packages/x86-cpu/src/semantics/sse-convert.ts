@@ -2,6 +2,7 @@
 import type { I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { ToInt } from '../numeric/float-convert.ts';
+import { replaceElement } from '../numeric/vector-element.ts';
 import {
   allLanes,
   asF32,
@@ -131,7 +132,7 @@ function byLane(
       control === undefined
         ? f.call(routine<[I64], I64>(e, name), lane)
         : f.call(routine<[I64, I64], I64>(e, name), lane, f.i64.const(control));
-    f.set(r, to === 8 ? v128.replace('i64x2', old, n, value) : v128.replace('i32x4', old, n, f.i32.wrap_i64(value)));
+    f.set(r, replaceElement(f, old, to, n, value));
   }
   commitFlags(e);
 

@@ -2,6 +2,7 @@
 import type { I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { Fused } from '../numeric/float-fused.ts';
+import { replaceElement } from '../numeric/vector-element.ts';
 import { commitFlags } from './sse-float.ts';
 import { routine, zeroVector } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
@@ -29,9 +30,7 @@ const scalar =
     const r = e.let(f.call(fused, f.get(a), f.get(b), f.get(c), f.i64.const(signs)));
     commitFlags(e);
     const rest = readRegisterHalf(e, 0, 0);
-    const merged =
-      size === 4 ? f.v128.replace('i32x4', rest, 0, f.i32.wrap_i64(f.get(r))) : f.v128.replace('i64x2', rest, 0, f.get(r));
-    writeRegister(e, 0, [e.letV(merged)]);
+    writeRegister(e, 0, [e.letV(replaceElement(f, rest, size, 0, f.get(r)))]);
   };
 
 type Fuse = (e: Emitter, prefix: 'ps' | 'pd', a: Local<V128>, b: Local<V128>, c: Local<V128>) => Local<V128>;
@@ -79,7 +78,7 @@ const vector =
 /** VCVTPH2PS: four half-precision numbers for each 128 bits of the destination. */
 const fromHalves: Semantics = (e) => {
   const { f } = e;
-  const { v128, i64, i32 } = f;
+  const { i64 } = f;
   const size = vectorBytes(e);
   const words: Local<I64>[] = [];
   if (e.isMemory(1)) {
@@ -93,7 +92,7 @@ const fromHalves: Semantics = (e) => {
     for (let lane = 0; lane < 4; lane++) {
       const old = f.get(r);
       const half = i64.and(i64.shr_u(f.get(word), i64.const(16 * lane)), i64.const(0xffff));
-      f.set(r, v128.replace('i32x4', old, lane, i32.wrap_i64(f.call(convert, half))));
+      f.set(r, replaceElement(f, old, 4, lane, f.call(convert, half)));
     }
     return r;
   });

@@ -3,6 +3,7 @@ import type { I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { HIGH_HALF } from '../emit/lane-emitter.ts';
 import { AddressMode } from '../form.ts';
+import { replaceElement } from '../numeric/vector-element.ts';
 import { withoutAlignmentCheck } from './alignment-check.ts';
 import { zeroVector } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
@@ -47,7 +48,6 @@ const maskedLoad =
   (width: Width): Semantics =>
   (e) => {
     const { f } = e;
-    const { v128 } = f;
     const mask = maskBits(e, 1, width);
     const address = elementAddresses(e, width, false);
     const halves: Local<V128>[] = [];
@@ -58,11 +58,7 @@ const maskedLoad =
         f.if(bit(e, mask, n), () => {
           const value = e.let(e.load(address(n), width));
           const old = f.get(r);
-          const replaced =
-            width === 4
-              ? v128.replace('i32x4', old, lane, f.i32.wrap_i64(f.get(value)))
-              : v128.replace('i64x2', old, lane, f.get(value));
-          f.set(r, replaced);
+          f.set(r, replaceElement(f, old, width, lane, f.get(value)));
         });
       }
       halves.push(r);

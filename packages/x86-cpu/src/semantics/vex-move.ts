@@ -1,7 +1,7 @@
 /** Data movement of AVX and AVX2: whole vectors, single elements, broadcasts, halves (SDM vol. 1 §14.1, §14.7). */
-import type { FunctionBuilder, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { HIGH_HALF } from '../emit/lane-emitter.ts';
+import { replaceElement } from '../numeric/vector-element.ts';
 import { CPU } from '../state.ts';
 import { immediateByte, lowVector, readHigh, zeroVector } from './sse-operands.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
@@ -24,13 +24,8 @@ const moveScalar =
     const value = e.let(e.read(source, size));
     if (e.isMemory(0)) e.write(0, value, size);
     else if (source === 1) writeRegister(e, 0, [e.letV(lowVector(f, () => f.get(value)))]);
-    else writeRegister(e, 0, [e.letV(withLow(f, readRegisterHalf(e, 1, 0), size, value))]);
+    else writeRegister(e, 0, [e.letV(replaceElement(f, readRegisterHalf(e, 1, 0), size, 0, f.get(value)))]);
   };
-
-const withLow = (f: FunctionBuilder, vector: V128, size: 4 | 8, value: Local<I64>): V128 =>
-  size === 4
-    ? f.v128.replace('i32x4', vector, 0, f.i32.wrap_i64(f.get(value)))
-    : f.v128.replace('i64x2', vector, 0, f.get(value));
 
 /** VMOVLPS, VMOVHPS and their doubles: 8 bytes to memory, or into one half of a copy of the first source. */
 const moveHalf =

@@ -4,6 +4,7 @@ import { Vector } from '../core/memory.ts';
 import { Rflags, Seg } from '../state.ts';
 import type { SystemContext } from './context.ts';
 import { Attr, Cr0, Cr4, fault, GuestFault, generalProtection } from './context.ts';
+import { StackCursor } from './operands.ts';
 import type { Descriptor } from './segments.ts';
 import {
   dplOf,
@@ -232,11 +233,7 @@ function load(c: SystemContext, seg: number, d: Descriptor): void {
 
 /** An exception's error code goes to the new task's stack (§6.13). */
 function pushError(c: SystemContext, error: number, size: number): void {
-  const { state } = c;
-  const mask = state.segAttr[Seg.SS] & Attr.DB ? 0xffff_ffffn : 0xffffn;
-  const offset = (state.gpr[4] - BigInt(size)) & mask;
-  const last = offset + BigInt(size - 1);
-  if (offset < BigInt(state.segLow[Seg.SS]) || last > BigInt(state.segLimit[Seg.SS])) fault(Vector.SS, 0);
-  c.write((state.segBase[Seg.SS] + offset) & 0xffff_ffffn, size, BigInt(error));
-  state.gpr[4] = (state.gpr[4] & ~mask) | offset;
+  const stack = new StackCursor(c, size);
+  stack.push(BigInt(error));
+  stack.commit();
 }
