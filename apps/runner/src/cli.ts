@@ -5,6 +5,7 @@ import {
   type DeviceOption,
   type GuestFile,
   type JitDump,
+  parseCpus,
   parseDebian,
   parseDevice,
   parseFile,
@@ -62,6 +63,7 @@ type RawOptions = {
   initrd?: string;
   append?: string;
   memory: number;
+  cpus: number;
   cpu: string;
   tier: Tier;
   debian?: DebianArch;
@@ -121,6 +123,7 @@ function runCommand(program: Command): Command {
         .argParser(parseSize)
         .default(parseSize(DEFAULT_MEMORY), DEFAULT_MEMORY),
     )
+    .addOption(new Option('-n, --cpus <number>', 'processors, 1 to 254').argParser(parseCpus).default(1))
     .option(
       '-c, --cpu <model>',
       'processor model: qemu64, kvm64, x86-64-v2, x86-64-v3 or max, with changes such as max,-avx or max,+la57,vendor=intel',
@@ -190,6 +193,7 @@ function toRunOptions(raw: RawOptions): RunOptions {
   return {
     append: raw.append ?? '',
     memoryBytes: raw.memory,
+    cpus: raw.cpus,
     cpu: raw.cpu,
     tier: raw.tier,
     files: raw.file,

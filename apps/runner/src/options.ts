@@ -31,6 +31,7 @@ export type RunOptions = {
   readonly initrd?: string;
   readonly append: string;
   readonly memoryBytes: number;
+  readonly cpus: number;
   readonly cpu: string;
   readonly tier: Tier;
   readonly debian?: DebianArch;
@@ -53,6 +54,16 @@ export function parseSize(text: string): number {
   if (!Number.isFinite(bytes) || bytes < 4096)
     throw new RunnerError('RUNNER_USAGE', `--memory '${text}' is not a size; write for example 512M or 1G`);
   return Math.floor(bytes / 4096) * 4096;
+}
+
+const MAX_CPUS = 254;
+
+/** A number of processors. */
+export function parseCpus(text: string): number {
+  const count = /^\d+$/.test(text.trim()) ? Number(text) : 0;
+  if (count < 1 || count > MAX_CPUS)
+    throw new RunnerError('RUNNER_USAGE', `--cpus '${text}' is not a number of processors, 1 to ${MAX_CPUS}`);
+  return count;
 }
 
 /** Seconds, fractions allowed. */

@@ -21,6 +21,7 @@ export type BootConfig =
 export type MachineConfig = BootConfig & {
   /** RAM, bytes. */
   readonly memoryBytes: number;
+  readonly cpus?: number;
   readonly cpuModel: string;
   /** `jit` compiles hot code; the interpreter runs the rest. */
   readonly tier?: 'auto' | 'jit' | 'interp';

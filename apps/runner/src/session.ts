@@ -94,6 +94,7 @@ export class Session {
   #create(serial: readonly [SerialSink, SerialSink]): Promise<GuestMachine> {
     const config: MachineConfig = {
       memoryBytes: this.#options.memoryBytes,
+      cpus: this.#options.cpus,
       cpuModel: this.#options.cpu,
       tier: this.#options.tier,
       ...this.#prepared.boot,

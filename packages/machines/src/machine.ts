@@ -20,6 +20,8 @@ export type MachineConfig = EngineOptions &
   BootConfig & {
     /** RAM, bytes: whole pages. */
     readonly memoryBytes: number;
+    /** Processors, 1 to 254; by default 1. */
+    readonly cpus?: number;
     /** A name of the engine's models. */
     readonly cpuModel: string;
     /** What the guest sends through ttyS0 and, if there is to be one, ttyS1. */

@@ -47,6 +47,7 @@ function create(config: ProcessorConfig, model: CpuModel, { tier, compiler, onRe
     },
     stats: () => processor.stats(),
     codeWritten: (hostAddress, length) => processor.codeWritten(hostAddress, length),
+    addresses: processor.addresses,
     dispose: () => processor.dispose(),
   };
 }

@@ -2,6 +2,8 @@
 export type VcpuExit =
   /** The budget is used up, or something asked for a look: an event, a timer, `kick`. */
   | { readonly reason: 'intr' }
+  /** The guest spins in PAUSE: it waits for what another processor does. */
+  | { readonly reason: 'pause' }
   /** HLT, and nothing to wake up for. */
   | { readonly reason: 'hlt' }
   /** A triple fault. */

@@ -15,7 +15,7 @@ export type KvmOptions = {
 export type VmOptions = Pick<VmParts, 'onUnclaimedPort' | 'onUnclaimedMemory'> & {
   /** Bytes of guest memory that slots will be made of; linear memory for it is set aside, not touched. */
   readonly memoryBytes: number;
-  /** Bytes for processors, their translations and the chips. Default 160 MiB. */
+  /** Bytes for processors, their translations and the chips. Default: what that many processors need. */
   readonly overheadBytes?: number;
   /** Processors there can be, 1–254. Default 1. */
   readonly cpus?: number;
@@ -25,8 +25,15 @@ export type VmOptions = Pick<VmParts, 'onUnclaimedPort' | 'onUnclaimedMemory'> &
 export const KVM_API_VERSION = 12;
 
 const MiB = 2 ** 20;
-const DEFAULT_OVERHEAD = 160 * MiB;
 const MAX_CPUS = 254;
+/** Tables of a processor, beside its translations; and of all that there is one of. */
+const CPU_OVERHEAD = 16 * MiB;
+const MACHINE_OVERHEAD = 64 * MiB;
+/** For translations: of one processor at most, of all of them together, of one at least. */
+const MOST_CODE = 32 * MiB;
+const ALL_CODE = 256 * MiB;
+const LEAST_CODE = 2 * MiB;
+const codeBytesOf = (cpus: number): number => Math.max(LEAST_CODE, Math.min(MOST_CODE, Math.floor(ALL_CODE / cpus / MiB) * MiB));
 
 /** Capabilities by KVM's names in camelCase, and what checkExtension says of them. */
 const EXTENSIONS: ReadonlyMap<string, number> = new Map(
@@ -71,7 +78,9 @@ export class Kvm {
    * @throws KvmError EINVAL, ENOMEM when the host or the 4 GiB of linear memory do not give that much
    */
   createVm(options: VmOptions): Vm {
-    const { memoryBytes, overheadBytes = DEFAULT_OVERHEAD, cpus = 1, ...hooks } = options;
+    const { memoryBytes, cpus = 1, ...hooks } = options;
+    const codeBytes = codeBytesOf(cpus);
+    const { overheadBytes = MACHINE_OVERHEAD + cpus * (CPU_OVERHEAD + codeBytes) } = options;
     if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS)
       throw new KvmError('EINVAL', `${cpus} processors: 1–${MAX_CPUS} are possible`);
     const vm = new Vm({
@@ -79,6 +88,7 @@ export class Kvm {
       clock: createMachineClock(this.host),
       createProcessor: this.#options.createProcessor,
       cpus,
+      codeBytes,
       ...hooks,
     });
     this.#vms.add(vm);

@@ -129,6 +129,14 @@ export type ProcessorMmu = {
   readonly unprotectCode: (hostPage: number) => void;
 };
 
+/** What several processors that translate code from one memory share. */
+export type CodeSharing = {
+  /** Address of one i64 for each page of linear memory: a bit for each 64-byte granule that any of them may have translated; they set bits. */
+  readonly mapAddress: number;
+  /** A processor changed bytes that may have been translated. */
+  readonly written: (hostAddress: number, length: number) => void;
+};
+
 export type ProcessorConfig = {
   readonly memory: WebAssembly.Memory;
   readonly alloc: (bytes: number, align: number) => number;
@@ -139,10 +147,18 @@ export type ProcessorConfig = {
   readonly msrs: MsrDevice;
   readonly tsc: TimeStampCounter;
   readonly cpuid: CpuidSource;
+  readonly codeSharing?: CodeSharing;
+  /** PAUSE instructions before `run` returns `pause`. */
+  readonly pauseWindow?: number;
+  /** Bytes for translations. */
+  readonly codeBytes?: number;
 };
 
-/** Why a processor gave up running: its budget was used or an exit was asked for, HLT, a triple fault, or a defect of its own. */
-export type ProcessorExit = { readonly reason: 'budget' | 'halt' | 'shutdown' | 'error'; readonly message?: string };
+/**
+ * Why a processor gave up running: its budget was used or an exit was asked for, HLT, the PAUSE of one that waits for another, a triple fault, or
+ * a defect of its own.
+ */
+export type ProcessorExit = { readonly reason: 'budget' | 'halt' | 'pause' | 'shutdown' | 'error'; readonly message?: string };
 
 export type Processor = {
   /** Runs about `budget` instructions at most, taking interrupts as they come. */
@@ -162,6 +178,8 @@ export type Processor = {
   readonly stats: () => Record<string, number>;
   /** Memory that may hold translated code was written from outside of the processor. */
   readonly codeWritten: (hostAddress: number, length: number) => void;
+  /** In linear memory, for others to look at or store to: see x86-cpu's `Processor.addresses`. */
+  readonly addresses: { readonly exitRequest: number; readonly kicked: number; readonly codeMap: number };
   readonly dispose: () => void;
 };
 

@@ -2,11 +2,29 @@ import { createMmu, GPA_BITS, type GuestMemory, MMU, type MmuState, resetMmuStat
 import type { Arena } from './arena.ts';
 import type { ProcessorMmu } from './ports.ts';
 
+/** What keeps the code pages of several vCPUs in step. */
+export type CodePageSharing = {
+  /** A page came under protection: no other vCPU may store to it any more without asking. */
+  readonly shootdown: (hostPage: number) => void;
+  /** No vCPU has a translation of the page. */
+  readonly isFree: (hostPage: number) => boolean;
+};
+
 /** A vCPU's paging unit with its state in the arena. */
-export function createProcessorMmu(arena: Arena, guest: GuestMemory): ProcessorMmu & { readonly state: MmuState } {
+export function createProcessorMmu(
+  arena: Arena,
+  guest: GuestMemory,
+  sharing?: CodePageSharing,
+): ProcessorMmu & { readonly state: MmuState; readonly dropWrites: (hostPage: number) => void } {
   const stateAddress = arena.alloc(MMU.size, 64);
   const tlbAddress = arena.alloc(TLB_BYTES, 64);
-  const mmu = createMmu({ memory: arena.memory, stateAddress, tlbAddress, guest });
+  const mmu = createMmu({
+    memory: arena.memory,
+    stateAddress,
+    tlbAddress,
+    guest,
+    ...(sharing && { shootdown: sharing.shootdown }),
+  });
   resetMmuState(mmu.state, GPA_BITS);
   const { cr3, mode, flags, pkru, faultError, gpaLo, gpaHi, kind, host, misses } = MMU.offset;
   return {
@@ -20,6 +38,9 @@ export function createProcessorMmu(arena: Arena, guest: GuestMemory): ProcessorM
     flushPage: mmu.flushPage,
     loadPdptes: mmu.loadPdptes,
     protectCode: (hostPage) => void mmu.protectCode(hostPage),
-    unprotectCode: mmu.unprotectCode,
+    unprotectCode: (hostPage) => {
+      if (sharing?.isFree(hostPage) ?? true) mmu.unprotectCode(hostPage);
+    },
+    dropWrites: mmu.dropWrites,
   };
 }

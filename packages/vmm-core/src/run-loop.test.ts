@@ -25,7 +25,7 @@ function setup(steps: readonly ((budget: number) => VcpuExit)[]) {
       return steps[Math.min(at++, steps.length - 1)](budget);
     },
   };
-  const loop = new RunLoop({ vm, vcpu, host, flush: () => log.push('flush') });
+  const loop = new RunLoop({ vm, vcpus: [vcpu], host, flush: () => log.push('flush') });
   const work = (ns: number, instructions = ns / 10) => {
     host.now += ns;
     processor.instructions += instructions;
@@ -197,5 +197,60 @@ describe('the run loop, everything on one thread', () => {
     const t = setup([() => END]);
     await t.loop.run();
     expect(t.log).toEqual(['flush']);
+  });
+});
+
+describe('the run loop with several vCPUs', () => {
+  /** vCPUs whose stays are functions; `order` tells whose turn was when. */
+  function several(count: number, stay: (cpu: number, nth: number) => VcpuExit) {
+    const host = createFakeHost();
+    const vm: RunnableVm = { clock: createMachineClock(host), onWake: undefined };
+    const order: number[] = [];
+    const runnable = Array.from({ length: count }, () => false);
+    const vcpus = runnable.map((_, cpu) => {
+      const processor = { instructions: 0 };
+      return {
+        processor,
+        kick: () => undefined,
+        get runnable() {
+          return runnable[cpu];
+        },
+        run: () => {
+          order.push(cpu);
+          host.now += 50_000;
+          processor.instructions += 5_000;
+          return stay(cpu, order.length);
+        },
+      };
+    });
+    return { host, vm, order, runnable, loop: new RunLoop({ vm, vcpus, host, flush: () => undefined }) };
+  }
+
+  it('takes them in turn, those that spin too', async () => {
+    const t = several(3, (cpu, nth) => (nth === 9 ? END : { reason: cpu === 1 ? 'pause' : 'intr' }));
+    expect(await t.loop.run()).toEqual(END);
+    expect(t.order).toEqual([1, 2, 0, 1, 2, 0, 1, 2, 0]);
+  });
+
+  it('passes over those that have halted until something waits for them', async () => {
+    const t = several(3, (cpu, nth) => {
+      if (nth === 6) t.runnable[2] = true;
+      if (nth === 8) return END;
+      return { reason: cpu === 0 ? 'intr' : 'hlt' };
+    });
+    await t.loop.run();
+    expect(t.order).toEqual([1, 2, 0, 0, 0, 0, 2, 0]);
+  });
+
+  it('sleeps when all have halted', async () => {
+    const t = several(2, (cpu) => (t.runnable[cpu] ? END : { reason: 'hlt' }));
+    t.vm.clock.setTimer(20e6, () => {
+      t.runnable[1] = true;
+    });
+    await t.loop.run();
+    expect(t.host.sleeps.length).toBe(1);
+    expect(t.order.slice(0, 2)).toEqual([1, 0]);
+    expect(t.order.at(-1)).toBe(1);
+    expect(t.order.length).toBeLessThan(6);
   });
 });

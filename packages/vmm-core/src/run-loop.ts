@@ -18,14 +18,15 @@ export type RunnableVm = {
 
 export type RunLoopOptions = {
   readonly vm: RunnableVm;
-  readonly vcpu: RunnableVcpu;
+  /** They take turns. */
+  readonly vcpus: readonly RunnableVcpu[];
   readonly host: Host;
   /** Hands collected output on; called before the loop yields or waits. */
   readonly flush: () => void;
 };
 
 /** Why a run ended. `stopped`: somebody called `stop`. */
-export type RunEnd = Exclude<VcpuExit, { reason: 'intr' | 'hlt' }> | { readonly reason: 'stopped' };
+export type RunEnd = Exclude<VcpuExit, { reason: 'intr' | 'hlt' | 'pause' }> | { readonly reason: 'stopped' };
 
 const MS = 1e6;
 /** Devices and timers get a look this often at least. */
@@ -45,10 +46,20 @@ const FIRST_RATE = 0.05;
 /** Slices shorter than this say little about the rate. */
 const MEASURABLE_NS = 0.05 * MS;
 
-/** Runs a machine with one vCPU on this thread, in slices: guest, timers, output, and from time to time everything else. */
+/** A vCPU and why it has no turn. */
+type Turn = {
+  readonly vcpu: RunnableVcpu;
+  halted: boolean;
+  /** It halted again without a step: what waits for it cannot be taken (RFLAGS.IF is clear). */
+  stuck: boolean;
+};
+
+/** Runs a machine on this thread, in slices: its vCPUs by turns, timers, output, and from time to time everything else. */
 export class RunLoop {
   readonly #vm: RunnableVm;
-  readonly #vcpu: RunnableVcpu;
+  readonly #turns: readonly Turn[];
+  /** Whose slice it is. */
+  #current = 0;
   readonly #host: Host;
   readonly #flush: () => void;
   #stopped = false;
@@ -62,7 +73,7 @@ export class RunLoop {
 
   constructor(options: RunLoopOptions) {
     this.#vm = options.vm;
-    this.#vcpu = options.vcpu;
+    this.#turns = options.vcpus.map((vcpu) => ({ vcpu, halted: false, stuck: false }));
     this.#host = options.host;
     this.#flush = options.flush;
   }
@@ -75,7 +86,10 @@ export class RunLoop {
     if (this.#running) throw new RangeError('the machine runs already');
     const { clock } = this.#vm;
     this.#running = true;
-    this.#vm.onWake = () => this.#wake?.();
+    this.#vm.onWake = () => {
+      for (const turn of this.#turns) turn.stuck = false;
+      this.#wake?.();
+    };
     clock.onEarlier = () => this.#timerSet();
     try {
       return await this.#loop();
@@ -90,7 +104,7 @@ export class RunLoop {
   /** Makes `run` resolve with `stopped`, soon. */
   stop(): void {
     this.#stopped = true;
-    this.#vcpu.kick();
+    this.#turns[this.#current].vcpu.kick();
     this.#wake?.();
   }
 
@@ -105,21 +119,17 @@ export class RunLoop {
     let yieldAt = clock.monotonicNs() + YIELD_NS;
     while (!this.#stopped) {
       counters.timers += clock.runDue();
-      const before = this.#vcpu.processor.instructions;
-      const waited = this.#vcpu.runnable;
-      const exit = this.#slice();
-      if (exit.reason === 'hlt') {
-        counters.halts++;
-        // Output goes first: whoever gets it may answer with input, which is something to run for.
-        this.#flush();
-        counters.timers += clock.runDue();
-        // What waited already cannot be taken (RFLAGS.IF is clear) when the processor halted again without a step.
-        const stuck = waited && this.#vcpu.processor.instructions === before;
-        if (stuck || !this.#vcpu.runnable) {
-          await this.#idle();
-          yieldAt = clock.monotonicNs() + YIELD_NS;
-        }
-      } else if (exit.reason !== 'intr') return exit;
+      const ready = this.#nextTurn();
+      if (ready === 0) {
+        await this.#idle();
+        for (const turn of this.#turns) turn.stuck = false;
+        // One of them looks, whatever it was that ended the waiting: it may be the end of the machine.
+        this.#turns[0].halted = false;
+        yieldAt = clock.monotonicNs() + YIELD_NS;
+        continue;
+      }
+      const exit = this.#runTurn(this.#turns[this.#current], SLICE_NS / ready);
+      if (exit.reason !== 'intr' && exit.reason !== 'hlt' && exit.reason !== 'pause') return exit;
       if (clock.monotonicNs() < yieldAt) continue;
       this.#flush();
       counters.yields++;
@@ -129,33 +139,65 @@ export class RunLoop {
     return { reason: 'stopped' };
   }
 
-  /** One stay in the guest, until about the next deadline or for a millisecond. */
-  #slice(): VcpuExit {
+  /** Makes the next vCPU that has something to do the current one; returns how many there are. */
+  #nextTurn(): number {
+    const all = this.#turns;
+    let ready = 0;
+    let next = 0;
+    for (let step = all.length; step > 0; step--) {
+      const index = (this.#current + step) % all.length;
+      const { vcpu, halted, stuck } = all[index];
+      if (halted && (stuck || !vcpu.runnable)) continue;
+      ready++;
+      next = index;
+    }
+    this.#current = next;
+    return ready;
+  }
+
+  #runTurn(turn: Turn, sliceNs: number): VcpuExit {
+    const { vcpu } = turn;
+    const before = vcpu.processor.instructions;
+    const waited = vcpu.runnable;
+    const exit = this.#slice(vcpu, sliceNs);
+    turn.halted = exit.reason === 'hlt';
+    if (!turn.halted) return exit;
+    this.#counters.halts++;
+    turn.stuck = waited && vcpu.processor.instructions === before;
+    return exit;
+  }
+
+  /** One stay in the guest, until about the next deadline or for a slice. */
+  #slice(vcpu: RunnableVcpu, sliceNs: number): VcpuExit {
     const { clock } = this.#vm;
     const start = clock.monotonicNs();
-    const end = Math.min(start + SLICE_NS, clock.nextDeadlineNs());
+    const end = Math.min(start + sliceNs, clock.nextDeadlineNs());
     const budget = Math.min(Math.max(Math.floor((end - start) * this.#rate), MIN_BUDGET), MAX_BUDGET);
-    const before = this.#vcpu.processor.instructions;
+    const before = vcpu.processor.instructions;
     this.#sliceEndNs = end;
     this.#inGuest = true;
-    const exit = this.#vcpu.run(budget);
+    const exit = vcpu.run(budget);
     this.#inGuest = false;
     const spent = clock.monotonicNs() - start;
     this.#counters.slices++;
     this.#counters.guestNs += spent;
-    if (spent > MEASURABLE_NS) this.#rate += ((this.#vcpu.processor.instructions - before) / spent - this.#rate) / 4;
+    if (spent > MEASURABLE_NS) this.#rate += ((vcpu.processor.instructions - before) / spent - this.#rate) / 4;
     return exit;
   }
 
   /** The guest set a timer. If it is due within the slice, the slice ends now and a shorter one begins. */
   #timerSet(): void {
     if (!this.#inGuest) this.#wake?.();
-    else if (this.#vm.clock.nextDeadlineNs() < this.#sliceEndNs) this.#vcpu.kick();
+    else if (this.#vm.clock.nextDeadlineNs() < this.#sliceEndNs) this.#turns[this.#current].vcpu.kick();
   }
 
   /** Waits for the first deadline or an event. */
   async #idle(): Promise<void> {
     const { clock } = this.#vm;
+    // Output goes first: whoever gets it may answer with input, which is something to run for.
+    this.#flush();
+    this.#counters.timers += clock.runDue();
+    if (this.#turns.some(({ vcpu, stuck }) => vcpu.runnable && !stuck)) return;
     const start = clock.monotonicNs();
     const wait = clock.nextDeadlineNs() - start;
     if (wait >= MS) await this.#sleep(Math.min(Math.floor(wait / MS), IDLE_MAX_MS));

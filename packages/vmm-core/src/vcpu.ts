@@ -1,8 +1,10 @@
-import type { CpuInterrupts } from '@tsvisor/irqchip';
+import { type CpuInterrupts, EVENT_INIT, EVENT_SIPI } from '@tsvisor/irqchip';
+import type { View } from '@tsvisor/state-layout';
 import { type CpuidEntry, cpuidFromEntries, vcpuCpuid } from './cpuid.ts';
 import { KvmError } from './errors.ts';
 import type { SystemEvent, VcpuExit } from './exits.ts';
 import { noInterrupts, processorInterrupts } from './interrupts.ts';
+import { MpState, VCPU_LAYOUT } from './mp-state.ts';
 import { composeMsrs, lapicMsrs, type MsrRange } from './msrs.ts';
 import type {
   CpuidSource,
@@ -22,7 +24,7 @@ export type VcpuParts = {
   readonly id: number;
   readonly createProcessor: ProcessorFactory;
   /** What every vCPU of the machine shares. */
-  readonly shared: Pick<ProcessorConfig, 'memory' | 'alloc' | 'pio' | 'mmio'>;
+  readonly shared: Pick<ProcessorConfig, 'memory' | 'alloc' | 'pio' | 'mmio' | 'codeSharing' | 'pauseWindow' | 'codeBytes'>;
   readonly mmu: ProcessorMmu;
   readonly tsc: TimeStampCounter;
   readonly cpus: number;
@@ -33,11 +35,14 @@ export type VcpuParts = {
   readonly msrs: readonly MsrRange[];
   /** The processor is reset: what its MSRs had enabled is off. */
   readonly onReset: () => void;
+  /** `VCPU_LAYOUT`, zero at first. */
+  readonly state: { readonly buffer: ArrayBufferLike; readonly byteOffset: number };
   /** A device of the guest's asked for the end, and nobody has been told yet. */
   readonly takeSystemEvent: () => SystemEvent | undefined;
 };
 
 const APIC_PAGE = 4096;
+const BOOT_PROCESSOR = 0;
 
 /** One virtual processor. Operations are named as KVM's ioctls on a vCPU are. */
 export class Vcpu {
@@ -47,24 +52,26 @@ export class Vcpu {
   readonly #interrupts: InterruptController;
   readonly #msrs: MsrDevice;
   readonly #msrValue = new Uint32Array(2);
+  readonly #mp: View<typeof VCPU_LAYOUT.schema>;
   #cpuid: CpuidSource;
   #hasRun = false;
 
   constructor(parts: VcpuParts) {
     this.id = parts.id;
     this.#parts = parts;
+    this.#mp = VCPU_LAYOUT.view(parts.state.buffer, parts.state.byteOffset);
     const { interrupts } = parts;
     this.#interrupts = interrupts === undefined ? noInterrupts : processorInterrupts(interrupts);
     this.#cpuid = this.#compose(parts.model);
+    // Without an irqchip nobody could send an INIT; the processors are the caller's to start.
+    this.#mp.mpState = parts.id === BOOT_PROCESSOR || interrupts === undefined ? MpState.RUNNABLE : MpState.UNINITIALIZED;
     const apicPage = interrupts === undefined ? undefined : createApicPage(parts.shared.mmio, interrupts.lapic);
     const ranges = [...parts.msrs];
     if (interrupts !== undefined && apicPage !== undefined) ranges.push(lapicMsrs(interrupts.lapic, apicPage.moved));
     this.#msrs = composeMsrs(ranges);
     this.processor = parts.createProcessor({
-      memory: parts.shared.memory,
-      alloc: parts.shared.alloc,
+      ...parts.shared,
       mmu: parts.mmu,
-      pio: parts.shared.pio,
       mmio: apicPage?.bus ?? parts.shared.mmio,
       interrupts: this.#interrupts,
       msrs: this.#msrs,
@@ -83,13 +90,15 @@ export class Vcpu {
     this.#hasRun = true;
     const event = this.#parts.takeSystemEvent();
     if (event !== undefined) return { reason: 'system-event', event };
-    this.#takeInit();
+    if (!this.#started()) return { reason: 'hlt' };
     const exit = this.processor.run(budget);
     const raised = this.#parts.takeSystemEvent();
     if (raised !== undefined) return { reason: 'system-event', event: raised };
     switch (exit.reason) {
       case 'budget':
         return { reason: 'intr' };
+      case 'pause':
+        return { reason: 'pause' };
       case 'halt':
         return { reason: 'hlt' };
       case 'shutdown':
@@ -99,11 +108,41 @@ export class Vcpu {
     }
   }
 
-  /** An INIT that the guest sent to this processor. The boot processor starts over at the reset vector. SDM vol. 3 §9.1.3 */
-  #takeInit(): void {
-    if (this.processor.initBlocked || !this.#parts.interrupts?.takeInit()) return;
-    this.processor.init();
-    this.#parts.onReset();
+  /**
+   * Takes INIT and start-up IPIs; whether the processor runs. After INIT the boot processor starts over at the reset vector, the others wait for
+   * a start-up IPI, which all drop that do not wait for it. SDM vol. 3 §9.1.3, §9.4.3
+   */
+  #started(): boolean {
+    const { interrupts, onReset } = this.#parts;
+    if (interrupts === undefined) return true;
+    if (!this.processor.initBlocked && interrupts.takeInit()) {
+      this.processor.init();
+      onReset();
+      this.#mp.mpState = this.id === BOOT_PROCESSOR ? MpState.RUNNABLE : MpState.INIT_RECEIVED;
+    }
+    const vector = interrupts.takeSipi();
+    if (vector >= 0 && this.#mp.mpState === MpState.INIT_RECEIVED) this.#startUp(vector);
+    return this.#mp.mpState === MpState.RUNNABLE;
+  }
+
+  /** CS:IP is vector << 8 : 0 (SDM vol. 3 §9.4.4). */
+  #startUp(vector: number): void {
+    const sregs = this.getSregs();
+    this.setSregs({ ...sregs, cs: { ...sregs.cs, selector: vector << 8, base: BigInt(vector) << 12n } });
+    this.setRegs({ ...this.getRegs(), rip: 0n });
+    this.#mp.mpState = MpState.RUNNABLE;
+  }
+
+  /** KVM_GET_MP_STATE. */
+  getMpState(): MpState {
+    return this.#mp.mpState as MpState;
+  }
+
+  /** KVM_SET_MP_STATE. @throws KvmError EINVAL for another number, or for one that waits where there is no irqchip to end that */
+  setMpState(state: MpState): void {
+    const known = Object.values(MpState).includes(state) && (state === MpState.RUNNABLE || this.#parts.interrupts !== undefined);
+    if (!known) throw new KvmError('EINVAL', `${state} is no state that vCPU ${this.id} can be in`);
+    this.#mp.mpState = state;
   }
 
   /** Makes `run` return soon. */
@@ -111,9 +150,11 @@ export class Vcpu {
     this.processor.requestExit();
   }
 
-  /** Something waits that would end a HLT, RFLAGS.IF permitting. */
+  /** Something waits that would end a HLT, RFLAGS.IF permitting, or start a processor that waits for that. */
   get runnable(): boolean {
-    return this.#interrupts.pending() || (this.#parts.interrupts?.pendingEvents() ?? 0) !== 0;
+    const events = this.#parts.interrupts?.pendingEvents() ?? 0;
+    if (this.#mp.mpState !== MpState.RUNNABLE) return (events & (EVENT_INIT | EVENT_SIPI)) !== 0;
+    return events !== 0 || this.#interrupts.pending();
   }
 
   getRegs(): Regs {

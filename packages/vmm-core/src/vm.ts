@@ -25,9 +25,11 @@ import type { MachineClock } from './clock.ts';
 import { type Errno, KvmError } from './errors.ts';
 import type { SystemEvent } from './exits.ts';
 import { type IrqfdOptions, startIrqfd } from './irqfd.ts';
+import { VCPU_LAYOUT } from './mp-state.ts';
 import { clockMsrs, tscMsrs } from './msrs.ts';
 import type { CpuidSource, ProcessorFactory } from './ports.ts';
 import { createProcessorMmu } from './processor-mmu.ts';
+import { SharedCode } from './shared-code.ts';
 import { Vcpu } from './vcpu.ts';
 
 /** `struct kvm_userspace_memory_region`; sizes and addresses in bytes. */
@@ -50,6 +52,8 @@ export type VmParts = {
   readonly clock: MachineClock;
   readonly createProcessor: ProcessorFactory;
   readonly cpus: number;
+  /** For the translations of each vCPU. */
+  readonly codeBytes: number;
   /** Told of accesses that no device claims. */
   readonly onUnclaimedPort?: UnclaimedHook;
   readonly onUnclaimedMemory?: UnclaimedHook;
@@ -57,6 +61,8 @@ export type VmParts = {
 
 const BUS_PORTS = { picMaster: 0x20, picSlave: 0xa0, elcr: 0x4d0, pit: 0x40, systemControl: 0x61 } as const;
 const PAGE = 4096;
+/** A lock that is free soon is not worth giving up the processor for. */
+const PAUSE_WINDOW = 64;
 const IOAPIC_ADDRESS = 0xfec0_0000;
 
 /** One virtual machine. Operations are named as KVM's ioctls on a VM are. */
@@ -75,8 +81,10 @@ export class Vm {
   readonly #kvmClock: KvmClock;
   /** KVM's slot numbers are the caller's, the memory's are its own. */
   readonly #slots = new Map<number, number>();
-  readonly #flushes: (() => void)[] = [];
-  readonly #a20Masks: ((mask: bigint) => void)[] = [];
+  /** Where there can be several vCPUs. */
+  readonly #sharedCode: SharedCode | undefined;
+  readonly #mmus: ReturnType<typeof createProcessorMmu>[] = [];
+  readonly #codeBytes: number;
   /** The irqfds by their events. */
   readonly #irqfds = new Map<IrqfdOptions['event'], Disposable>();
   #irqchip: IrqChip | undefined;
@@ -92,15 +100,18 @@ export class Vm {
       memory: parts.arena.memory,
       alloc: parts.arena.alloc,
       onCodeWrite: (hostAddress, length) => {
-        for (const vcpu of this.#vcpus.values()) vcpu.processor.codeWritten(hostAddress, length);
+        if (this.#sharedCode) this.#sharedCode.written(hostAddress, length);
+        else for (const vcpu of this.#vcpus.values()) vcpu.processor.codeWritten(hostAddress, length);
       },
       onMapChange: () => {
-        for (const flush of this.#flushes) flush();
+        for (const mmu of this.#mmus) mmu.flushAll();
       },
     });
     this.pio = createPioBus(parts.onUnclaimedPort === undefined ? {} : { onUnclaimed: parts.onUnclaimedPort });
     this.mmio = createMmioBus(parts.onUnclaimedMemory === undefined ? {} : { onUnclaimed: parts.onUnclaimedMemory });
     const { cpus, clock } = parts;
+    this.#codeBytes = parts.codeBytes;
+    if (cpus > 1) this.#sharedCode = new SharedCode(parts.arena);
     const place = (bytes: number) => ({ buffer: parts.arena.memory.buffer, byteOffset: parts.arena.alloc(bytes, 64) });
     this.#tscs = createTscBank({ state: place(cpus * TSC_LAYOUT.size), cpus, clock, onChange: (cpu) => this.#tscMoved(cpu) });
     const clockState = place(kvmClockLayout(cpus).size);
@@ -280,13 +291,30 @@ export class Vm {
     if (!Number.isInteger(id) || id < 0 || id >= this.cpus)
       throw new KvmError('EINVAL', `vCPU ${id}: this virtual machine was made for ${this.cpus}`);
     if (this.#vcpus.has(id)) throw new KvmError('EEXIST', `there is a vCPU ${id} already`);
-    const mmu = createProcessorMmu(this.arena, this.memory);
+    const sharedCode = this.#sharedCode;
+    const mmu = createProcessorMmu(
+      this.arena,
+      this.memory,
+      sharedCode && {
+        shootdown: (hostPage) => {
+          for (const other of this.#mmus) if (other !== mmu) other.dropWrites(hostPage);
+        },
+        isFree: (hostPage) => sharedCode.isFree(hostPage),
+      },
+    );
     const pair = { lo: 0, hi: 0 };
     const interrupts = this.#irqchip?.cpus[id];
     const vcpu = new Vcpu({
       id,
       createProcessor: this.#createProcessor,
-      shared: { memory: this.arena.memory, alloc: this.arena.alloc, pio: this.pio, mmio: this.mmio },
+      shared: {
+        memory: this.arena.memory,
+        alloc: this.arena.alloc,
+        pio: this.pio,
+        mmio: this.mmio,
+        ...(sharedCode && { codeSharing: sharedCode, pauseWindow: PAUSE_WINDOW }),
+        codeBytes: this.#codeBytes,
+      },
       mmu,
       tsc: {
         read: (out) => {
@@ -300,14 +328,12 @@ export class Vm {
       model: options.cpuid,
       interrupts,
       msrs: [tscMsrs(this.#tscs, id), clockMsrs(this.#kvmClock, id)],
+      state: { buffer: this.arena.memory.buffer, byteOffset: this.arena.alloc(VCPU_LAYOUT.size, 64) },
       onReset: () => this.#kvmClock.resetCpu(id),
       takeSystemEvent: () => this.#takeSystemEvent(),
     });
-    this.#flushes.push(mmu.flushAll);
-    this.#a20Masks.push((mask) => {
-      mmu.state.a20Mask = mask;
-      mmu.flushAll();
-    });
+    this.#mmus.push(mmu);
+    sharedCode?.join(vcpu.processor);
     this.#vcpus.set(id, vcpu);
     return vcpu;
   }
@@ -332,7 +358,10 @@ export class Vm {
   /** The gate of address line 20. A closed one makes every odd megabyte show the one before it. */
   setA20(open: boolean): void {
     const mask = open ? 0xffff_ffff_ffff_ffffn : ~(1n << 20n) & 0xffff_ffff_ffff_ffffn;
-    for (const set of this.#a20Masks) set(mask);
+    for (const mmu of this.#mmus) {
+      mmu.state.a20Mask = mask;
+      mmu.flushAll();
+    }
   }
 
   /** KVM_GET_CLOCK. */

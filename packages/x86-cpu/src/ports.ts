@@ -2,6 +2,17 @@
 
 export type IoLength = 1 | 2 | 4;
 
+/** What several processors that translate code from one memory share, so that each hears of what another one changes. */
+export type CodeSharing = {
+  /**
+   * Address of one i64 for each page of linear memory: a bit for each 64-byte granule that any of them may have translated. Processors set bits;
+   * clearing them is the provider's.
+   */
+  readonly mapAddress: number;
+  /** Bytes that may have been translated were changed by this processor: every processor, this one too, is to have `codeWritten` called. */
+  readonly written: (hostAddress: number, length: number) => void;
+};
+
 /** The port I/O bus. Values are unsigned. */
 export type PortBus = {
   read: (port: number, length: IoLength) => number;

@@ -15,6 +15,7 @@ import type { CompileService, RegionCompiler } from './jit/service.ts';
 import { compileHere, formsOf, rowFeatures } from './jit/service.ts';
 import { RegionTier } from './jit/tier.ts';
 import type {
+  CodeSharing,
   CpuidSource,
   EntropySource,
   InterruptController,
@@ -56,6 +57,10 @@ export type ProcessorConfig = {
   readonly onSmm?: (active: boolean) => void;
   /** What RDRAND and RDSEED answer; without it the host's random numbers. */
   readonly entropy?: EntropySource;
+  /** Where other processors translate from the same memory. */
+  readonly codeSharing?: CodeSharing;
+  /** PAUSE instructions in one call of `run` before it returns `pause`; without it they do not matter. */
+  readonly pauseWindow?: number;
   /** Bytes of interpreter records kept; when full, all translations are dropped. */
   readonly codeBytes?: number;
   readonly tier?: Tier;
@@ -82,7 +87,7 @@ const HEAT: Readonly<Record<Tier, number>> = { auto: 24_000, jit: 50, interp: 0 
 
 /** Why `run` returned. */
 export type RunExit =
-  | { readonly reason: 'budget' | 'halt' | 'shutdown' }
+  | { readonly reason: 'budget' | 'halt' | 'pause' | 'shutdown' }
   /** The guest did something this engine refuses rather than does wrongly; it cannot go on. */
   | { readonly reason: 'error'; readonly message: string };
 
@@ -91,6 +96,8 @@ export type StepResult = { readonly fault?: { readonly vector: number; readonly 
 
 /** Block headers a call of generated code may run: V8 swaps in optimised code only between calls. */
 const SLICE = 200_000;
+/** More PAUSE than `run` could execute. */
+const UNLIMITED = 0x7fff_ffff;
 /** A block that does not fit the budget does not start, so a call must have at least this much to get on. */
 const MAX_BLOCK = 64;
 /** An entry of a TLB array; the tag of an empty entry number 0 is a page that is never looked up there, of all others 0 (ports.ts, `Mmu`). */
@@ -127,6 +134,7 @@ export class Processor {
   readonly #globals: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
   readonly #u16: Uint16Array;
+  readonly #i32: Int32Array;
   readonly #u32: Uint32Array;
   readonly #address: number;
   readonly #readTsc: () => void;
@@ -145,13 +153,15 @@ export class Processor {
     this.#config = config;
     const { memory, alloc, mmu, model } = config;
     this.#u16 = new Uint16Array(memory.buffer);
+    this.#i32 = new Int32Array(memory.buffer);
     this.#u32 = new Uint32Array(memory.buffer);
     const address = alloc(CPU.size, 64);
     this.#address = address;
+    const codeMap = alloc((memory.buffer.byteLength / 4096) * 8, 64);
+    this.addresses = { exitRequest: address + CPU.offset.exitRequest, kicked: address + CPU.offset.kicked, codeMap };
     const jumpCache = alloc(JUMP_CACHE.entries * JUMP_CACHE.entryBytes, 64);
     const blockTable = alloc(BLOCK_TABLE.entries * BLOCK_TABLE.entryBytes, 64);
     const regionTable = alloc(REGION_TABLE.entries * REGION_TABLE.entryBytes, 64);
-    const codeMap = alloc((memory.buffer.byteLength / 4096) * 8, 64);
     const codeBytes = config.codeBytes ?? DEFAULT_CODE_BYTES;
     const records = alloc(codeBytes, 64);
 
@@ -169,12 +179,15 @@ export class Processor {
         ...this.#globals,
         mmu: global(mmu.stateAddress),
         blockTable: global(blockTable),
-        codeMap: global(codeMap),
+        codeMap: global(config.codeSharing?.mapAddress ?? codeMap),
         mmioRead: (size: number) => this.#mmioRead(size),
         mmioWrite: (size: number) => this.#mmioWrite(size),
         watch: (va: bigint, size: number, write: number) =>
           this.context.breakpoints.note(BigInt.asUintN(64, va), size, write ? 'write' : 'read'),
-        codeWrite: (host: number, size: number) => this.codeWritten(host >>> 0, size),
+        codeWrite: (host: number, size: number) => {
+          if (config.codeSharing) config.codeSharing.written(host >>> 0, size);
+          else this.codeWritten(host >>> 0, size);
+        },
         system: (id: number, record: number) => this.#system(id, record),
         readTsc: this.#readTsc,
         hot: (header: number) => this.#tier.compile(header),
@@ -224,7 +237,15 @@ export class Processor {
     });
     this.#operands = new RecordOperands(this.context, memory);
     this.#translator = new Translator(
-      { memory, cpu: address, records, recordsEnd: records + codeBytes, blockTable, codeMap },
+      {
+        memory,
+        cpu: address,
+        records,
+        recordsEnd: records + codeBytes,
+        blockTable,
+        codeMap,
+        sharedMap: config.codeSharing?.mapAddress,
+      },
       {
         bind: (form) => this.#bind(form),
         forms,
@@ -237,6 +258,16 @@ export class Processor {
     );
     this.reset();
   }
+
+  /** Linear-memory addresses of what others, on other threads too, may look at or store to. */
+  readonly addresses: {
+    /** i32: -1 has `run` look for interrupts at the next block boundary. */
+    readonly exitRequest: number;
+    /** i32: 1, stored before -1 there, has it return. */
+    readonly kicked: number;
+    /** As `CodeSharing.mapAddress`, of this processor's translations alone. Only it stores here. */
+    readonly codeMap: number;
+  };
 
   /** Gives up what runs beside the processor, which must not run any more. */
   dispose(): void {
@@ -322,14 +353,20 @@ export class Processor {
     const { state } = this.context;
     let left = budget;
     this.#asked = false;
+    state.pauses = this.#config.pauseWindow ?? UNLIMITED;
     try {
       for (;;) {
         const shadow = this.#takeEvents();
+        if (state.kicked) {
+          state.kicked = 0;
+          return { reason: 'budget' };
+        }
         if (state.halted) {
           this.#counts.halts++;
           return { reason: 'halt' };
         }
         if (left <= 0) return { reason: 'budget' };
+        if (state.pauses < 0) return { reason: 'pause' };
         // A shadow lasts until the next instruction has run, even if that is the next call's.
         const { interruptShadow } = state;
         state.interruptShadow = 0;
@@ -401,7 +438,8 @@ export class Processor {
   #takeEvents(): boolean {
     const { state } = this.context;
     const { interrupts } = this.#config;
-    state.exitRequest = 0;
+    // Whoever makes something pending stores it before -1 here: it is looked for only after this store is seen by all.
+    Atomics.store(this.#i32, this.addresses.exitRequest >> 2, 0);
     const shadowed = state.interruptShadow !== 0 && state.rip === state.shadowRip;
     if (!shadowed) state.interruptShadow = 0;
     const waiting = interrupts.pending();

@@ -137,6 +137,10 @@ export const CPU = defineLayout('x86-cpu', {
   jumpTag: 'u32',
   /** Negative: generated code returns at the next block boundary. Written by anyone, from any thread. */
   exitRequest: 'i32',
+  /** Non-zero: whoever set `exitRequest` wants `run` to return. */
+  kicked: 'i32',
+  /** How many more PAUSE may run before `run` returns: a processor that spins waits for another one. */
+  pauses: 'i32',
   exitReason: 'u32',
   exitRecord: 'u32',
   /** Budget left at the last exit. */

@@ -98,6 +98,7 @@ export function fakeIo(): FakeIo {
 export const runOptions = (over: Partial<RunOptions> = {}): RunOptions => ({
   append: '',
   memoryBytes: 256 << 20,
+  cpus: 1,
   cpu: 'max',
   tier: 'interp',
   files: [],

@@ -27,7 +27,6 @@ import { createRunner } from './run.ts';
 const MiB = 2 ** 20;
 /** Linear memory ends at 4 GiB, and the engine needs its part. */
 const MAX_MEMORY = 3840 * MiB;
-const CPUS = 1;
 
 /**
  * Machines without a graphics card, disks or a PCI bus: processor, RAM, interrupt controllers, serial ports, clock and power. The
@@ -47,8 +46,9 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
   const model = engine.model(config.cpuModel, engineOptions(config));
   if (config.memoryBytes > MAX_MEMORY)
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
+  const cpus = config.cpus ?? 1;
   const serialPorts = config.serial[1] === undefined ? 1 : 2;
-  const acpi = microvmAcpi(CPUS, serialPorts);
+  const acpi = microvmAcpi(cpus, serialPorts);
   const firmware = 'firmware' in config ? config.firmware : undefined;
   if (firmware !== undefined) checkFirmware(firmware);
   const plan =
@@ -65,20 +65,20 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
 
   const kvm = new Kvm({ createProcessor: model.createProcessor, host });
   try {
-    const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus: CPUS });
+    const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus });
     addMemory(vm, config.memoryBytes, firmware);
     vm.createIrqchip();
     vm.createPit2();
     const devices = addDevices(vm, config);
-    const vcpu = vm.createVcpu(0, model);
+    const vcpus = Array.from({ length: cpus }, (_, id) => vm.createVcpu(id, model));
     // Firmware makes tables and entries of its own, and is entered as a processor comes out of reset.
-    if (plan !== undefined) loadGuest(vm, vcpu, plan, acpi);
-    const loop = new RunLoop({ vm, vcpu, host, flush: devices.flush });
+    if (plan !== undefined) loadGuest(vm, vcpus[0], plan, acpi);
+    const loop = new RunLoop({ vm, vcpus, host, flush: devices.flush });
     const dispose = (): void => {
       devices.dispose();
       kvm.dispose();
     };
-    return createRunner({ vm, vcpu, loop, inputs: devices.inputs, exitStatus: devices.exitStatus, dispose });
+    return createRunner({ vm, vcpus, loop, inputs: devices.inputs, exitStatus: devices.exitStatus, dispose });
   } catch (error) {
     kvm.dispose();
     throw error;
@@ -128,7 +128,7 @@ function addDevices(vm: Vm, config: MachineConfig): Devices {
     i8042Plugin,
     port92Plugin,
     delayPortPlugin,
-    fwCfgPlugin({ ramSize: config.memoryBytes, cpus: CPUS, maxCpus: CPUS }),
+    fwCfgPlugin({ ramSize: config.memoryBytes, cpus: vm.cpus, maxCpus: vm.cpus }),
     ...(config.testDevices ?? []).map((device) => testDevicePlugin(device, onFlush)),
   ]);
   const flush = (): void => {

@@ -4,7 +4,7 @@ import type { SerialInput } from '../serial-input.ts';
 
 export type RunnerParts = {
   readonly vm: Vm;
-  readonly vcpu: Vcpu;
+  readonly vcpus: readonly Vcpu[];
   readonly loop: RunLoop;
   readonly inputs: readonly [SerialInput, SerialInput];
   /** What the guest gave to an exit port, if it did. */
@@ -13,7 +13,7 @@ export type RunnerParts = {
 };
 
 /** The finished machine as its caller drives it. */
-export function createRunner({ vm, vcpu, loop, inputs, exitStatus, dispose }: RunnerParts): Machine {
+export function createRunner({ vm, vcpus, loop, inputs, exitStatus, dispose }: RunnerParts): Machine {
   let firstInstructionMs = 0;
   return {
     vm,
@@ -25,7 +25,7 @@ export function createRunner({ vm, vcpu, loop, inputs, exitStatus, dispose }: Ru
     stop: () => loop.stop(),
     stats: () => {
       const { guestNs, idleNs, ...counts } = loop.counters;
-      const { instructions } = vcpu.processor;
+      const instructions = vcpus.reduce((sum, { processor }) => sum + processor.instructions, 0);
       const stats: Record<string, number | string> = {
         'machine.first instruction ms': Math.round(firstInstructionMs),
         'machine.memory used MiB': Math.round(vm.arena.used() / 2 ** 20),
@@ -35,7 +35,9 @@ export function createRunner({ vm, vcpu, loop, inputs, exitStatus, dispose }: Ru
         'guest.MIPS': guestNs > 0 ? Math.round((instructions / guestNs) * 1000) : 0,
       };
       for (const [name, count] of Object.entries(counts)) stats[`loop.${name}`] = count;
-      for (const [name, count] of Object.entries(vcpu.processor.stats())) stats[`cpu.${name}`] = count;
+      for (const { processor } of vcpus)
+        for (const [name, count] of Object.entries(processor.stats()))
+          stats[`cpu.${name}`] = count + Number(stats[`cpu.${name}`] ?? 0);
       return stats;
     },
     dispose,

@@ -69,6 +69,7 @@ export function createFakeEngine(onRun: (config: ProcessorConfig) => ProcessorEx
       initBlocked: false,
       stats: () => ({ blocks: 5 }),
       codeWritten: () => undefined,
+      addresses: { exitRequest: 0, kicked: 0, codeMap: 0 },
       dispose: () => {
         processor.disposed = true;
       },

@@ -55,3 +55,8 @@ export function loadFlagsImage(e: Emitter, image: Local<I32>): void {
   e.store32('rflags', () => f.i32.and(f.get(image), f.i32.const(~(STATUS_FLAGS | Rflags.FIXED))));
   e.setStatusFlags(image);
 }
+
+/** IF has been set: an interrupt that waited for it is for the next block boundary. Others may store to `exitRequest` at any time, so it is not read. */
+export function announceWaiting(e: Emitter): void {
+  e.f.if(e.load32('interruptPending'), () => e.store32('exitRequest', () => e.f.i32.const(-1)));
+}

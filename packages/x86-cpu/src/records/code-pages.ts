@@ -16,6 +16,14 @@ export type Block = {
   readonly secondEnd: number;
 };
 
+/** Addresses of one i64 per host page: a bit for each 64-byte granule that holds translated code. */
+export type CodeMaps = {
+  readonly memory: WebAssembly.Memory;
+  readonly codeMap: number;
+  /** The union of several processors' maps. */
+  readonly sharedMap: number | undefined;
+};
+
 export type CodePagesHost = {
   readonly protectCode: (hostPage: number) => void;
   readonly unprotectCode: (hostPage: number) => void;
@@ -33,12 +41,13 @@ export class CodePages {
   readonly #host: CodePagesHost;
   readonly #i32: Int32Array;
   readonly #codeMap: number;
+  readonly #sharedMap: number | undefined;
   readonly #pages = new Map<number, Block[]>();
 
-  /** @param codeMap address of one i64 per host page: a bit for each 64-byte granule that holds translated code */
-  constructor(memory: WebAssembly.Memory, codeMap: number, host: CodePagesHost) {
+  constructor({ memory, codeMap, sharedMap }: CodeMaps, host: CodePagesHost) {
     this.#i32 = new Int32Array(memory.buffer);
     this.#codeMap = codeMap;
+    this.#sharedMap = sharedMap;
     this.#host = host;
   }
 
@@ -87,15 +96,20 @@ export class CodePages {
     this.#pages.clear();
   }
 
-  #mapAt(page: number): number {
-    return (this.#codeMap + (page >>> 12) * 8) >>> 2;
+  #mapAt(page: number, map = this.#codeMap): number {
+    return (map + (page >>> 12) * 8) >>> 2;
   }
 
   #mark(page: number, block: Block): void {
     const first = page === block.secondPage ? 0 : block.host - page;
     const end = page === block.secondPage ? block.secondEnd : block.end - page;
     const at = this.#mapAt(page);
-    for (let granule = first >> 6; granule <= (end - 1) >> 6; granule++) this.#i32[at + (granule >> 5)] |= 1 << (granule & 31);
+    const shared = this.#sharedMap === undefined ? 0 : this.#mapAt(page, this.#sharedMap);
+    for (let granule = first >> 6; granule <= (end - 1) >> 6; granule++) {
+      const [word, bit] = [granule >> 5, 1 << (granule & 31)];
+      this.#i32[at + word] |= bit;
+      if (shared) Atomics.or(this.#i32, shared + word, bit);
+    }
   }
 
   #setMap(page: number, lo: number, hi: number): void {

@@ -41,6 +41,8 @@ export type TranslatorMemory = {
   readonly recordsEnd: number;
   readonly blockTable: number;
   readonly codeMap: number;
+  /** The map that several processors share (ports.ts, `CodeSharing`). */
+  readonly sharedMap: number | undefined;
 };
 
 /** A branch of the block under translation: the field that will hold its target's record, and where that is. */
@@ -79,7 +81,7 @@ export class Translator {
     this.#next = m.records;
     this.#links = m.recordsEnd;
     this.#table = new BlockTable(m.memory, m.blockTable);
-    this.#pages = new CodePages(m.memory, m.codeMap, host);
+    this.#pages = new CodePages(m, host);
     this.#writer = new RecordWriter(m.memory, m.cpu);
   }
 

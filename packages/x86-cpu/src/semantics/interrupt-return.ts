@@ -4,7 +4,18 @@
  */
 import type { I32, I64, Label, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
-import { CODE64, CODE64_HIGH, DATA, DATA_HIGH, DPL3, DPL3_HIGH, FLAT_LOW, loadFlat, switchPrivilege } from '../emit/privilege.ts';
+import {
+  announceWaiting,
+  CODE64,
+  CODE64_HIGH,
+  DATA,
+  DATA_HIGH,
+  DPL3,
+  DPL3_HIGH,
+  FLAT_LOW,
+  loadFlat,
+  switchPrivilege,
+} from '../emit/privilege.ts';
 import { CPU, Reg, Rflags, Seg, STATUS_FLAGS } from '../state.ts';
 
 const FRAME_BYTES = 40;
@@ -130,8 +141,6 @@ export function finish(e: Emitter, { rip, image, rsp }: Pick<Frame, 'rip' | 'ima
   e.setStatusFlags(image);
   e.setGpr(Reg.RSP, 8, rsp);
   e.store32('nmiBlocked', () => f.i32.const(0));
-  f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () =>
-    e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending'))),
-  );
+  f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () => announceWaiting(e));
   e.leaveTo(rip);
 }

@@ -125,6 +125,13 @@ const setAlOnCarry: Semantics = (e) =>
   e.setGpr(0, 1, e.let(e.truncate(e.f.i64.extend_i32_s(e.f.i32.sub(e.f.i32.const(0), e.carry())), 1)));
 
 const nothing: Semantics = () => undefined;
+
+/** Who spins waits for another processor, which may not be running: after some rounds the run loop is told. */
+const countPause: Semantics = (e) => {
+  const { i32 } = e.f;
+  e.store32('pauses', () => i32.sub(e.load32('pauses'), i32.const(1)));
+  e.f.if(i32.lt_s(e.load32('pauses'), i32.const(0)), () => e.store32('exitRequest', () => i32.const(-1)));
+};
 /** Caches are not modelled, but the address is checked as a byte load's is (SDM vol. 2A, CLFLUSH). */
 const touch: Semantics = (e) => e.f.drop(e.load(e.address(1, false), 1));
 
@@ -152,7 +159,7 @@ export const moveSemantics: SemanticsTable = {
   sahf: storeFlags,
   salc: setAlOnCarry,
   nop: nothing,
-  pause: nothing,
+  pause: countPause,
   lfence: (e) => e.f.atomicFence(),
   mfence: (e) => e.f.atomicFence(),
   sfence: (e) => e.f.atomicFence(),

@@ -5,7 +5,7 @@
 import type { I32, Local } from '@tsvisor/wasm-codegen';
 import { Mapping } from '../core/mappings.ts';
 import type { Emitter } from '../emit/emitter.ts';
-import { CODE64, DATA, DPL3, loadFlagsImage, loadFlat, switchPrivilege } from '../emit/privilege.ts';
+import { announceWaiting, CODE64, DATA, DPL3, loadFlagsImage, loadFlat, switchPrivilege } from '../emit/privilege.ts';
 import { AddressMode } from '../form.ts';
 import { CPU, Reg, Rflags, Seg, Shadow } from '../state.ts';
 import { returnFromInterrupt } from './interrupt-return.ts';
@@ -57,7 +57,7 @@ const setInterrupts: Semantics = (e) => {
   f.if(f.get(wasClear), () => {
     e.store32('rflags', () => f.i32.or(e.load32('rflags'), f.i32.const(Rflags.IF)));
     e.store64('shadowRip', () => e.nextRip());
-    e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending')));
+    announceWaiting(e);
   });
 };
 
@@ -94,9 +94,7 @@ const popFlags: Semantics = (e) => {
   const changed = (): I32 => f.i32.and(f.get(image), f.i32.const(changeable));
   e.store32('rflags', () => f.i32.or(kept(), changed()));
   e.setStatusFlags(image);
-  f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () =>
-    e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending'))),
-  );
+  f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () => announceWaiting(e));
 };
 
 // --- fast system calls -----------------------------------------------------------------------------------------------------------
@@ -141,9 +139,7 @@ const sysret: Semantics = (e) => {
       loadFlat(e, Seg.CS, f.i32.or(f.i32.add(starSelector(e, 48), f.i32.const(16)), f.i32.const(3)), CODE64 | DPL3);
       loadFlat(e, Seg.SS, f.i32.or(f.i32.add(starSelector(e, 48), f.i32.const(8)), f.i32.const(3)), DATA | DPL3);
       switchPrivilege(e, true);
-      f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () =>
-        e.store32('exitRequest', () => f.i32.or(e.load32('exitRequest'), e.load32('interruptPending'))),
-      );
+      f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () => announceWaiting(e));
       e.jumpTo(target);
     });
   }

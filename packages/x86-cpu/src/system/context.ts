@@ -172,7 +172,12 @@ export class SystemContext {
     const status = Rflags.CF | Rflags.PF | Rflags.AF | Rflags.ZF | Rflags.SF | Rflags.OF | Rflags.FIXED;
     this.state.rflags = value & ~status;
     // Whoever sets IF makes a waiting interrupt known to the next block boundary.
-    if (value & Rflags.IF) this.state.exitRequest |= this.state.interruptPending;
+    if (value & Rflags.IF) this.announceWaiting();
+  }
+
+  /** IF has been set: an interrupt that waited for it is for the next block boundary. */
+  announceWaiting(): void {
+    if (this.state.interruptPending) this.state.exitRequest = -1;
   }
 
   // --- linear memory -----------------------------------------------------------------------------------------------------------

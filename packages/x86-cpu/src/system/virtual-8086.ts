@@ -39,7 +39,7 @@ export function setInterruptFlag(c: SystemContext, nextRip: bigint): void {
   state.rflags |= Rflags.IF;
   state.interruptShadow = Shadow.STI;
   state.shadowRip = nextRip;
-  state.exitRequest |= state.interruptPending;
+  c.announceWaiting();
 }
 
 /** Whether PUSHF, POPF and IRET use VIF in IF's place; #GP(0) where they may not be used at all. */

@@ -242,7 +242,7 @@ export class TierMachine {
   run(budget: number): Ending {
     const { reason } = this.processor.run(budget);
     if (reason === 'error') this.#dead = true;
-    return reason === 'budget' ? undefined : reason;
+    return reason === 'budget' || reason === 'pause' ? undefined : reason;
   }
 
   get #shadowed(): boolean {
