@@ -45,6 +45,8 @@ export type IoApicOptions = {
   readonly bus: InterruptBus;
   /** IOAPICVER: 0x11 (82093AA), or 0x20 with the EOI register at 0x40. Default 0x11. */
   readonly version?: 0x11 | 0x20;
+  /** 8 words of one's own, for other threads to see which vectors `eoi` has something to do for: one bit each. */
+  readonly eoiVectors?: Uint32Array;
   /** The interrupt of `pin` ended at a processor, whatever its trigger mode. */
   readonly onAck?: (pin: number) => void;
 };
@@ -65,7 +67,7 @@ export class IoApic {
   private readonly onAck: ((pin: number) => void) | undefined;
   private readonly poweredOn: Uint32Array;
   /** Vectors that some entry uses, as a bit map: an EOI of any other needs no search. Derived from the table. */
-  private readonly vectors = new Uint32Array(8);
+  private readonly vectors: Uint32Array;
 
   constructor(options: IoApicOptions) {
     const { buffer, byteOffset } = options.state;
@@ -78,6 +80,7 @@ export class IoApic {
     this.bytes = bytesAt(buffer, byteOffset, IOAPIC_LAYOUT.size);
     this.bus = options.bus;
     this.version = options.version ?? 0x11;
+    this.vectors = options.eoiVectors ?? new Uint32Array(8);
     this.onAck = options.onAck;
     this.device = {
       read: (offset, len) => this.readWindow(offset, len),

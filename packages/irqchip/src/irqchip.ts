@@ -27,15 +27,18 @@ export function irqChipLayout(cpus: number): {
   readonly pit: number;
   readonly ioapic: number;
   readonly gsi: number;
+  /** Which vectors the IOAPIC wants to hear the end of: 8 words, one bit each. Derived from its state. */
+  readonly eoiVectors: number;
   readonly lapic: readonly number[];
 } {
   const pit = aligned(PIC_LAYOUT.size);
   const ioapic = pit + aligned(PIT_LAYOUT.size);
   const gsi = ioapic + aligned(IOAPIC_LAYOUT.size);
-  const first = gsi + aligned(GSI_LAYOUT.size);
+  const eoiVectors = gsi + aligned(GSI_LAYOUT.size);
+  const first = eoiVectors + LINE;
   const step = aligned(LAPIC_LAYOUT.size);
   const lapic = Array.from({ length: cpus }, (_, cpu) => first + cpu * step);
-  return { size: first + cpus * step, align: LINE, pic: 0, pit, ioapic, gsi, lapic };
+  return { size: first + cpus * step, align: LINE, pic: 0, pit, ioapic, gsi, eoiVectors, lapic };
 }
 
 export type IrqChipOptions = {
@@ -45,6 +48,8 @@ export type IrqChipOptions = {
   /** Processors, 1–254; processor n has APIC ID n. */
   readonly cpus: number;
   readonly tsc: (cpu: number) => Tsc;
+  /** The timers of the local APICs run where their processors do, on other threads (`createProcessorNode`), and not here. */
+  readonly processorsElsewhere?: boolean;
   /** Processor `cpu` may have something to take: an interrupt, or one of its pending events. */
   readonly onEvent?: (cpu: number) => void;
   readonly ioapicVersion?: 0x11 | 0x20;
@@ -53,13 +58,19 @@ export type IrqChipOptions = {
   readonly physicalAddressBits?: number;
 };
 
+/** For a local APIC that is only looked at and sent to. */
+export const withoutTimers = ({ monotonicNs }: Clock): Clock => ({
+  monotonicNs,
+  setTimer: () => ({ [Symbol.dispose]: () => undefined }),
+});
+
 /** What one processor asks of the interrupt hardware. */
 export class CpuInterrupts {
   readonly lapic: LocalApic;
-  private readonly pic: PicPair;
+  private readonly pic: Pick<PicPair, 'pending' | 'acknowledge'>;
   private readonly onEvent: (() => void) | undefined;
 
-  constructor(lapic: LocalApic, pic: PicPair, onEvent?: () => void) {
+  constructor(lapic: LocalApic, pic: Pick<PicPair, 'pending' | 'acknowledge'>, onEvent?: () => void) {
     this.lapic = lapic;
     this.pic = pic;
     this.onEvent = onEvent;
@@ -160,6 +171,7 @@ export class IrqChip {
     this.ioapic = new IoApic({
       state: place(layout.ioapic),
       bus: this.bus,
+      eoiVectors: new Uint32Array(state.buffer, state.byteOffset + layout.eoiVectors, 8),
       onAck: (pin) => this.ended('ioapic', pin),
       ...(options.ioapicVersion === undefined ? {} : { version: options.ioapicVersion }),
     });
@@ -182,7 +194,7 @@ export class IrqChip {
     const lapic = new LocalApic({
       state,
       id: cpu,
-      clock: options.clock,
+      clock: options.processorsElsewhere ? withoutTimers(options.clock) : options.clock,
       tsc: options.tsc(cpu),
       bus: this.bus,
       bootstrap: cpu === 0,

@@ -5,6 +5,9 @@ import type { GuestMemoryEvents, LinearMemory } from './ports.ts';
 import type { SlotInfo, SlotOptions } from './slots.ts';
 import { SlotMap } from './slots.ts';
 
+/** An atomic operation is a full barrier, wherever it is. */
+const fence = new Int32Array(new SharedArrayBuffer(4));
+
 /** Where a guest memory's shared tables are; another thread attaches with it. */
 export type GuestMemoryAddresses = { readonly physRoot: number; readonly slotTable: number };
 
@@ -209,7 +212,9 @@ export class GuestMemory {
       if (entry & PhysPage.WRITABLE) {
         const host = ((entry & -PAGE_BYTES) >>> 0) + (at % PAGE_BYTES);
         put(host, part, done);
-        if (entry & (PhysPage.CODE | PhysPage.DIRTY_LOG)) this.noteWrite(at, host, part);
+        // A processor that translates here protects the page and then looks whether it still holds what was translated: the entry is read again.
+        Atomics.add(fence, 0, 0);
+        this.noteWrite(at, host, part);
       } else complete = false;
       done += part;
     }

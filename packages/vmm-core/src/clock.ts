@@ -6,6 +6,8 @@ type Timer = { readonly deadlineNs: number; readonly fn: () => void; live: boole
 export type MachineClock = {
   /** Nanoseconds since the machine was made, not necessarily whole. */
   readonly monotonicNs: () => number;
+  /** What the host's clock showed when this one was 0. */
+  readonly originNs: number;
   /** Nanoseconds since 1970-01-01T00:00:00Z. */
   readonly realtimeNs: () => bigint;
   /** Calls `fn` once, from `runDue`, when `deadlineNs` on the scale of `monotonicNs` has come. Disposing cancels. */
@@ -22,8 +24,11 @@ export type MachineClock = {
  * A clock whose timers are one sorted list. A machine has a few tens of them and sets the nearest ones most often, so insertion
  * from the front of a list kept latest first is a few comparisons.
  */
-export function createMachineClock(host: Pick<Host, 'monotonicNs' | 'realtimeNs'>): MachineClock {
-  const origin = host.monotonicNs();
+export function createMachineClock(
+  host: Pick<Host, 'monotonicNs' | 'realtimeNs'>,
+  /** The host's time at which the clock is 0: that of another thread's clock, for one that shows the same. */
+  origin = host.monotonicNs(),
+): MachineClock {
   /** Latest deadline first, so that the next one is popped off the end. */
   const timers: Timer[] = [];
   const now = (): number => host.monotonicNs() - origin;
@@ -66,6 +71,7 @@ export function createMachineClock(host: Pick<Host, 'monotonicNs' | 'realtimeNs'
   };
   const clock: MachineClock = {
     monotonicNs: now,
+    originNs: origin,
     realtimeNs: host.realtimeNs,
     setTimer,
     runDue,

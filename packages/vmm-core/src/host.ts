@@ -1,6 +1,6 @@
 /** What the clock and the run loop ask of the JavaScript engine around them; tests bring their own. */
 export type Host = {
-  /** Nanoseconds since an arbitrary point; never goes backwards. */
+  /** Nanoseconds since a point that all threads share; never goes backwards. */
   readonly monotonicNs: () => number;
   /** Nanoseconds since 1970-01-01T00:00:00Z. */
   readonly realtimeNs: () => bigint;
@@ -14,6 +14,26 @@ export type Host = {
 
 /** Node's global is an accessor, which costs more than the time does. */
 const { performance } = globalThis;
+
+const CALIBRATIONS = 64;
+/** When this thread's `performance.now` was 0, on a scale that all threads share. */
+const threadStartNs = findThreadStart();
+
+function findThreadStart(): number {
+  const { hrtime } = globalThis.process ?? {};
+  // Milliseconds of the wall clock lose some digits on the way; recent ones fewer.
+  if (hrtime === undefined) return (performance.timeOrigin - Date.UTC(2025)) * 1e6;
+  // Each reading between two of the common clock narrows it down, to some tens of nanoseconds.
+  let [least, most] = [-Infinity, Infinity];
+  for (let i = 0; i < CALIBRATIONS; i++) {
+    const before = hrtime();
+    const now = performance.now() * 1e6;
+    const after = hrtime();
+    least = Math.max(least, before[0] * 1e9 + before[1] - now);
+    most = Math.min(most, after[0] * 1e9 + after[1] - now);
+  }
+  return Math.round((least + most) / 2);
+}
 
 /** Node's `setImmediate`, which a browser does not have; its shortest timeout stands in. */
 const soon: (fn: () => void) => void =
@@ -34,7 +54,7 @@ function nap(ns: number): void {
 
 /** The engine this code runs in. */
 export const systemHost: Host = {
-  monotonicNs: () => performance.now() * 1e6,
+  monotonicNs: () => performance.now() * 1e6 + threadStartNs,
   realtimeNs: () => BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n,
   yieldToEvents: () => new Promise((resolve) => soon(resolve)),
   setTimeout: (fn, ms) => {

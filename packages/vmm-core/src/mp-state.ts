@@ -12,4 +12,10 @@ export const MpState = {
 export type MpState = (typeof MpState)[keyof typeof MpState];
 
 /** A vCPU's state outside of processor and local APIC. */
-export const VCPU_LAYOUT = defineLayout('vcpu', { mpState: 'u32' });
+export const VCPU_LAYOUT = defineLayout('vcpu', {
+  mpState: 'u32',
+  /** Where other threads find words of its processor, once its own thread has made it: see `Processor.addresses`. 0 until then. */
+  exitRequest: 'u32',
+  kicked: 'u32',
+  codeMap: 'u32',
+});

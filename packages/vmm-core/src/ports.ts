@@ -18,6 +18,16 @@ export interface ResampleEvent {
   signal: () => void;
 }
 
+/** A thread that somebody started for a vCPU. Messages are cloned. */
+export type VcpuThreadPort = {
+  readonly post: (message: unknown) => void;
+  readonly onMessage: (fn: (message: unknown) => void) => void;
+  /** The thread has ended without being asked to. */
+  readonly onEnd: (fn: (error: Error) => void) => void;
+  /** Ends it, whatever it is at. Resolves when it is gone. */
+  readonly terminate: () => Promise<void>;
+};
+
 /** `struct kvm_regs`. */
 export type Regs = Record<
   | 'rax'
@@ -148,6 +158,8 @@ export type ProcessorConfig = {
   readonly tsc: TimeStampCounter;
   readonly cpuid: CpuidSource;
   readonly codeSharing?: CodeSharing;
+  /** Where other processors run at the same time: between the two calls, they stand at instruction boundaries. */
+  readonly exclusive?: { readonly enter: () => void; readonly leave: () => void };
   /** PAUSE instructions before `run` returns `pause`. */
   readonly pauseWindow?: number;
   /** Bytes for translations. */

@@ -1,4 +1,4 @@
-import { createMmu, GPA_BITS, type GuestMemory, MMU, type MmuState, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
+import { createMmu, GPA_BITS, type GuestMap, MMU, type MmuState, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
 import type { Arena } from './arena.ts';
 import type { ProcessorMmu } from './ports.ts';
 
@@ -6,14 +6,14 @@ import type { ProcessorMmu } from './ports.ts';
 export type CodePageSharing = {
   /** A page came under protection: no other vCPU may store to it any more without asking. */
   readonly shootdown: (hostPage: number) => void;
-  /** No vCPU has a translation of the page. */
-  readonly isFree: (hostPage: number) => boolean;
+  /** The vCPU has no translation of a page any more. Calls `free` if none has, and none can begin to meanwhile. */
+  readonly ifFree: (hostPage: number, free: () => void) => void;
 };
 
 /** A vCPU's paging unit with its state in the arena. */
 export function createProcessorMmu(
-  arena: Arena,
-  guest: GuestMemory,
+  arena: Pick<Arena, 'memory' | 'alloc'>,
+  guest: GuestMap,
   sharing?: CodePageSharing,
 ): ProcessorMmu & { readonly state: MmuState; readonly dropWrites: (hostPage: number) => void } {
   const stateAddress = arena.alloc(MMU.size, 64);
@@ -39,7 +39,8 @@ export function createProcessorMmu(
     loadPdptes: mmu.loadPdptes,
     protectCode: (hostPage) => void mmu.protectCode(hostPage),
     unprotectCode: (hostPage) => {
-      if (sharing?.isFree(hostPage) ?? true) mmu.unprotectCode(hostPage);
+      if (sharing) sharing.ifFree(hostPage, () => mmu.unprotectCode(hostPage));
+      else mmu.unprotectCode(hostPage);
     },
     dropWrites: mmu.dropWrites,
   };

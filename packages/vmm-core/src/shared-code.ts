@@ -33,9 +33,9 @@ export class SharedCode implements CodeSharing {
     for (let page = Math.floor(hostAddress / PAGE); page * PAGE < hostAddress + length; page++) this.#renew(page);
   };
 
-  /** A processor has no translation of a page any more; whether none has. */
-  isFree(hostPage: number): boolean {
-    return this.#renew(Math.floor(hostPage / PAGE)) === 0n;
+  /** A processor has no translation of a page any more: calls `free` if none has. */
+  ifFree(hostPage: number, free: () => void): void {
+    if (this.#renew(Math.floor(hostPage / PAGE)) === 0n) free();
   }
 
   #renew(page: number): bigint {

@@ -299,7 +299,7 @@ export class Vm {
         shootdown: (hostPage) => {
           for (const other of this.#mmus) if (other !== mmu) other.dropWrites(hostPage);
         },
-        isFree: (hostPage) => sharedCode.isFree(hostPage),
+        ifFree: (hostPage, free) => sharedCode.ifFree(hostPage, free),
       },
     );
     const pair = { lo: 0, hi: 0 };

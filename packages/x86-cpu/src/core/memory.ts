@@ -437,6 +437,8 @@ class Builder {
 
   /** Tells the translator if the bytes overlap a 64-byte granule that holds translated code; data beside code costs one test. */
   checkCode(f: FunctionBuilder, host: Local<I32>, size: Local<I32>): void {
+    // Another processor that translates here marks its code and then looks whether it still is what it translated.
+    f.atomicFence();
     f.if(this.touchesCode(f, host, size), () => f.call(this.io.codeWrite, f.get(host), f.get(size)));
   }
 

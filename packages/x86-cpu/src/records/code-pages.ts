@@ -59,11 +59,10 @@ export class CodePages {
     for (const page of pagesOf(block)) {
       const known = this.#pages.get(page);
       if (known) known.push(block);
-      else {
-        this.#pages.set(page, [block]);
-        this.#host.protectCode(page);
-      }
+      else this.#pages.set(page, [block]);
+      // Another processor that finds no code in the page may be about to end its protection: the marks come first.
       this.#mark(page, block);
+      if (!known) this.#host.protectCode(page);
     }
   }
 

@@ -16,6 +16,7 @@ import { RecordWriter } from './record-writer.ts';
 import { isRefused, knownException, PROTECTION, UNDEFINED_OPCODE } from './row-facts.ts';
 
 const MAX_INSTRUCTIONS = 48;
+const MAX_LENGTH = 15;
 /** Length nibble of a header's `place`: no instruction has length 0, so a header can be found backwards from any record. */
 const HEADER_LENGTH = 0;
 
@@ -55,7 +56,9 @@ export class Translator {
   readonly #u16: Uint16Array;
   readonly #i32: Int32Array;
   readonly #insn = new Insn();
-  readonly #bytes = new Uint8Array(64);
+  /** Copies of what is translated: another thread may write there meanwhile. */
+  readonly #code = new Uint8Array(MAX_INSTRUCTIONS * MAX_LENGTH);
+  readonly #bytes = new Uint8Array(2 * MAX_LENGTH);
   readonly #forms: FormFinder;
   readonly #bound = new Map<number, BoundForm>();
   readonly #byHandler: BoundForm[] = [];
@@ -130,7 +133,36 @@ export class Translator {
   translate(host: number, linearLo: number, linearHi: number, ip: number, key: number, limit: number): number {
     const known = this.find(host, key);
     if (known !== 0) return known;
+    const header = this.#translate(host, linearLo, linearHi, ip, key, limit);
+    if (header === 0) return 0;
+    // A block that is retired already leaves at once, and is asked for again.
+    if (this.#isCurrent) this.#redirect(host, key, header);
+    else this.invalidate(host, 1);
+    return header;
+  }
+
+  /**
+   * Whether memory still holds what was translated last. Another processor's store before the page was protected went unnoticed; one after that has
+   * retired the block.
+   */
+  get #isCurrent(): boolean {
+    const { header, host, end, secondPage, secondEnd } = this.#translated;
+    if (this.#u16[(header + Record.handler) >>> 1] === Handler.Stale) return false;
+    for (let at = host; at < end; at++) if (this.#u8[at] !== this.#code[at - host]) return false;
+    if (secondPage === 0) return true;
+    const first = this.#secondFrom;
+    for (let n = 0; n < secondEnd; n++) if (this.#u8[secondPage + n] !== this.#bytes[first + n]) return false;
+    return true;
+  }
+
+  #translated!: Block;
+  /** Where in `#bytes` those of the second page begin. */
+  #secondFrom = 0;
+
+  #translate(host: number, linearLo: number, linearHi: number, ip: number, key: number, limit: number): number {
     const page = pageOf(host);
+    const available = Math.min(this.#code.length, page + PAGE - host);
+    this.#code.set(this.#u8.subarray(host, host + available));
     const size = codeSize(key);
     const insn = this.#insn;
     const header = this.#next;
@@ -142,7 +174,7 @@ export class Translator {
     const most = key & ModeKey.STEP ? 1 : MAX_INSTRUCTIONS;
     let open = true;
     while (open && count < most) {
-      let status = decode(this.#u8, cursor, page + PAGE, size, insn);
+      let status = decode(this.#code, cursor - host, available, size, insn);
       if (status === DecodeStatus.Truncated) {
         if (count > 0) break;
         if ((ip >>> 0) + (page + PAGE - host) > limit) {
@@ -152,9 +184,10 @@ export class Translator {
           const second = this.#host.fetch(...nextPage(linearLo, linearHi, size));
           if (second === 0) return 0;
           const first = page + PAGE - cursor;
-          this.#bytes.set(this.#u8.subarray(cursor, page + PAGE));
-          this.#bytes.set(this.#u8.subarray(second, second + 15), first);
-          status = decode(this.#bytes, 0, first + 15, size, insn);
+          this.#bytes.set(this.#code.subarray(cursor - host, available));
+          this.#bytes.set(this.#u8.subarray(second, second + MAX_LENGTH), first);
+          status = decode(this.#bytes, 0, first + MAX_LENGTH, size, insn);
+          this.#secondFrom = first;
           secondPage = second;
           secondEnd = insn.length - first;
         }
@@ -188,15 +221,8 @@ export class Translator {
     this.blocks++;
     this.instructions += count;
     this.#table.insert(host, key, header);
-    this.#pages.add({
-      header,
-      key,
-      host,
-      end: Math.min(cursor, page + PAGE),
-      secondPage,
-      secondEnd,
-    });
-    this.#redirect(host, key, header);
+    this.#translated = { header, key, host, end: Math.min(cursor, page + PAGE), secondPage, secondEnd };
+    this.#pages.add(this.#translated);
     return header;
   }
 

@@ -1,0 +1,149 @@
+import type { View } from '@tsvisor/state-layout';
+import type { VCPU_LAYOUT } from '../mp-state.ts';
+import type { CodeSharing } from '../ports.ts';
+import type { StopTheWorld } from './stop-the-world.ts';
+
+const PAGE = 4096;
+const WORD = 8;
+/** After so many stores to one page that hit code, one after the other, somebody is filling it with something else. */
+const FILLING = 3;
+
+export type ThreadCodeParts = {
+  readonly memory: WebAssembly.Memory;
+  readonly mapAddress: number;
+  readonly vcpus: readonly View<typeof VCPU_LAYOUT.schema>[];
+  readonly me: number;
+  readonly world: StopTheWorld;
+  /** Has this thread's processor forget translations. */
+  readonly forget: (hostAddress: number, length: number) => void;
+};
+
+/**
+ * Translated code of processors on several threads. Each has a map of the code that it has translated; stores ask the union of them, which has bits
+ * that are stale until somebody meets them: then nobody has such code, and with all others standing still the union is made anew.
+ */
+export class ThreadCode implements CodeSharing {
+  readonly mapAddress: number;
+  readonly #words: BigUint64Array;
+  readonly #parts: ThreadCodeParts;
+  /** Where nothing may be asked of others now: pages that are to be looked at later. */
+  #deferred: Set<number> | undefined;
+  readonly #freed = new Set<number>();
+  #lastPage = -1;
+  #inRow = 0;
+
+  constructor(parts: ThreadCodeParts) {
+    this.#parts = parts;
+    this.mapAddress = parts.mapAddress;
+    this.#words = new BigUint64Array(parts.memory.buffer);
+  }
+
+  written = (hostAddress: number, length: number): void => {
+    const { world, forget } = this.#parts;
+    const [host, bytes] = this.#extent(hostAddress, length);
+    let stale = true;
+    if (this.#holders(host, bytes, true)) {
+      forget(host, bytes);
+      stale = false;
+    }
+    if (this.#holders(host, bytes, false)) {
+      world.broadcast('codeWritten', host, bytes);
+      stale = false;
+    }
+    if (stale) this.#alone(() => this.#renewAll(host, bytes));
+  };
+
+  /**
+   * The same for what a page walk or a clock wrote, where the thread must not wait: others hear of it at their next instruction boundary.
+   */
+  noted = (hostAddress: number, length: number): void => {
+    this.forgetQuietly(hostAddress, length);
+    if (this.#holders(hostAddress, length, false)) this.#parts.world.post('codeWritten', hostAddress, length);
+  };
+
+  /** Another processor wrote: has this one forget, asking nothing of others until `settle`. */
+  forgetQuietly(hostAddress: number, length: number): void {
+    this.#deferred = this.#freed;
+    try {
+      this.#parts.forget(hostAddress, length);
+    } finally {
+      this.#deferred = undefined;
+    }
+  }
+
+  /** Does what had to wait; outside of the guest. `free` is for each page that no processor has code of. */
+  settle(free: (hostPage: number) => void): void {
+    if (this.#freed.size === 0) return;
+    const pages = [...this.#freed];
+    this.#freed.clear();
+    this.#alone(() => {
+      for (const page of pages) if (this.#renew(page) === 0n) free(page * PAGE);
+    });
+  }
+
+  /** This processor has no translation of a page any more: runs `free` if no other has, so that none can begin to. */
+  ifFree(hostPage: number, free: () => void): void {
+    const page = Math.floor(hostPage / PAGE);
+    if (this.#deferred) {
+      this.#deferred.add(page);
+      return;
+    }
+    if (this.#union(page) !== 0n) return;
+    this.#alone(() => {
+      if (this.#renew(page) === 0n) free();
+    });
+  }
+
+  /** What to forget for a store: all of the page, if it is the next of several there. */
+  #extent(host: number, length: number): readonly [number, number] {
+    const page = Math.floor(host / PAGE);
+    this.#inRow = page === this.#lastPage ? this.#inRow + 1 : 0;
+    this.#lastPage = page;
+    return this.#inRow < FILLING ? [host, length] : [page * PAGE, Math.max(PAGE, host + length - page * PAGE)];
+  }
+
+  #alone(action: () => void): void {
+    const { world } = this.#parts;
+    world.enter();
+    try {
+      action();
+    } finally {
+      world.leave();
+    }
+  }
+
+  /** Whether this processor, or any other, has marked one of the granules. */
+  #holders(host: number, length: number, mine: boolean): boolean {
+    const { vcpus, me } = this.#parts;
+    const last = host + length - 1;
+    for (let page = Math.floor(host / PAGE); page * PAGE <= last; page++) {
+      const from = Math.max(host - page * PAGE, 0) >> 6;
+      const to = Math.min(last - page * PAGE, PAGE - 1) >> 6;
+      const mask = BigInt.asUintN(64, (1n << BigInt(to + 1)) - (1n << BigInt(from)));
+      for (let cpu = 0; cpu < vcpus.length; cpu++)
+        if ((cpu === me) === mine && (this.#mapOf(cpu, page) & mask) !== 0n) return true;
+    }
+    return false;
+  }
+
+  #mapOf(cpu: number, page: number): bigint {
+    const { codeMap } = this.#parts.vcpus[cpu];
+    return codeMap === 0 ? 0n : Atomics.load(this.#words, codeMap / WORD + page);
+  }
+
+  #union(page: number): bigint {
+    let union = 0n;
+    for (let cpu = 0; cpu < this.#parts.vcpus.length; cpu++) union |= this.#mapOf(cpu, page);
+    return union;
+  }
+
+  #renew(page: number): bigint {
+    const union = this.#union(page);
+    Atomics.store(this.#words, this.mapAddress / WORD + page, union);
+    return union;
+  }
+
+  #renewAll(host: number, length: number): void {
+    for (let page = Math.floor(host / PAGE); page * PAGE < host + length; page++) this.#renew(page);
+  }
+}

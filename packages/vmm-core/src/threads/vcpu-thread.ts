@@ -1,0 +1,279 @@
+/**
+ * A vCPU on a thread of its own. What KVM has in the kernel runs here: guest code, the local APIC and its timer, kvm-clock and TSC. Everything else
+ * is on the embedding thread, which is asked through a mailbox and answers while this thread waits.
+ */
+import { createProcessorNode } from '@tsvisor/irqchip';
+import { createKvmClock, createTscBank, MSR_IA32_TSC } from '@tsvisor/kvmclock';
+import { GuestMemory } from '@tsvisor/mmu-ept-npt';
+import { createMachineClock } from '../clock.ts';
+import { VmmError } from '../errors.ts';
+import type { Host } from '../host.ts';
+import { VCPU_LAYOUT } from '../mp-state.ts';
+import { clockMsrs, tscMsrs } from '../msrs.ts';
+import type { CpuidSource, IoLen, ProcessorBus, ProcessorFactory, ProcessorMmioBus } from '../ports.ts';
+import { createProcessorMmu } from '../processor-mmu.ts';
+import { RunLoop, type RunnableVcpu, type RunnableVm } from '../run-loop.ts';
+import { Vcpu } from '../vcpu.ts';
+import { MailboxClient } from './exit-mailbox.ts';
+import { Parking } from './parking.ts';
+import { Call, CONTROL_LAYOUT, type ThreadExit, type VcpuSpec } from './spec.ts';
+import { StopTheWorld } from './stop-the-world.ts';
+import { ThreadCode } from './thread-code.ts';
+
+export type VcpuThreadParts = {
+  readonly createProcessor: ProcessorFactory;
+  readonly cpuid: CpuidSource;
+  readonly host: Host;
+};
+
+/** PAUSE so often, and there is nothing to do but let those run who are waited for: only where there are more vCPUs than the host has processors. */
+const PAUSE_WINDOW = 256;
+const PAUSE_NAP_MS = 0.05;
+const A20 = 1n << 20n;
+const ALL = 0xffff_ffff_ffff_ffffn;
+const MS = 1e6;
+
+export class VcpuThread {
+  readonly vcpu: Vcpu;
+  readonly #spec: VcpuSpec;
+  readonly #host: Host;
+  readonly #words: Int32Array;
+  readonly #vcpus: readonly ReturnType<typeof VCPU_LAYOUT.view>[];
+  readonly #parkings: readonly Parking[];
+  readonly #mailbox: MailboxClient;
+  readonly #world: StopTheWorld;
+  readonly #code: ThreadCode;
+  readonly #mmu: ReturnType<typeof createProcessorMmu>;
+  readonly #vm: RunnableVm;
+  /** Index of the word that says to stop. */
+  readonly #stop: number;
+  readonly #a20Closed: number;
+
+  constructor(spec: VcpuSpec, { createProcessor, cpuid, host }: VcpuThreadParts) {
+    const { memory, id, cpus } = spec;
+    const { buffer } = memory;
+    const shared = buffer as unknown as SharedArrayBuffer;
+    const place = (byteOffset: number) => ({ buffer: shared, byteOffset });
+    this.#spec = spec;
+    this.#host = host;
+    this.#words = new Int32Array(shared);
+    this.#stop = (spec.control + CONTROL_LAYOUT.offset.stop) / 4;
+    this.#a20Closed = (spec.control + CONTROL_LAYOUT.offset.a20Closed) / 4;
+    this.#vcpus = spec.vcpus.map((at) => VCPU_LAYOUT.view(shared, at));
+    this.#parkings = spec.parkings.map((at) => new Parking(place(at)));
+    // More threads than processors: whoever waits awake keeps from running whom it waits for.
+    const spinUs = this.#overcommitted ? 0 : undefined;
+    this.#mailbox = new MailboxClient(place(spec.mailboxes), id, spinUs === undefined ? {} : { spinUs });
+
+    const clock = createMachineClock(host, spec.originNs);
+    const tscs = createTscBank({ state: place(spec.tscs), cpus, clock, onChange: () => this.#tscMoved() });
+    const alloc = claimer(spec);
+    const guest = new GuestMemory({
+      memory,
+      alloc,
+      attach: { physRoot: spec.physRoot, slotTable: spec.slotTable },
+      onCodeWrite: (hostAddress, length) => this.#code.noted(hostAddress, length),
+    });
+    const kvmClock = createKvmClock({ state: place(spec.kvmClock), cpus, clock, memory: guest, tsc: tscs });
+    this.#tscMoved = () => {
+      this.#interrupts?.lapic.timer.retime();
+      kvmClock.refresh();
+    };
+    this.#interrupts =
+      spec.irqchip === undefined
+        ? undefined
+        : createProcessorNode({
+            state: place(spec.irqchip),
+            cpus,
+            cpu: id,
+            clock,
+            tsc: (cpu) => tscs.deadlinePort(cpu),
+            onEvent: (cpu) => this.#interrupt(cpu),
+            acknowledgePic: () => this.#call(Call.AcknowledgePic, 0, 0, 0, 0),
+            endOfInterrupt: (vector, level) => void this.#call(Call.EndOfInterrupt, vector, 0, level ? 1 : 0, 0),
+          });
+    this.#world = new StopTheWorld({
+      place: place(spec.world),
+      vcpus: cpus,
+      me: id,
+      kick: (cpu) => this.#kick(cpu),
+      apply: (kind, hostAddress, length) => this.#apply(kind, hostAddress, length),
+    });
+    this.#code = new ThreadCode({
+      memory,
+      mapAddress: spec.codeMap,
+      vcpus: this.#vcpus,
+      me: id,
+      world: this.#world,
+      forget: (hostAddress, length) => this.vcpu.processor.codeWritten(hostAddress, length),
+    });
+    this.#mmu = createProcessorMmu({ memory, alloc }, guest, {
+      shootdown: (hostPage) => this.#world.broadcast('dropWrites', hostPage, 0),
+      ifFree: (hostPage, free) => this.#code.ifFree(hostPage, free),
+    });
+    const pair = { lo: 0, hi: 0 };
+    this.vcpu = new Vcpu({
+      id,
+      createProcessor,
+      shared: {
+        memory,
+        alloc,
+        pio: this.#pio(),
+        mmio: this.#mmio(),
+        codeSharing: this.#code,
+        exclusive: { enter: () => this.#world.enter(), leave: () => this.#world.leave() },
+        codeBytes: spec.codeBytes,
+        ...(this.#overcommitted ? { pauseWindow: PAUSE_WINDOW } : {}),
+      },
+      mmu: this.#mmu,
+      tsc: {
+        read: (out) => {
+          tscs.read(id, pair);
+          out[0] = pair.lo;
+          out[1] = pair.hi;
+        },
+        write: (lo, hi) => void tscs.writeMsr(id, MSR_IA32_TSC, lo >>> 0, hi >>> 0),
+      },
+      cpus,
+      model: cpuid,
+      interrupts: this.#interrupts,
+      msrs: [tscMsrs(tscs, id), clockMsrs(kvmClock, id)],
+      state: place(spec.vcpus[id]),
+      onReset: () => kvmClock.resetCpu(id),
+      takeSystemEvent: () => undefined,
+    });
+    const { exitRequest, kicked, codeMap } = this.vcpu.processor.addresses;
+    Object.assign(this.#vcpus[id], { exitRequest, kicked, codeMap });
+    this.#applyA20();
+    this.#vm = { clock, onWake: undefined };
+  }
+
+  readonly #interrupts: ReturnType<typeof createProcessorNode> | undefined;
+  readonly #tscMoved: () => void = () => undefined;
+
+  get #overcommitted(): boolean {
+    return this.#spec.cpus > this.#spec.parallelism;
+  }
+
+  get #stopped(): boolean {
+    return Atomics.load(this.#words, this.#stop) !== 0;
+  }
+
+  /** Runs the guest until it ends or the embedding thread says to stop. */
+  async run(): Promise<ThreadExit> {
+    const vcpu: RunnableVcpu = {
+      run: (budget) => this.#stay(budget),
+      kick: () => this.vcpu.processor.requestExit(),
+      runnable: false,
+      processor: this.vcpu.processor,
+    };
+    Object.defineProperty(vcpu, 'runnable', { get: () => this.vcpu.runnable });
+    this.#loop = new RunLoop({
+      vm: this.#vm,
+      vcpus: [vcpu],
+      host: this.#host,
+      flush: () => undefined,
+      park: (ns) => this.#park(ns / MS),
+    });
+    return await this.#loop.run();
+  }
+
+  #loop: RunLoop | undefined;
+
+  /** One stay in the guest. */
+  #stay(budget: number): ReturnType<Vcpu['run']> {
+    if (this.#stopped) {
+      this.#loop?.stop();
+      return { reason: 'intr' };
+    }
+    this.#code.settle((hostPage) => this.#mmu.unprotectCode(hostPage));
+    this.#world.enterGuest();
+    try {
+      const exit = this.vcpu.run(budget);
+      if (exit.reason !== 'pause') return exit;
+    } finally {
+      this.#world.leaveGuest();
+    }
+    this.#park(PAUSE_NAP_MS);
+    return { reason: 'pause' };
+  }
+
+  #park(ms: number): void {
+    this.#parkings[this.#spec.id].park(() => this.#stopped || this.vcpu.runnable, ms);
+  }
+
+  /** An interrupt is there for a processor. */
+  #interrupt(cpu: number): void {
+    const { exitRequest } = this.#vcpus[cpu];
+    if (exitRequest !== 0) Atomics.store(this.#words, exitRequest >> 2, -1);
+    if (cpu !== this.#spec.id) this.#parkings[cpu].kick();
+  }
+
+  /** A processor is to leave the guest. */
+  #kick(cpu: number): void {
+    const { exitRequest, kicked } = this.#vcpus[cpu];
+    if (exitRequest === 0) return;
+    Atomics.store(this.#words, kicked >> 2, 1);
+    Atomics.store(this.#words, exitRequest >> 2, -1);
+  }
+
+  #apply(kind: 'dropWrites' | 'codeWritten' | 'mapChanged' | 'everything', hostAddress: number, length: number): void {
+    switch (kind) {
+      case 'dropWrites':
+        this.#mmu.dropWrites(hostAddress);
+        return;
+      case 'codeWritten':
+        this.#code.forgetQuietly(hostAddress, length);
+        return;
+      case 'mapChanged':
+        this.#applyA20();
+        return;
+      case 'everything':
+        this.#applyA20();
+        this.#code.forgetQuietly(0, this.#words.byteLength);
+    }
+  }
+
+  /** Slots or address line 20 have changed: no translation of an address holds any more. */
+  #applyA20(): void {
+    this.#mmu.state.a20Mask = Atomics.load(this.#words, this.#a20Closed) ? ALL & ~A20 : ALL;
+    this.#mmu.flushAll();
+  }
+
+  #call(kind: number, address: number, length: number, lo: number, hi: number): number {
+    const { payload } = this.#mailbox;
+    payload.kind = kind;
+    payload.address = address;
+    payload.length = length;
+    payload.valueLo = lo;
+    payload.valueHi = hi;
+    this.#mailbox.call();
+    return payload.resultLo;
+  }
+
+  #pio(): ProcessorBus {
+    return {
+      read: (port, length) => this.#call(Call.PioRead, port, length, 0, 0),
+      write: (port, length, value) => void this.#call(Call.PioWrite, port, length, value, 0),
+    };
+  }
+
+  #mmio(): ProcessorMmioBus {
+    return {
+      read: (gpa, length) => this.#call(Call.MmioRead, gpa, length, 0, 0),
+      write: (gpa: number, length: IoLen, value: number) => void this.#call(Call.MmioWrite, gpa, length, value, 0),
+      write64: (gpa, lo, hi) => void this.#call(Call.MmioWrite64, gpa, 8, lo, hi),
+    };
+  }
+}
+
+/** Hands out what the embedding thread set aside for this vCPU. */
+function claimer({ claimStart, claimEnd }: VcpuSpec): (bytes: number, align: number) => number {
+  let next = claimStart;
+  return (bytes, align) => {
+    const at = Math.ceil(next / align) * align;
+    if (at + bytes > claimEnd) throw new VmmError('VMM_THREAD_MEMORY', `a vCPU's thread needs ${bytes} bytes more than were set aside for it`);
+    next = at + bytes;
+    return at;
+  };
+}
