@@ -56,6 +56,7 @@ const closer =
 
 const check = (programs: Program[], mailboxes: number) =>
   explore(programs, {
+    plain: (word) => [...Array(mailboxes).keys()].some((i) => word >= mailboxAt(i) + VALUE && word < mailboxAt(i + 1)),
     invariant: (load) => [...Array(mailboxes).keys()].some((i) => load(mailboxAt(i) + WRONG)) && 'a wrong answer',
     outcome: (load) => [...Array(mailboxes).keys()].map((i) => (load(mailboxAt(i) + REFUSED) ? 'refused' : 'answered')).join(),
   });
