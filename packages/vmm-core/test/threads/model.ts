@@ -43,6 +43,7 @@ export type Verdict = {
 };
 
 const ENDED = -1;
+const LONGEST_TURN = 1000;
 /** Leaves a function whose next operation is not due. */
 const notDue = Symbol('not due');
 
@@ -121,6 +122,7 @@ function step(
       const plain = isPlain(word);
       if (!plain && !due) throw notDue;
       if (!plain) due = false;
+      if (replayed === LONGEST_TURN) throw new Error(`a turn of more than ${LONGEST_TURN} operations: does it ever end?`);
       log.push(perform());
     }
     return log[replayed++];

@@ -4,6 +4,7 @@ import { Parking } from '../../src/threads/parking.ts';
 import type { Place } from '../../src/threads/words.ts';
 import { answerTo, BENCH } from './worker.ts';
 import { inThread } from './worker-pool.ts';
+import { jobBytes, totals } from './world-job.ts';
 
 const place = (bytes: number): Place => ({ buffer: new SharedArrayBuffer(bytes), byteOffset: 0 });
 const calls = (where: Place, index: number, times: number, spinUs = 20) =>
@@ -118,4 +119,15 @@ describe('parking', () => {
     parking.park(() => false, 20);
     expect(performance.now() - began).toBeGreaterThan(15);
   });
+});
+
+describe('stopping the world', () => {
+  for (const vcpus of [1, 3])
+    it(`${vcpus} vCPUs are alone when they want to be, and see every request in time`, async () => {
+      const where = place(jobBytes(vcpus));
+      const jobs = [...Array(vcpus).keys()].map((me) => inThread({ kind: 'world', place: where, vcpus, me, times: 3000 }));
+      const alone = (await Promise.all(jobs)).reduce((sum, report) => sum + report.sum, 0);
+      expect(alone).toBeGreaterThan(0);
+      expect(totals(where, vcpus)).toEqual({ count: alone, sum: alone });
+    });
 });

@@ -4,6 +4,7 @@ import { ThreadError } from '../../src/threads/errors.ts';
 import { MailboxClient, type MailboxHandler, type MailboxOptions, MailboxServer } from '../../src/threads/exit-mailbox.ts';
 import { PARKING, Parking } from '../../src/threads/parking.ts';
 import type { Place } from '../../src/threads/words.ts';
+import { runWorld, type WorldJob } from './world-job.ts';
 
 /** A parking place, then words that senders and the sleeper share. */
 export const BENCH = {
@@ -14,6 +15,7 @@ export const BENCH = {
 } as const;
 
 export type Job =
+  | WorldJob
   /** Calls `times` times, and looks at the answers. */
   | {
       readonly kind: 'call';
@@ -119,6 +121,7 @@ function run(job: Job): Report {
     if (job.kind === 'call') latencies = call(job, report);
     else if (job.kind === 'serve') serve(job, report);
     else if (job.kind === 'kick') kick(job);
+    else if (job.kind === 'world') sum = runWorld(job);
     else parked = park(job);
   } catch (error) {
     if (!(error instanceof ThreadError)) throw error;
