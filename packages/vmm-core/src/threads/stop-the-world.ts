@@ -1,0 +1,92 @@
+import { type Place, SharedWords } from './words.ts';
+import * as protocol from './world-protocol.ts';
+
+/** What one vCPU asks all others to do: ask again before the next write to a page; forget what was translated from [host, host + length). */
+export type WorldRequest = 'dropWrites' | 'codeWritten';
+
+export type StopTheWorldOptions = {
+  /** `worldBytes(vcpus)` bytes: zeroed, aligned to 64. */
+  readonly place: Place;
+  readonly vcpus: number;
+  /** The vCPU of this thread; 'outsider' on a thread that runs none. */
+  readonly me: number | 'outsider';
+  /** Makes a vCPU leave generated code soon, from any thread. What it sets must not be cleared between `enterGuest` and the guest's first instruction. */
+  readonly kick: (vcpu: number) => void;
+  /**
+   * Does what another asked for, on this thread, outside of generated code. 'everything': requests were lost; drop all writes, and all translations.
+   * Must not ask for anything itself.
+   */
+  readonly apply: (kind: WorldRequest | 'everything', host: number, length: number) => void;
+};
+
+/** Requests that can wait for a vCPU which is outside. */
+const SLOTS = 64;
+
+const KINDS: readonly (WorldRequest | 'everything')[] = ['everything', 'dropWrites', 'codeWritten'];
+const kindOf = { dropWrites: 1, codeWritten: 2 } as const;
+
+export const worldBytes = (vcpus: number): number => protocol.worldBytes(vcpus, SLOTS);
+
+/**
+ * Exclusive access and broadcasts among the vCPUs of a machine; each thread makes one of its own. While a vCPU's thread waits in here, as while it is
+ * outside of the guest, others' requests are applied to it or kept for it: after `broadcast` and `enter`, what it knew of translations is to be
+ * looked up again.
+ */
+export class StopTheWorld {
+  readonly #world: protocol.World;
+  readonly #me: number;
+  readonly #kick: (vcpu: number) => void;
+  readonly #apply: protocol.Apply;
+
+  /** @throws ThreadError `THREADS_INVALID` */
+  constructor({ place, vcpus, me, kick, apply }: StopTheWorldOptions) {
+    this.#world = { words: new SharedWords(place, worldBytes(vcpus)), vcpus, slots: SLOTS };
+    this.#me = me === 'outsider' ? protocol.OUTSIDER : me;
+    this.#kick = kick;
+    this.#apply = (kind, host, length) => apply(KINDS[kind], host, length);
+  }
+
+  /** Before generated code runs: applies what waits; blocks while another has exclusivity. @throws ThreadError `THREADS_CANNOT_BLOCK` */
+  enterGuest(): void {
+    protocol.enterGuest(this.#world, this.#me, this.#apply);
+  }
+
+  /** After generated code, and before anything that blocks: nobody waits for this vCPU until `enterGuest`. */
+  leaveGuest(): void {
+    protocol.leaveGuest(this.#world, this.#me);
+  }
+
+  /** At an instruction boundary, inside: does what others wait for; true if there was something. */
+  serve(): boolean {
+    if (!protocol.isAsked(this.#world, this.#me)) return false;
+    this.leaveGuest();
+    this.enterGuest();
+    return true;
+  }
+
+  /** Returns when no other vCPU runs guest code, until `leave`. Inside or outside of the guest. Does not nest. @throws ThreadError `THREADS_CANNOT_BLOCK` */
+  enter(): void {
+    protocol.enter(this.#world, this.#me, this.#kick, this.#apply);
+  }
+  leave(): void {
+    protocol.leave(this.#world);
+  }
+
+  /** Returns when no other vCPU runs guest code without having applied the request. Inside or outside. @throws ThreadError `THREADS_CANNOT_BLOCK` */
+  broadcast(kind: WorldRequest, host: number, length: number): void {
+    protocol.broadcast(this.#world, this.#me, kindOf[kind], host, length, this.#kick, this.#apply);
+  }
+
+  /**
+   * The same without waiting for it: applied at the next instruction boundary of each, so before an interrupt that is sent after this. For threads that
+   * should not block; another call that is about to be made is all that this waits for.
+   */
+  post(kind: WorldRequest, host: number, length: number): void {
+    protocol.post(this.#world, this.#me, kindOf[kind], host, length, this.#kick);
+  }
+
+  /** A vCPU's thread ended without `leaveGuest` or `leave`: to be called by another thread, after that. */
+  retire(vcpu: number): void {
+    protocol.retire(this.#world, vcpu);
+  }
+}
