@@ -64,6 +64,7 @@ type RawOptions = {
   append?: string;
   memory: number;
   cpus: number;
+  inline?: boolean;
   cpu: string;
   tier: Tier;
   debian?: DebianArch;
@@ -124,6 +125,7 @@ function runCommand(program: Command): Command {
         .default(parseSize(DEFAULT_MEMORY), DEFAULT_MEMORY),
     )
     .addOption(new Option('-n, --cpus <number>', 'processors, 1 to 254').argParser(parseCpus).default(1))
+    .option('--inline', 'let the processors take turns on one thread; without it each has its own')
     .option(
       '-c, --cpu <model>',
       'processor model: qemu64, kvm64, x86-64-v2, x86-64-v3 or max, with changes such as max,-avx or max,+la57,vendor=intel',
@@ -194,6 +196,8 @@ function toRunOptions(raw: RawOptions): RunOptions {
     append: raw.append ?? '',
     memoryBytes: raw.memory,
     cpus: raw.cpus,
+    // One processor has nobody to run beside.
+    inline: raw.inline ?? raw.cpus === 1,
     cpu: raw.cpu,
     tier: raw.tier,
     files: raw.file,

@@ -17,7 +17,16 @@ const V8_FLAGS = [
 /** Loads the code that makes machines; nothing that only prints help needs it. */
 export async function loadMachineFactory(): Promise<MachineFactory> {
   for (const flag of V8_FLAGS) setFlagsFromString(flag);
-  const [{ microvm }, { compileThread }] = await Promise.all([import('@tsvisor/machines'), import('./compile-thread.ts')]);
+  const [{ microvm }, { compileThread }, { vcpuThreads }] = await Promise.all([
+    import('@tsvisor/machines'),
+    import('./compile-thread.ts'),
+    import('./vcpu-threads.ts'),
+  ]);
   const compiler = compileThread();
-  return { create: (config) => microvm.create({ ...config, ...(compiler && { compiler }) }) };
+  return {
+    create: ({ inline = false, ...config }) => {
+      const threads = inline ? undefined : vcpuThreads();
+      return microvm.create({ ...config, ...(compiler && { compiler }), ...(threads && { threads }) });
+    },
+  };
 }

@@ -32,6 +32,8 @@ export type RunOptions = {
   readonly append: string;
   readonly memoryBytes: number;
   readonly cpus: number;
+  /** Processors take turns on one thread. */
+  readonly inline: boolean;
   readonly cpu: string;
   readonly tier: Tier;
   readonly debian?: DebianArch;

@@ -22,6 +22,8 @@ export type MachineConfig = BootConfig & {
   /** RAM, bytes. */
   readonly memoryBytes: number;
   readonly cpus?: number;
+  /** The processors take turns on one thread. */
+  readonly inline?: boolean;
   readonly cpuModel: string;
   /** `jit` compiles hot code; the interpreter runs the rest. */
   readonly tier?: 'auto' | 'jit' | 'interp';

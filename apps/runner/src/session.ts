@@ -95,6 +95,7 @@ export class Session {
     const config: MachineConfig = {
       memoryBytes: this.#options.memoryBytes,
       cpus: this.#options.cpus,
+      inline: this.#options.inline,
       cpuModel: this.#options.cpu,
       tier: this.#options.tier,
       ...this.#prepared.boot,

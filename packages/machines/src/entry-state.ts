@@ -1,5 +1,5 @@
 import type { EntryState, SegmentState } from '@tsvisor/boot';
-import type { SegmentRegister, Vcpu } from '@tsvisor/vmm-core';
+import type { Regs, SegmentRegister, Sregs } from '@tsvisor/vmm-core';
 
 /** Access rights as in descriptor bits 40–55 (SDM vol. 3 §25.4.1), taken apart as `struct kvm_segment` has them. */
 function segment({ selector, base, limit, attributes }: SegmentState): SegmentRegister {
@@ -19,11 +19,19 @@ function segment({ selector, base, limit, attributes }: SegmentState): SegmentRe
   };
 }
 
+/** A vCPU on this thread or another. */
+type EnterableVcpu = {
+  readonly getRegs: () => Regs | Promise<Regs>;
+  readonly setRegs: (regs: Regs) => void | Promise<void>;
+  readonly getSregs: () => Sregs | Promise<Sregs>;
+  readonly setSregs: (sregs: Sregs) => void | Promise<void>;
+};
+
 /** Gives a vCPU fresh from reset the state that a kernel is entered in. */
-export function applyEntryState(vcpu: Pick<Vcpu, 'getRegs' | 'setRegs' | 'getSregs' | 'setSregs'>, entry: EntryState): void {
+export async function applyEntryState(vcpu: EnterableVcpu, entry: EntryState): Promise<void> {
   const data = segment(entry.data);
-  vcpu.setSregs({
-    ...vcpu.getSregs(),
+  await vcpu.setSregs({
+    ...(await vcpu.getSregs()),
     cs: segment(entry.cs),
     ds: data,
     es: data,
@@ -39,8 +47,8 @@ export function applyEntryState(vcpu: Pick<Vcpu, 'getRegs' | 'setRegs' | 'getSre
     cr4: BigInt(entry.cr4),
     efer: BigInt(entry.efer),
   });
-  vcpu.setRegs({
-    ...vcpu.getRegs(),
+  await vcpu.setRegs({
+    ...(await vcpu.getRegs()),
     rax: BigInt(entry.rax),
     rdx: 0n,
     rip: BigInt(entry.rip),

@@ -1,6 +1,7 @@
-import type { Vm } from '@tsvisor/vmm-core';
+import type { VcpuThreadPort, Vm } from '@tsvisor/vmm-core';
 import type { EngineOptions, SerialSink } from './ports.ts';
 import type { TestDevice } from './test-device.ts';
+import type { VcpuThreadData } from './vcpu.ts';
 
 /** What the machine starts with: a kernel that is entered directly, or firmware at the reset vector. */
 export type BootConfig =
@@ -22,6 +23,14 @@ export type MachineConfig = EngineOptions &
     readonly memoryBytes: number;
     /** Processors, 1 to 254; by default 1. */
     readonly cpus?: number;
+    /**
+     * Gives each processor a thread; without it they take turns on this one. `parallelism`: threads that the host can run at a time.
+     */
+    readonly threads?: {
+      /** Starts a thread that calls `serveMachineVcpu` with this (`@tsvisor/machines/vcpu`). */
+      readonly start: (data: VcpuThreadData) => VcpuThreadPort;
+      readonly parallelism: number;
+    };
     /** A name of the engine's models. */
     readonly cpuModel: string;
     /** What the guest sends through ttyS0 and, if there is to be one, ttyS1. */
@@ -51,7 +60,8 @@ export type Machine = {
   readonly stop: () => void;
   /** Counters and times; names say the unit where there is one. */
   readonly stats: () => Record<string, number | string>;
-  readonly dispose: () => void;
+  /** Ends everything. Resolves when threads are gone. */
+  readonly dispose: () => Promise<void>;
 };
 
 export type MachineFactory = {

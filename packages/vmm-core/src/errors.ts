@@ -7,7 +7,9 @@ export type VmmErrorCode =
   /** Two plugins, or two providers of a service, have one name. */
   | 'VMM_PLUGIN_DUPLICATE'
   /** A plugin needs a service that nothing before it provides. */
-  | 'VMM_PLUGIN_NEEDS';
+  | 'VMM_PLUGIN_NEEDS'
+  /** The thread of a vCPU has ended: by itself, or with its machine. */
+  | 'VMM_THREAD_ENDED';
 
 /** What a mistaken use of this package throws. Nothing that a guest does can raise it, and nothing has changed when it is thrown. */
 export class VmmError extends Error {

@@ -7,6 +7,7 @@ export type { SystemEvent, VcpuExit } from './exits.ts';
 export { type Host, systemHost } from './host.ts';
 export type { IrqfdOptions } from './irqfd.ts';
 export { KVM_API_VERSION, Kvm, type KvmOptions, type VmOptions } from './kvm.ts';
+export { MpState } from './mp-state.ts';
 export { composeMsrs, type MsrRange } from './msrs.ts';
 export type {
   CpuidSource,
@@ -28,8 +29,14 @@ export type {
   SegmentRegister,
   Sregs,
   TimeStampCounter,
+  VcpuThreadPort,
 } from './ports.ts';
 export { type Built, buildPlugins, type Device, type Plugin } from './registry.ts';
 export { type RunEnd, RunLoop, type RunLoopOptions, type RunnableVcpu, type RunnableVm } from './run-loop.ts';
+export { ThreadError, type ThreadErrorCode } from './threads/errors.ts';
+export { RemoteVcpu } from './threads/remote-vcpu.ts';
+export { serveVcpu, type ThreadPort } from './threads/serve.ts';
+export type { ThreadExit, VcpuSpec } from './threads/spec.ts';
+export { type StartVcpuThread, VcpuThreads } from './threads/vcpu-threads.ts';
 export { Vcpu } from './vcpu.ts';
 export { type Ioeventfd, type UserMemoryRegion, Vm } from './vm.ts';

@@ -3,6 +3,7 @@ import { createMachineClock } from './clock.ts';
 import { KvmError } from './errors.ts';
 import { type Host, systemHost } from './host.ts';
 import type { ProcessorFactory } from './ports.ts';
+import type { StartVcpuThread } from './threads/vcpu-threads.ts';
 import { Vm, type VmParts } from './vm.ts';
 
 export type KvmOptions = {
@@ -13,6 +14,8 @@ export type KvmOptions = {
 };
 
 export type VmOptions = Pick<VmParts, 'onUnclaimedPort' | 'onUnclaimedMemory'> & {
+  /** Gives each vCPU a thread. */
+  readonly threads?: { readonly start: StartVcpuThread; readonly parallelism: number };
   /** Bytes of guest memory that slots will be made of; linear memory for it is set aside, not touched. */
   readonly memoryBytes: number;
   /** Bytes for processors, their translations and the chips. Default: what that many processors need. */
@@ -78,7 +81,7 @@ export class Kvm {
    * @throws KvmError EINVAL, ENOMEM when the host or the 4 GiB of linear memory do not give that much
    */
   createVm(options: VmOptions): Vm {
-    const { memoryBytes, cpus = 1, ...hooks } = options;
+    const { memoryBytes, cpus = 1, threads, ...hooks } = options;
     const codeBytes = codeBytesOf(cpus);
     const { overheadBytes = MACHINE_OVERHEAD + cpus * (CPU_OVERHEAD + codeBytes) } = options;
     if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS)
@@ -89,15 +92,18 @@ export class Kvm {
       createProcessor: this.#options.createProcessor,
       cpus,
       codeBytes,
+      cpuBytes: CPU_OVERHEAD,
+      ...(threads && { threads: { ...threads, host: this.host } }),
       ...hooks,
     });
     this.#vms.add(vm);
     return vm;
   }
 
-  /** Ends all virtual machines. */
-  dispose(): void {
-    for (const vm of this.#vms) vm.dispose();
+  /** Ends all virtual machines. Resolves when their threads are gone. */
+  async dispose(): Promise<void> {
+    const vms = [...this.#vms];
     this.#vms.clear();
+    await Promise.all(vms.map((vm) => vm.dispose()));
   }
 }

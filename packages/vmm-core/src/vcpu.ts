@@ -24,7 +24,10 @@ export type VcpuParts = {
   readonly id: number;
   readonly createProcessor: ProcessorFactory;
   /** What every vCPU of the machine shares. */
-  readonly shared: Pick<ProcessorConfig, 'memory' | 'alloc' | 'pio' | 'mmio' | 'codeSharing' | 'pauseWindow' | 'codeBytes' | 'exclusive'>;
+  readonly shared: Pick<
+    ProcessorConfig,
+    'memory' | 'alloc' | 'pio' | 'mmio' | 'codeSharing' | 'pauseWindow' | 'codeBytes' | 'exclusive'
+  >;
   readonly mmu: ProcessorMmu;
   readonly tsc: TimeStampCounter;
   readonly cpus: number;

@@ -30,6 +30,8 @@ import { clockMsrs, tscMsrs } from './msrs.ts';
 import type { CpuidSource, ProcessorFactory } from './ports.ts';
 import { createProcessorMmu } from './processor-mmu.ts';
 import { SharedCode } from './shared-code.ts';
+import type { RemoteVcpu } from './threads/remote-vcpu.ts';
+import { VcpuThreads, type VcpuThreadsParts } from './threads/vcpu-threads.ts';
 import { Vcpu } from './vcpu.ts';
 
 /** `struct kvm_userspace_memory_region`; sizes and addresses in bytes. */
@@ -54,6 +56,10 @@ export type VmParts = {
   readonly cpus: number;
   /** For the translations of each vCPU. */
   readonly codeBytes: number;
+  /** Of each vCPU, beside those. */
+  readonly cpuBytes: number;
+  /** Gives each vCPU a thread (`startVcpu`); without it they run where the machine does (`createVcpu`). */
+  readonly threads?: Pick<VcpuThreadsParts, 'start' | 'parallelism' | 'host'>;
   /** Told of accesses that no device claims. */
   readonly onUnclaimedPort?: UnclaimedHook;
   readonly onUnclaimedMemory?: UnclaimedHook;
@@ -88,6 +94,8 @@ export class Vm {
   /** The irqfds by their events. */
   readonly #irqfds = new Map<IrqfdOptions['event'], Disposable>();
   #irqchip: IrqChip | undefined;
+  #irqchipState = 0;
+  readonly #threads: VcpuThreads | undefined;
   #hasPit = false;
   #systemEvent: SystemEvent | undefined;
 
@@ -100,10 +108,12 @@ export class Vm {
       memory: parts.arena.memory,
       alloc: parts.arena.alloc,
       onCodeWrite: (hostAddress, length) => {
-        if (this.#sharedCode) this.#sharedCode.written(hostAddress, length);
+        if (this.#threads) this.#threads.codeWritten(hostAddress, length);
+        else if (this.#sharedCode) this.#sharedCode.written(hostAddress, length);
         else for (const vcpu of this.#vcpus.values()) vcpu.processor.codeWritten(hostAddress, length);
       },
       onMapChange: () => {
+        this.#threads?.mapChanged();
         for (const mmu of this.#mmus) mmu.flushAll();
       },
     });
@@ -111,16 +121,29 @@ export class Vm {
     this.mmio = createMmioBus(parts.onUnclaimedMemory === undefined ? {} : { onUnclaimed: parts.onUnclaimedMemory });
     const { cpus, clock } = parts;
     this.#codeBytes = parts.codeBytes;
-    if (cpus > 1) this.#sharedCode = new SharedCode(parts.arena);
+    if (cpus > 1 && !parts.threads) this.#sharedCode = new SharedCode(parts.arena);
     const place = (bytes: number) => ({ buffer: parts.arena.memory.buffer, byteOffset: parts.arena.alloc(bytes, 64) });
-    this.#tscs = createTscBank({ state: place(cpus * TSC_LAYOUT.size), cpus, clock, onChange: (cpu) => this.#tscMoved(cpu) });
+    const tscState = place(cpus * TSC_LAYOUT.size);
+    this.#tscs = createTscBank({ state: tscState, cpus, clock, onChange: (cpu) => this.#tscMoved(cpu) });
     const clockState = place(kvmClockLayout(cpus).size);
     this.#kvmClock = createKvmClock({ state: clockState, cpus, clock, memory: this.memory, tsc: this.#tscs });
+    if (parts.threads)
+      this.#threads = new VcpuThreads({
+        ...parts,
+        ...parts.threads,
+        memory: this.memory,
+        pio: this.pio,
+        mmio: this.mmio,
+        tscs: tscState.byteOffset,
+        kvmClock: clockState.byteOffset,
+        irqchip: () => this.#irqchip && { chip: this.#irqchip, state: this.#irqchipState },
+      });
   }
 
   /** Deadlines and clock pages that were computed from a TSC that has been set since. */
   #tscMoved(cpu: number): void {
-    this.#irqchip?.cpus[cpu].lapic.timer.retime();
+    // A vCPU with a thread has its timer there, and sets its own TSC.
+    if (!this.#threads) this.#irqchip?.cpus[cpu].lapic.timer.retime();
     this.#kvmClock.refresh();
   }
 
@@ -185,13 +208,16 @@ export class Vm {
   createIrqchip(): IrqChip {
     if (this.#irqchip !== undefined) throw new KvmError('EEXIST', 'the virtual machine has its irqchip already');
     if (this.#vcpus.size > 0) throw new KvmError('EINVAL', 'an irqchip comes before the first vCPU');
+    this.#irqchipState = this.arena.alloc(irqChipLayout(this.cpus).size, 64);
     const chip = createIrqChip({
-      state: { buffer: this.arena.memory.buffer, byteOffset: this.arena.alloc(irqChipLayout(this.cpus).size, 64) },
+      state: { buffer: this.arena.memory.buffer, byteOffset: this.#irqchipState },
+      processorsElsewhere: this.#threads !== undefined,
       clock: this.clock,
       cpus: this.cpus,
       tsc: (cpu) => this.#tscs.deadlinePort(cpu),
       onEvent: (cpu) => {
         this.#vcpus.get(cpu)?.kick();
+        this.#threads?.interrupt(cpu);
         this.onWake?.();
       },
     });
@@ -288,9 +314,8 @@ export class Vm {
    * @throws KvmError EEXIST, EINVAL for an id beyond the number of processors
    */
   createVcpu(id: number, options: { readonly cpuid: CpuidSource }): Vcpu {
-    if (!Number.isInteger(id) || id < 0 || id >= this.cpus)
-      throw new KvmError('EINVAL', `vCPU ${id}: this virtual machine was made for ${this.cpus}`);
-    if (this.#vcpus.has(id)) throw new KvmError('EEXIST', `there is a vCPU ${id} already`);
+    if (this.#threads) throw new KvmError('EINVAL', 'the vCPUs of this virtual machine have threads');
+    this.#checkId(id, this.#vcpus.has(id));
     const sharedCode = this.#sharedCode;
     const mmu = createProcessorMmu(
       this.arena,
@@ -338,6 +363,27 @@ export class Vm {
     return vcpu;
   }
 
+  /**
+   * KVM_CREATE_VCPU, with a thread for it. `id` is its APIC ID as well.
+   * @throws KvmError EEXIST, EINVAL for an id beyond the number of processors, ENXIO where the machine was made without threads
+   */
+  startVcpu(id: number): RemoteVcpu {
+    if (!this.#threads) throw new KvmError('ENXIO', 'this virtual machine was made without threads');
+    this.#checkId(id, this.#threads.has(id));
+    return this.#threads.create(id);
+  }
+
+  /** The vCPUs' threads, if the machine was made with them. */
+  get threads(): VcpuThreads | undefined {
+    return this.#threads;
+  }
+
+  #checkId(id: number, exists: boolean): void {
+    if (!Number.isInteger(id) || id < 0 || id >= this.cpus)
+      throw new KvmError('EINVAL', `vCPU ${id}: this virtual machine was made for ${this.cpus}`);
+    if (exists) throw new KvmError('EEXIST', `there is a vCPU ${id} already`);
+  }
+
   get vcpus(): readonly Vcpu[] {
     return [...this.#vcpus.values()];
   }
@@ -346,6 +392,7 @@ export class Vm {
   raiseSystemEvent(event: SystemEvent): void {
     this.#systemEvent ??= event;
     for (const vcpu of this.#vcpus.values()) vcpu.kick();
+    this.#threads?.end(event);
     this.onWake?.();
   }
 
@@ -358,6 +405,7 @@ export class Vm {
   /** The gate of address line 20. A closed one makes every odd megabyte show the one before it. */
   setA20(open: boolean): void {
     const mask = open ? 0xffff_ffff_ffff_ffffn : ~(1n << 20n) & 0xffff_ffff_ffff_ffffn;
+    this.#threads?.setA20(open);
     for (const mmu of this.#mmus) {
       mmu.state.a20Mask = mask;
       mmu.flushAll();
@@ -377,12 +425,13 @@ export class Vm {
     mapErrors(() => this.#kvmClock.setClock(clockNs, flags));
   }
 
-  /** Ends the vCPUs and irqfds, and stops the chips' timers. */
-  dispose(): void {
+  /** Ends the vCPUs and irqfds, and stops the chips' timers. Resolves when threads are gone. */
+  async dispose(): Promise<void> {
     for (const irqfd of [...this.#irqfds.values()]) irqfd[Symbol.dispose]();
     for (const vcpu of this.#vcpus.values()) vcpu.dispose();
     this.#vcpus.clear();
     this.#irqchip?.[Symbol.dispose]();
+    await this.#threads?.dispose();
   }
 }
 

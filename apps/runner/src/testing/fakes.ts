@@ -99,6 +99,7 @@ export const runOptions = (over: Partial<RunOptions> = {}): RunOptions => ({
   append: '',
   memoryBytes: 256 << 20,
   cpus: 1,
+  inline: true,
   cpu: 'max',
   tier: 'interp',
   files: [],

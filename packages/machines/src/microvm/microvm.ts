@@ -1,6 +1,6 @@
 import { type LinuxBootPlan, LOW_RAM_LIMIT, loadKernel } from '@tsvisor/boot';
 import type { AcpiTables } from '@tsvisor/devices-pc';
-import { buildPlugins, type Host, Kvm, RunLoop, systemHost, type Vcpu, type Vm } from '@tsvisor/vmm-core';
+import { buildPlugins, type Host, Kvm, systemHost, type Vm, type VmOptions } from '@tsvisor/vmm-core';
 import { createA20 } from '../a20.ts';
 import { checkKernelFits } from '../cpu-model.ts';
 import { applyEntryState } from '../entry-state.ts';
@@ -20,6 +20,7 @@ import {
   testDevicePlugin,
   uartPlugin,
 } from './devices.ts';
+import { type Driver, inlineDriver, threadDriver } from './driver.ts';
 import { RESET_ENTRY } from './map.ts';
 import { addMemory, checkFirmware } from './memory.ts';
 import { createRunner } from './run.ts';
@@ -41,6 +42,13 @@ const engineOptions = ({ tier, compiler, onRegion }: MachineConfig): EngineOptio
   ...(compiler === undefined ? {} : { compiler }),
   ...(onRegion === undefined ? {} : { onRegion }),
 });
+
+function vmThreads({ threads, cpuModel, tier, onRegion }: MachineConfig): Pick<VmOptions, 'threads'> {
+  // Whoever looks at compiled code is on this thread.
+  if (threads === undefined || onRegion !== undefined) return {};
+  const { start, parallelism } = threads;
+  return { threads: { parallelism, start: (spec) => start({ spec, cpuModel, ...(tier && { tier }) }) } };
+}
 
 async function createMicrovm(config: MachineConfig, engine: Engine, host: Host): Promise<Machine> {
   const model = engine.model(config.cpuModel, engineOptions(config));
@@ -65,22 +73,21 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
 
   const kvm = new Kvm({ createProcessor: model.createProcessor, host });
   try {
-    const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus });
+    const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus, ...vmThreads(config) });
     addMemory(vm, config.memoryBytes, firmware);
     vm.createIrqchip();
     vm.createPit2();
     const devices = addDevices(vm, config);
-    const vcpus = Array.from({ length: cpus }, (_, id) => vm.createVcpu(id, model));
+    const driver = vm.threads ? threadDriver(vm, devices.flush) : inlineDriver(vm, model, host, devices.flush);
     // Firmware makes tables and entries of its own, and is entered as a processor comes out of reset.
-    if (plan !== undefined) loadGuest(vm, vcpus[0], plan, acpi);
-    const loop = new RunLoop({ vm, vcpus, host, flush: devices.flush });
-    const dispose = (): void => {
+    if (plan !== undefined) await loadGuest(vm, driver.vcpus[0], plan, acpi);
+    const dispose = async (): Promise<void> => {
       devices.dispose();
-      kvm.dispose();
+      await kvm.dispose();
     };
-    return createRunner({ vm, vcpus, loop, inputs: devices.inputs, exitStatus: devices.exitStatus, dispose });
+    return createRunner({ vm, driver, inputs: devices.inputs, exitStatus: devices.exitStatus, dispose });
   } catch (error) {
-    kvm.dispose();
+    await kvm.dispose();
     throw error;
   }
 }
@@ -137,9 +144,9 @@ function addDevices(vm: Vm, config: MachineConfig): Devices {
   return { inputs, flush, exitStatus: () => status, dispose: built.dispose };
 }
 
-function loadGuest(vm: Vm, vcpu: Vcpu, plan: LinuxBootPlan, acpi: AcpiTables): void {
+async function loadGuest(vm: Vm, vcpu: Driver['vcpus'][0], plan: LinuxBootPlan, acpi: AcpiTables): Promise<void> {
   for (const { address, bytes } of acpi.blobs) vm.memory.write(address, bytes);
   vm.memory.write(RESET_ENTRY.address, Uint8Array.from(RESET_ENTRY.code));
   for (const { gpa, bytes } of plan.segments) vm.memory.write(gpa, bytes);
-  applyEntryState(vcpu, plan.entry);
+  await applyEntryState(vcpu, plan.entry);
 }

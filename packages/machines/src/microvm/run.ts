@@ -1,31 +1,31 @@
-import type { RunEnd, RunLoop, Vcpu, Vm } from '@tsvisor/vmm-core';
+import type { RunEnd, Vm } from '@tsvisor/vmm-core';
 import type { GuestExit, Machine } from '../machine.ts';
 import type { SerialInput } from '../serial-input.ts';
+import type { Driver } from './driver.ts';
 
 export type RunnerParts = {
   readonly vm: Vm;
-  readonly vcpus: readonly Vcpu[];
-  readonly loop: RunLoop;
+  readonly driver: Driver;
   readonly inputs: readonly [SerialInput, SerialInput];
   /** What the guest gave to an exit port, if it did. */
   readonly exitStatus: () => number | undefined;
-  readonly dispose: () => void;
+  readonly dispose: () => Promise<void>;
 };
 
 /** The finished machine as its caller drives it. */
-export function createRunner({ vm, vcpus, loop, inputs, exitStatus, dispose }: RunnerParts): Machine {
+export function createRunner({ vm, driver, inputs, exitStatus, dispose }: RunnerParts): Machine {
   let firstInstructionMs = 0;
   return {
     vm,
     start: async () => {
       firstInstructionMs = performance.now();
-      return toGuestExit(await loop.run(), exitStatus());
+      return toGuestExit(await driver.run(), exitStatus());
     },
     sendSerial: (port, bytes) => inputs[port].send(bytes),
-    stop: () => loop.stop(),
+    stop: () => driver.stop(),
     stats: () => {
-      const { guestNs, idleNs, ...counts } = loop.counters;
-      const instructions = vcpus.reduce((sum, { processor }) => sum + processor.instructions, 0);
+      const { guestNs = 0, idleNs = 0, ...counts } = driver.counters();
+      const { instructions = 0, ...processors } = driver.processors();
       const stats: Record<string, number | string> = {
         'machine.first instruction ms': Math.round(firstInstructionMs),
         'machine.memory used MiB': Math.round(vm.arena.used() / 2 ** 20),
@@ -35,9 +35,7 @@ export function createRunner({ vm, vcpus, loop, inputs, exitStatus, dispose }: R
         'guest.MIPS': guestNs > 0 ? Math.round((instructions / guestNs) * 1000) : 0,
       };
       for (const [name, count] of Object.entries(counts)) stats[`loop.${name}`] = count;
-      for (const { processor } of vcpus)
-        for (const [name, count] of Object.entries(processor.stats()))
-          stats[`cpu.${name}`] = count + Number(stats[`cpu.${name}`] ?? 0);
+      for (const [name, count] of Object.entries(processors)) stats[`cpu.${name}`] = count;
       return stats;
     },
     dispose,

@@ -1,9 +1,9 @@
 /** What the embedding thread and a vCPU's thread say to each other. */
 import { defineLayout } from '@tsvisor/state-layout';
 import type { VcpuExit } from '../exits.ts';
+import type { MpState } from '../mp-state.ts';
 import type { Regs, Sregs } from '../ports.ts';
 import { line } from './words.ts';
-import type { MpState } from '../mp-state.ts';
 
 /** Everything that a vCPU's thread needs to take part in its machine; can be posted. Numbers are addresses in the memory, unless said otherwise. */
 export type VcpuSpec = {
@@ -59,9 +59,15 @@ export const Call = {
 /** Why a vCPU's thread is not in the guest any more. `stopped`: it was asked to. */
 export type ThreadExit = Exclude<VcpuExit, { readonly reason: 'intr' | 'hlt' | 'pause' }> | { readonly reason: 'stopped' };
 
+/** Counters of a vCPU's processor, and counts and times (ns) of its run loop. */
+export type ThreadStats = {
+  readonly processor: Readonly<Record<string, number>>;
+  readonly loop: Readonly<Record<string, number>>;
+};
+
 /** What can be asked of a vCPU's thread while it is not in the guest. */
 export type VcpuCalls = {
-  readonly run: () => Promise<{ readonly exit: ThreadExit; readonly stats: Readonly<Record<string, number>> }>;
+  readonly run: () => Promise<{ readonly exit: ThreadExit; readonly stats: ThreadStats }>;
   readonly getRegs: () => Regs;
   readonly setRegs: (regs: Regs) => void;
   readonly getSregs: () => Sregs;

@@ -1,8 +1,11 @@
 import { type Place, SharedWords } from './words.ts';
 import * as protocol from './world-protocol.ts';
 
-/** What one vCPU asks all others to do: ask again before the next write to a page; forget what was translated from [host, host + length). */
-export type WorldRequest = 'dropWrites' | 'codeWritten';
+/**
+ * What one vCPU asks all others to do: ask again before the next write to a page; forget what was translated from [host, host + length); ask again
+ * where all addresses lead.
+ */
+export type WorldRequest = 'dropWrites' | 'codeWritten' | 'mapChanged';
 
 export type StopTheWorldOptions = {
   /** `worldBytes(vcpus)` bytes: zeroed, aligned to 64. */
@@ -13,7 +16,7 @@ export type StopTheWorldOptions = {
   /** Makes a vCPU leave generated code soon, from any thread. What it sets must not be cleared between `enterGuest` and the guest's first instruction. */
   readonly kick: (vcpu: number) => void;
   /**
-   * Does what another asked for, on this thread, outside of generated code. 'everything': requests were lost; drop all writes, and all translations.
+   * Does what another asked for, on this thread, outside of generated code. 'everything': requests were lost; do all that there is to ask for, everywhere.
    * Must not ask for anything itself.
    */
   readonly apply: (kind: WorldRequest | 'everything', host: number, length: number) => void;
@@ -22,8 +25,8 @@ export type StopTheWorldOptions = {
 /** Requests that can wait for a vCPU which is outside. */
 const SLOTS = 64;
 
-const KINDS: readonly (WorldRequest | 'everything')[] = ['everything', 'dropWrites', 'codeWritten'];
-const kindOf = { dropWrites: 1, codeWritten: 2 } as const;
+const KINDS: readonly (WorldRequest | 'everything')[] = ['everything', 'dropWrites', 'codeWritten', 'mapChanged'];
+const kindOf = { dropWrites: 1, codeWritten: 2, mapChanged: 3 } as const;
 
 export const worldBytes = (vcpus: number): number => protocol.worldBytes(vcpus, SLOTS);
 

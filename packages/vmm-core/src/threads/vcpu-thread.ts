@@ -6,7 +6,7 @@ import { createProcessorNode } from '@tsvisor/irqchip';
 import { createKvmClock, createTscBank, MSR_IA32_TSC } from '@tsvisor/kvmclock';
 import { GuestMemory } from '@tsvisor/mmu-ept-npt';
 import { createMachineClock } from '../clock.ts';
-import { VmmError } from '../errors.ts';
+import { KvmError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import { VCPU_LAYOUT } from '../mp-state.ts';
 import { clockMsrs, tscMsrs } from '../msrs.ts';
@@ -180,6 +180,11 @@ export class VcpuThread {
 
   #loop: RunLoop | undefined;
 
+  /** Counts and times (ns) of the run loop. */
+  get counters(): Readonly<Record<string, number>> {
+    return this.#loop?.counters ?? {};
+  }
+
   /** One stay in the guest. */
   #stay(budget: number): ReturnType<Vcpu['run']> {
     if (this.#stopped) {
@@ -272,7 +277,8 @@ function claimer({ claimStart, claimEnd }: VcpuSpec): (bytes: number, align: num
   let next = claimStart;
   return (bytes, align) => {
     const at = Math.ceil(next / align) * align;
-    if (at + bytes > claimEnd) throw new VmmError('VMM_THREAD_MEMORY', `a vCPU's thread needs ${bytes} bytes more than were set aside for it`);
+    if (at + bytes > claimEnd)
+      throw new KvmError('ENOMEM', `a vCPU's thread needs ${bytes} bytes more than were set aside for it`);
     next = at + bytes;
     return at;
   };

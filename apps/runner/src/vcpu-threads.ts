@@ -1,0 +1,29 @@
+import { availableParallelism } from 'node:os';
+import { Worker } from 'node:worker_threads';
+import type { VcpuThreadData } from '@tsvisor/machines/vcpu';
+
+/** A thread for each vCPU; undefined where the host has one processor. */
+export function vcpuThreads() {
+  const parallelism = availableParallelism();
+  return parallelism < 2 ? undefined : { parallelism, start };
+}
+
+function start(data: VcpuThreadData) {
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
+  const worker = new Worker(new URL(`./vcpu.worker.${extension}`, import.meta.url), { workerData: data });
+  let ending = false;
+  return {
+    post: (message: unknown) => worker.postMessage(message),
+    onMessage: (fn: (message: unknown) => void) => void worker.on('message', fn),
+    onEnd: (fn: (error: Error) => void) => {
+      worker.on('error', fn);
+      worker.on('exit', (status) => {
+        if (!ending) fn(new Error(`exit with status ${status}`));
+      });
+    },
+    terminate: async () => {
+      ending = true;
+      await worker.terminate();
+    },
+  };
+}

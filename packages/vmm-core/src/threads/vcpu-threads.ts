@@ -1,0 +1,263 @@
+import type { IrqChip } from '@tsvisor/irqchip';
+import type { GuestMemory } from '@tsvisor/mmu-ept-npt';
+import type { Arena } from '../arena.ts';
+import type { MachineClock } from '../clock.ts';
+import type { SystemEvent } from '../exits.ts';
+import type { Host } from '../host.ts';
+import { VCPU_LAYOUT } from '../mp-state.ts';
+import type { IoLen, ProcessorBus, ProcessorMmioBus, VcpuThreadPort } from '../ports.ts';
+import type { RunEnd } from '../run-loop.ts';
+import { type MailboxPayload, MailboxServer, mailboxBytes } from './exit-mailbox.ts';
+import { PARKING, Parking } from './parking.ts';
+import { RemoteVcpu } from './remote-vcpu.ts';
+import { Call, CONTROL_LAYOUT, type ThreadExit, type VcpuSpec } from './spec.ts';
+import { StopTheWorld, worldBytes } from './stop-the-world.ts';
+
+/** Starts a thread for a vCPU, which is to call `serveVcpu` with the specification. */
+export type StartVcpuThread = (spec: VcpuSpec) => VcpuThreadPort;
+
+export type VcpuThreadsParts = {
+  readonly arena: Arena;
+  readonly cpus: number;
+  readonly clock: MachineClock;
+  readonly host: Host;
+  readonly start: StartVcpuThread;
+  /** Threads that the host can run at a time. */
+  readonly parallelism: number;
+  readonly codeBytes: number;
+  /** Bytes of each vCPU beside its translations. */
+  readonly cpuBytes: number;
+  readonly memory: GuestMemory;
+  readonly pio: ProcessorBus;
+  readonly mmio: ProcessorMmioBus;
+  /** Where their state is. */
+  readonly tscs: number;
+  readonly kvmClock: number;
+  readonly irqchip: () => { readonly chip: IrqChip; readonly state: number } | undefined;
+};
+
+const PAGE = 4096;
+const MS = 1e6;
+
+/** The vCPUs of a machine that each have a thread, and what they ask of the one that embeds the machine: devices, chips, timers. */
+export class VcpuThreads {
+  readonly #parts: VcpuThreadsParts;
+  readonly #spec: Omit<VcpuSpec, 'id' | 'claimStart' | 'claimEnd' | 'irqchip'>;
+  readonly #words: Int32Array;
+  readonly #stop: number;
+  readonly #a20Closed: number;
+  readonly #vcpus: readonly ReturnType<typeof VCPU_LAYOUT.view>[];
+  readonly #parkings: readonly Parking[];
+  readonly #server: MailboxServer;
+  readonly #world: StopTheWorld;
+  readonly #remotes = new Map<number, RemoteVcpu>();
+  /** Rejects when a device throws. */
+  readonly #served: Promise<void>;
+  #onEnd: ((end: RunEnd) => void) | undefined;
+  #onCall: (() => void) | undefined;
+
+  constructor(parts: VcpuThreadsParts) {
+    const { arena, cpus, memory, clock } = parts;
+    this.#parts = parts;
+    const place = (bytes: number): number => arena.alloc(bytes, 64);
+    const each = (bytes: number): number[] => Array.from({ length: cpus }, () => place(bytes));
+    this.#spec = {
+      cpus,
+      memory: arena.memory,
+      physRoot: memory.physRoot,
+      slotTable: memory.slotTable,
+      tscs: parts.tscs,
+      kvmClock: parts.kvmClock,
+      vcpus: each(VCPU_LAYOUT.size),
+      parkings: each(PARKING.size),
+      mailboxes: place(mailboxBytes(cpus)),
+      world: place(worldBytes(cpus)),
+      control: place(CONTROL_LAYOUT.size),
+      codeMap: place((arena.memory.buffer.byteLength / PAGE) * 8),
+      codeBytes: parts.codeBytes,
+      originNs: clock.originNs,
+      parallelism: parts.parallelism,
+    };
+    const { mailboxes, world, control } = this.#spec;
+    const buffer = arena.memory.buffer as unknown as SharedArrayBuffer;
+    this.#words = new Int32Array(buffer);
+    this.#stop = (control + CONTROL_LAYOUT.offset.stop) / 4;
+    this.#a20Closed = (control + CONTROL_LAYOUT.offset.a20Closed) / 4;
+    this.#vcpus = this.#spec.vcpus.map((at) => VCPU_LAYOUT.view(buffer, at));
+    this.#parkings = this.#spec.parkings.map((byteOffset) => new Parking({ buffer, byteOffset }));
+    const spinUs = cpus >= parts.parallelism ? 0 : undefined;
+    this.#server = new MailboxServer({ buffer, byteOffset: mailboxes }, cpus, spinUs === undefined ? {} : { spinUs });
+    this.#world = new StopTheWorld({
+      place: { buffer, byteOffset: world },
+      vcpus: cpus,
+      me: 'outsider',
+      kick: (cpu) => this.kick(cpu),
+      apply: () => undefined,
+    });
+    this.#served = this.#server.serve((_, payload) => {
+      this.#handle(payload);
+      this.#onCall?.();
+    });
+    // Whoever runs the machine hears of it; until then nobody may be listening.
+    this.#served.catch(() => undefined);
+  }
+
+  create(id: number): RemoteVcpu {
+    const { arena, codeBytes, cpuBytes, start, irqchip } = this.#parts;
+    const claimStart = arena.alloc(codeBytes + cpuBytes, PAGE);
+    const spec = { ...this.#spec, id, claimStart, claimEnd: claimStart + codeBytes + cpuBytes, irqchip: irqchip()?.state };
+    const remote = new RemoteVcpu(
+      id,
+      start(spec),
+      () => this.kick(id),
+      (ended) => this.#world.retire(ended),
+    );
+    this.#remotes.set(id, remote);
+    return remote;
+  }
+
+  has(id: number): boolean {
+    return this.#remotes.has(id);
+  }
+
+  /** An interrupt is there for a vCPU. */
+  interrupt(id: number): void {
+    const { exitRequest } = this.#vcpus[id];
+    if (exitRequest !== 0) Atomics.store(this.#words, exitRequest >> 2, -1);
+    this.#parkings[id].kick();
+  }
+
+  /** A vCPU is to leave the guest and look what is wanted of it. */
+  kick(id: number): void {
+    const { exitRequest, kicked } = this.#vcpus[id];
+    if (exitRequest === 0) return;
+    Atomics.store(this.#words, kicked >> 2, 1);
+    Atomics.store(this.#words, exitRequest >> 2, -1);
+    this.#parkings[id].kick();
+  }
+
+  codeWritten(hostAddress: number, length: number): void {
+    this.#world.post('codeWritten', hostAddress, length);
+  }
+
+  mapChanged(): void {
+    this.#world.post('mapChanged', 0, 0);
+  }
+
+  setA20(open: boolean): void {
+    Atomics.store(this.#words, this.#a20Closed, open ? 0 : 1);
+    this.mapChanged();
+  }
+
+  /** A device has ended the machine. */
+  end(event: SystemEvent): void {
+    // The vCPU that asked for it must not go on.
+    this.#stopAll();
+    this.#onEnd?.({ reason: 'system-event', event });
+  }
+
+  /** Makes `run` resolve with `stopped`. */
+  stop(): void {
+    this.#stopAll();
+    this.#onEnd?.({ reason: 'stopped' });
+  }
+
+  #stopAll(): void {
+    Atomics.store(this.#words, this.#stop, 1);
+    for (const id of this.#remotes.keys()) this.kick(id);
+  }
+
+  /**
+   * Runs all vCPUs until the guest ends or `stop` is called. `flush` hands on what devices have collected.
+   * @throws what a device throws, and VmmError `VMM_THREAD_ENDED`
+   */
+  async run(flush: () => void): Promise<RunEnd> {
+    const { clock } = this.#parts;
+    const timers = this.#startTimers();
+    let flushing = false;
+    this.#onCall = () => {
+      if (flushing) return;
+      flushing = true;
+      void this.#parts.host.yieldToEvents().then(() => {
+        flushing = false;
+        flush();
+      });
+    };
+    const wanted = new Promise<RunEnd>((resolve) => {
+      this.#onEnd = resolve;
+    });
+    let runs: Promise<ThreadExit>[] = [];
+    try {
+      const remotes = [...this.#remotes.values()];
+      await Promise.race([Promise.all(remotes.map(({ ready }) => ready)), wanted]);
+      runs = remotes.map((remote) => remote.run());
+      return await Promise.race([wanted, ...runs, this.#served.then((): RunEnd => ({ reason: 'stopped' }))]);
+    } finally {
+      this.#stopAll();
+      await Promise.allSettled(runs);
+      Atomics.store(this.#words, this.#stop, 0);
+      timers[Symbol.dispose]();
+      clock.onEarlier = undefined;
+      this.#onCall = this.#onEnd = undefined;
+      flush();
+    }
+  }
+
+  #startTimers(): Disposable {
+    const { clock, host } = this.#parts;
+    let cancel: (() => void) | undefined;
+    const arm = (): void => {
+      cancel?.();
+      cancel = undefined;
+      const wait = clock.nextDeadlineNs() - clock.monotonicNs();
+      if (wait < Infinity) cancel = host.setTimeout(fire, Math.max(0, Math.min(wait / MS, LONGEST_MS)));
+    };
+    const fire = (): void => {
+      clock.runDue();
+      this.#onCall?.();
+      arm();
+    };
+    clock.onEarlier = arm;
+    arm();
+    return { [Symbol.dispose]: () => cancel?.() };
+  }
+
+  #handle(call: MailboxPayload): void {
+    const { pio, mmio, irqchip } = this.#parts;
+    const { address, valueLo: value } = call;
+    const length = call.length as IoLen;
+    switch (call.kind) {
+      case Call.PioRead:
+        call.resultLo = pio.read(address, length);
+        return;
+      case Call.PioWrite:
+        pio.write(address, length, value);
+        return;
+      case Call.MmioRead:
+        call.resultLo = mmio.read(address, length);
+        return;
+      case Call.MmioWrite:
+        mmio.write(address, length, value);
+        return;
+      case Call.MmioWrite64:
+        mmio.write64(address, value, call.valueHi);
+        return;
+      case Call.AcknowledgePic:
+        call.resultLo = irqchip()?.chip.pic.acknowledge() ?? 0;
+        return;
+      case Call.EndOfInterrupt:
+        irqchip()?.chip.ioapic.eoi(address, value !== 0);
+    }
+  }
+
+  /** Ends all threads; whoever waits for one hears of it. Resolves when they are gone. */
+  async dispose(): Promise<void> {
+    this.#stopAll();
+    this.#server.close();
+    await Promise.all([...this.#remotes.values()].map((remote) => remote.dispose()));
+    this.#remotes.clear();
+  }
+}
+
+/** Timers of JavaScript end at 2^31 ms. */
+const LONGEST_MS = 2 ** 31 - 1;
