@@ -1,7 +1,7 @@
 import type { View } from '@tsvisor/state-layout';
 import { ThreadError } from './errors.ts';
 import * as protocol from './mailbox-protocol.ts';
-import { Spin } from './spin.ts';
+import { SPIN_US, Spin } from './spin.ts';
 import { FOREVER, type Place, SharedWords } from './words.ts';
 
 /** What a device access is made of; its meaning is the callers' business. The result is what `handle` leaves. */
@@ -23,7 +23,6 @@ export type MailboxServerOptions = MailboxOptions & {
 /** The bytes of a doorbell and `count` mailboxes: zeroed, aligned to 64. */
 export const mailboxBytes = (count: number): number => protocol.mailboxAt(count) * 4;
 
-const SPIN_US = 20;
 const YIELD_MS = 2;
 
 const { performance } = globalThis;

@@ -1,3 +1,5 @@
+import { type Place, SharedWords } from './words.ts';
+
 /** Node's global is an accessor, which costs more than the time does. */
 const { performance } = globalThis;
 
@@ -10,6 +12,9 @@ const LEAST_US = 1;
 /** So many times nothing is tried after it failed too often; twice as many the next time, up to the most. */
 const REST = 32;
 const MOST_REST = 8192;
+
+/** What pays where a core is free: a thread that sleeps on an idle one takes some 40 µs to wake. */
+export const SPIN_US = 20;
 
 /**
  * Waits awake for what usually comes within microseconds; for less and less long, and at last hardly ever, where it does not. It has to come two
@@ -48,5 +53,24 @@ export class Spin {
       this.#rest = Math.min(this.#rest * 2, MOST_REST);
     }
     return false;
+  }
+}
+
+/** Words on which a thread waits awake for a while before it sleeps. */
+export class PatientWords extends SharedWords {
+  readonly #spin: Spin;
+  readonly #isChanged = (): boolean => this.load(this.#word) !== this.#value;
+  #word = 0;
+  #value = 0;
+
+  constructor(place: Place, bytes: number, spinUs: number) {
+    super(place, bytes);
+    this.#spin = new Spin(spinUs);
+  }
+
+  override sleep(word: number, value: number, ms: number): boolean {
+    this.#word = word;
+    this.#value = value;
+    return this.#spin.until(this.#isChanged) || super.sleep(word, value, ms);
   }
 }

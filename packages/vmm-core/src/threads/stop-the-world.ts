@@ -1,4 +1,5 @@
-import { type Place, SharedWords } from './words.ts';
+import { PatientWords, SPIN_US } from './spin.ts';
+import type { Place } from './words.ts';
 import * as protocol from './world-protocol.ts';
 
 /**
@@ -20,6 +21,8 @@ export type StopTheWorldOptions = {
    * Must not ask for anything itself.
    */
   readonly apply: (kind: WorldRequest | 'everything', host: number, length: number) => void;
+  /** How long to wait awake for others, in µs, where it pays: 0 unless there is a core for each thread that runs. By default 20. */
+  readonly spinUs?: number;
 };
 
 /** Requests that can wait for a vCPU which is outside. */
@@ -42,8 +45,8 @@ export class StopTheWorld {
   readonly #apply: protocol.Apply;
 
   /** @throws ThreadError `THREADS_INVALID` */
-  constructor({ place, vcpus, me, kick, apply }: StopTheWorldOptions) {
-    this.#world = { words: new SharedWords(place, worldBytes(vcpus)), vcpus, slots: SLOTS };
+  constructor({ place, vcpus, me, kick, apply, spinUs = SPIN_US }: StopTheWorldOptions) {
+    this.#world = { words: new PatientWords(place, worldBytes(vcpus), spinUs), vcpus, slots: SLOTS };
     this.#me = me === 'outsider' ? protocol.OUTSIDER : me;
     this.#kick = kick;
     this.#apply = (kind, host, length) => apply(KINDS[kind], host, length);

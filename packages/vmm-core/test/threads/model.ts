@@ -1,7 +1,7 @@
 /**
  * Every order in which threads can come between one another's operations on shared words. Threads run the protocols' functions themselves: a
- * function is replayed with the results that it got so far, up to its next operation, which then takes place. (As packages/eventfd/test/model.ts,
- * for any protocol: words have numbers, and sleeping is an operation as others are.)
+ * function is replayed with the results that it got so far, up to its next operation. (As packages/eventfd/test/model.ts, for any protocol: words
+ * have numbers, and sleeping is an operation as others are. What a thread does next follows from what it saw, so it is replayed once for that.)
  */
 import type { Words } from '../../src/threads/words.ts';
 
@@ -10,17 +10,25 @@ export type Program = (words: Words, memory: number) => number | typeof END;
 export const END = 'end';
 
 type Result = number | boolean | undefined;
+type Operation =
+  | { readonly kind: 'load' | 'wake'; readonly word: number }
+  | { readonly kind: 'store' | 'add' | 'exchange'; readonly word: number; readonly value: number }
+  | { readonly kind: 'compareExchange'; readonly word: number; readonly expected: number; readonly value: number }
+  | { readonly kind: 'sleep'; readonly word: number; readonly value: number; readonly timed: boolean };
+
+/** A thread before its next operation, or asleep in it. */
 type Thread = {
-  readonly memory: number;
-  /** The results of the operations in the present turn. */
-  readonly log: readonly Result[];
-  /** The word that it sleeps on, -1 once it has ended, or it runs. */
-  readonly asleep: number | undefined;
-  /** It sleeps for a limited time. */
-  readonly timed: boolean;
+  readonly id: number;
+  readonly asleep: boolean;
+  /** Undefined at its end. */
+  readonly operation: Operation | undefined;
+  /** The thread with a result of the operation. */
+  readonly after: (result: Result) => Thread;
+  readonly fallAsleep: () => Thread;
 };
-/** `values` are those of the words in the order in which they were met. */
-type State = { readonly values: readonly number[]; readonly threads: readonly Thread[] };
+/** The words in the order in which they were met. */
+type Values = { readonly id: number; readonly of: readonly number[] };
+type State = { readonly values: Values; readonly threads: readonly Thread[] };
 
 export type Load = (word: number) => number;
 export type Options = {
@@ -42,22 +50,86 @@ export type Verdict = {
   readonly broken: ReadonlySet<string>;
 };
 
-const ENDED = -1;
 const LONGEST_TURN = 1000;
-/** Leaves a function whose next operation is not due. */
-const notDue = Symbol('not due');
+
+/** Makes one thing of what has one key. */
+function interned<T>(): (key: string, make: (id: number) => T) => T {
+  const all = new Map<string, T>();
+  return (key, make) => {
+    let found = all.get(key);
+    if (found === undefined) all.set(key, (found = make(all.size)));
+    return found;
+  };
+}
+
+/** Leaves a function at its next operation. */
+class Next {
+  readonly operation: Operation;
+  constructor(operation: Operation) {
+    this.operation = operation;
+  }
+}
+
+/** Runs a turn up to the operation behind those whose results are in `log`. */
+function replay(program: Program, memory: number, log: readonly Result[]): Operation | { readonly memory: number | typeof END } {
+  let replayed = 0;
+  const operation = (next: Operation): Result => {
+    if (replayed < log.length) return log[replayed++];
+    if (replayed === LONGEST_TURN) throw new Error(`a turn of more than ${LONGEST_TURN} operations: does it ever end?`);
+    throw new Next(next);
+  };
+  const words: Words = {
+    load: (word) => operation({ kind: 'load', word }) as number,
+    store: (word, value) => void operation({ kind: 'store', word, value }),
+    add: (word, value) => operation({ kind: 'add', word, value }) as number,
+    exchange: (word, value) => operation({ kind: 'exchange', word, value }) as number,
+    compareExchange: (word, expected, value) => operation({ kind: 'compareExchange', word, expected, value }) as number,
+    wake: (word) => void operation({ kind: 'wake', word }),
+    sleep: (word, value, ms) => operation({ kind: 'sleep', word, value, timed: ms !== Number.POSITIVE_INFINITY }) as boolean,
+  };
+  try {
+    return { memory: program(words, memory) };
+  } catch (error) {
+    if (error instanceof Next) return error.operation;
+    throw error;
+  }
+}
+
+function threadsOf(program: Program): (memory: number) => Thread {
+  const intern = interned<Thread>();
+  const at = (memory: number, log: readonly Result[]): Thread => {
+    const next = replay(program, memory, log);
+    if ('memory' in next) return next.memory === END ? ended : begin(next.memory);
+    return made(memory, log, next, false);
+  };
+  const made = (memory: number, log: readonly Result[], operation: Operation, asleep: boolean): Thread =>
+    intern(`${memory} ${asleep} ${log.length} ${log.join()}`, (id) => {
+      const following = new Map<Result, Thread>();
+      const after = (result: Result): Thread => {
+        const known = following.get(result);
+        if (known) return known;
+        const thread = at(memory, [...log, result]);
+        following.set(result, thread);
+        return thread;
+      };
+      return { id, asleep, operation, after, fallAsleep: () => made(memory, log, operation, true) };
+    });
+  const never = (): never => {
+    throw new Error('the thread has ended');
+  };
+  const ended: Thread = intern('ended', (id) => ({ id, asleep: false, operation: undefined, after: never, fallAsleep: never }));
+  const begin = (memory: number): Thread => at(memory, []);
+  return begin;
+}
 
 export function explore(programs: readonly Program[], options: Options = {}): Verdict {
-  const slots = new Map<number, number>();
-  const slotOf = (word: number): number => {
-    const slot = slots.get(word) ?? slots.size;
-    if (slot === slots.size) slots.set(word, slot);
-    return slot;
-  };
+  const isPlain = options.plain ?? (() => false);
+  const memory = new Memory();
   const start: State = {
-    values: [],
-    threads: programs.map((_, i) => ({ memory: options.memories?.[i] ?? 0, log: [], asleep: undefined, timed: false })),
+    values: memory.start,
+    threads: programs.map((program, i) => threadsOf(program)(options.memories?.[i] ?? 0)),
   };
+  const keyOf = ({ values, threads }: State): string => threads.reduce((key, { id }) => `${key},${id}`, String(values.id));
   const seen = new Set([keyOf(start)]);
   const outcomes = new Set<string>();
   const stuck = new Set<string>();
@@ -65,12 +137,12 @@ export function explore(programs: readonly Program[], options: Options = {}): Ve
   const todo = [start];
   for (let state = todo.pop(); state; state = todo.pop()) {
     const { values, threads } = state;
-    const load = (word: number): number => values[slotOf(word)] ?? 0;
+    const load = (word: number): number => memory.load(values, word);
     const wrong = options.invariant?.(load);
     if (wrong) broken.add(wrong);
     let moved = false;
-    for (let i = 0; i < programs.length; i++) {
-      const next = step(state, i, programs[i], slotOf, options.plain ?? (() => false));
+    for (let i = 0; i < threads.length; i++) {
+      const next = step(state, i, memory, isPlain);
       if (!next) continue;
       moved = true;
       const key = keyOf(next);
@@ -79,92 +151,79 @@ export function explore(programs: readonly Program[], options: Options = {}): Ve
       todo.push(next);
     }
     if (moved) continue;
-    if (threads.every(({ asleep }) => asleep === ENDED)) outcomes.add(options.outcome?.(load) ?? '');
-    else stuck.add(threads.map(({ asleep }) => (asleep === ENDED ? 'ended' : `asleep on ${asleep}`)).join(', '));
+    if (threads.every(({ operation }) => operation === undefined)) outcomes.add(options.outcome?.(load) ?? '');
+    else stuck.add(threads.map(({ operation }) => (operation ? `asleep on ${operation.word}` : 'ended')).join(', '));
   }
   return { states: seen.size, outcomes, stuck, broken };
 }
 
-function keyOf({ values, threads }: State): string {
-  let key = '';
-  for (let slot = 0, zeros = ''; slot < values.length; slot++) {
-    if ((values[slot] ?? 0) === 0) zeros += ',';
-    else {
-      key += `${zeros}${values[slot]},`;
-      zeros = '';
-    }
+class Memory {
+  readonly #slots = new Map<number, number>();
+  readonly #intern = interned<Values>();
+  readonly start = this.#values([]);
+
+  #values(of: readonly number[]): Values {
+    return this.#intern(of.join(), (id) => ({ id, of }));
   }
-  for (const { memory, log, asleep } of threads) key += `;${memory} ${asleep} ${log.join()}`;
-  return key;
+  load({ of }: Values, word: number): number {
+    const slot = this.#slots.get(word);
+    return slot === undefined ? 0 : (of[slot] ?? 0);
+  }
+  store(values: Values, word: number, value: number): Values {
+    if (this.load(values, word) === value) return values;
+    const slot = this.#slots.get(word) ?? this.#slots.size;
+    this.#slots.set(word, slot);
+    const of = [...values.of];
+    while (of.length < slot) of.push(0);
+    of[slot] = value;
+    while (of.at(-1) === 0) of.pop();
+    return this.#values(of);
+  }
 }
 
-/** The state after one operation of one thread; undefined if it sleeps or has ended. */
-function step(
-  state: State,
-  index: number,
-  program: Program,
-  slotOf: (word: number) => number,
-  isPlain: (word: number) => boolean,
-): State | undefined {
-  const thread = state.threads[index];
-  const put = (changed: Thread, all = state.threads): readonly Thread[] => all.map((other, i) => (i === index ? changed : other));
-  if (thread.asleep !== undefined) {
-    if (!thread.timed) return undefined;
-    return { ...state, threads: put({ ...thread, asleep: undefined, timed: false, log: [...thread.log, false] }) };
+/** The state after one operation of one thread, with plain ones around it; undefined if it sleeps or has ended. */
+function step(state: State, index: number, memory: Memory, isPlain: (word: number) => boolean): State | undefined {
+  const { operation, asleep, after } = state.threads[index];
+  if (operation === undefined) return undefined;
+  if (asleep) return operation.kind === 'sleep' && operation.timed ? put(state, index, after(false)) : undefined;
+  let next = perform(state, index, operation, memory);
+  let alone = !isPlain(operation.word);
+  for (;;) {
+    const { operation: following, asleep: sleeps } = next.threads[index];
+    if (following === undefined || sleeps || (alone && !isPlain(following.word))) return next;
+    if (!isPlain(following.word)) alone = true;
+    next = perform(next, index, following, memory);
   }
-  let { values, threads } = state;
-  let sleeping: Pick<Thread, 'asleep' | 'timed'> = { asleep: undefined, timed: false };
-  const log = [...thread.log];
-  let replayed = 0;
-  let due = true;
-  const operation = (word: number, perform: () => Result): Result => {
-    if (replayed === log.length) {
-      const plain = isPlain(word);
-      if (!plain && !due) throw notDue;
-      if (!plain) due = false;
-      if (replayed === LONGEST_TURN) throw new Error(`a turn of more than ${LONGEST_TURN} operations: does it ever end?`);
-      log.push(perform());
+}
+
+const put = ({ values, threads }: State, index: number, thread: Thread): State => ({
+  values,
+  threads: threads.map((other, i) => (i === index ? thread : other)),
+});
+
+function perform(state: State, index: number, operation: Operation, memory: Memory): State {
+  const { values, threads } = state;
+  const thread = threads[index];
+  const { word } = operation;
+  const before = memory.load(values, word);
+  const store = (value: number, result: Result): State =>
+    put({ values: memory.store(values, word, value | 0), threads }, index, thread.after(result));
+  switch (operation.kind) {
+    case 'load':
+      return put(state, index, thread.after(before));
+    case 'store':
+      return store(operation.value, undefined);
+    case 'add':
+      return store(before + operation.value, before);
+    case 'exchange':
+      return store(operation.value, before);
+    case 'compareExchange':
+      return store(before === operation.expected ? operation.value : before, before);
+    case 'sleep':
+      return put(state, index, before === operation.value ? thread.fallAsleep() : thread.after(true));
+    case 'wake': {
+      const woken = threads.map((other) => (other.asleep && other.operation?.word === word ? other.after(true) : other));
+      return put({ values, threads: woken }, index, thread.after(undefined));
     }
-    return log[replayed++];
-  };
-  const load = (word: number): number => values[slotOf(word)] ?? 0;
-  const change = (word: number, to: (before: number) => number): number =>
-    operation(word, () => {
-      const before = load(word);
-      const slot = slotOf(word);
-      const copy = Array.from({ length: Math.max(values.length, slot + 1) }, (_, i) => values[i] ?? 0);
-      copy[slot] = to(before) | 0;
-      values = copy;
-      return before;
-    }) as number;
-  const words: Words = {
-    load: (word) => operation(word, () => load(word)) as number,
-    store: (word, value) => void change(word, () => value),
-    add: (word, n) => change(word, (before) => before + n),
-    exchange: (word, value) => change(word, () => value),
-    compareExchange: (word, expected, value) => change(word, (before) => (before === expected ? value : before)),
-    wake: (word) =>
-      void operation(word, () => {
-        threads = threads.map((other) =>
-          other.asleep === word ? { ...other, asleep: undefined, timed: false, log: [...other.log, true] } : other,
-        );
-        return undefined;
-      }),
-    sleep: (word, value, ms) => {
-      if (replayed === log.length && due && load(word) === value) {
-        sleeping = { asleep: word, timed: ms !== Number.POSITIVE_INFINITY };
-        throw notDue;
-      }
-      return operation(word, () => true) as boolean;
-    },
-  };
-  let after: Thread;
-  try {
-    const memory = program(words, thread.memory);
-    after = { memory: memory === END ? 0 : memory, log: [], asleep: memory === END ? ENDED : undefined, timed: false };
-  } catch (error) {
-    if (error !== notDue) throw error;
-    after = { ...thread, ...sleeping, log };
   }
-  return { values, threads: put(after, threads) };
 }

@@ -28,8 +28,8 @@ export type Job =
     }
   /** Serves until it is closed. */
   | { readonly kind: 'serve'; readonly place: Place; readonly mailboxes: number; readonly options?: MailboxOptions }
-  /** Adds 1 and kicks, `times` times; waits between them, asleep. */
-  | { readonly kind: 'kick'; readonly place: Place; readonly times: number; readonly pauseMs?: number }
+  /** Adds 1 and kicks, `times` times; between them it waits asleep, or looks so many times whether all was taken. */
+  | { readonly kind: 'kick'; readonly place: Place; readonly times: number; readonly pauseMs?: number; readonly looks?: number }
   /** Parks until it is told to stop; the sum is what it took. */
   | { readonly kind: 'park'; readonly place: Place; readonly timeoutMs?: number };
 
@@ -78,7 +78,7 @@ function serve({ place, mailboxes, options }: Job & { kind: 'serve' }, report: (
   for (let done = 0; !server.closed; server.wait()) report((done += server.poll(answerTo)));
 }
 
-function kick({ place, times, pauseMs }: Job & { kind: 'kick' }): void {
+function kick({ place, times, pauseMs, looks = 0 }: Job & { kind: 'kick' }): void {
   const parking = new Parking(place);
   const words = new Int32Array(place.buffer, place.byteOffset);
   const at = new Float64Array(place.buffer, place.byteOffset);
@@ -87,6 +87,7 @@ function kick({ place, times, pauseMs }: Job & { kind: 'kick' }): void {
     if (pauseMs !== undefined) at[BENCH.at] = nowMs();
     Atomics.add(words, BENCH.count, 1);
     parking.kick();
+    for (let left = looks; left > 0 && Atomics.load(words, BENCH.count) !== 0; ) left--;
   }
 }
 

@@ -265,7 +265,7 @@ describe('in every order of their operations', () => {
         thread.enterGuest();
         act(thread);
       };
-      for (let last = 0; last < 24; last++) {
+      for (let last = 0; last < 40; last++) {
         const verdict = check([dying(0, life, last), outside(1, broadcasting(1)), undertaker(0)], { vcpus: 2 });
         expect([last, ...verdict.stuck]).toEqual([last]);
         const alone = check([dying(0, life, last), outside(1, exclusive), undertaker(0)], { vcpus: 2 });
