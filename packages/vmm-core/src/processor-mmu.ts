@@ -10,12 +10,20 @@ export type CodePageSharing = {
   readonly ifFree: (hostPage: number, free: () => void) => void;
 };
 
+export type SharedProcessorMmu = ProcessorMmu & {
+  readonly state: MmuState;
+  /** Another vCPU protected the page. */
+  readonly dropWrites: (hostPage: number) => void;
+  /** `unprotectCode` for whoever knows that no vCPU has a translation of the page. */
+  readonly unprotectNow: (hostPage: number) => void;
+};
+
 /** A vCPU's paging unit with its state in the arena. */
 export function createProcessorMmu(
   arena: Pick<Arena, 'memory' | 'alloc'>,
   guest: GuestMap,
   sharing?: CodePageSharing,
-): ProcessorMmu & { readonly state: MmuState; readonly dropWrites: (hostPage: number) => void } {
+): SharedProcessorMmu {
   const stateAddress = arena.alloc(MMU.size, 64);
   const tlbAddress = arena.alloc(TLB_BYTES, 64);
   const mmu = createMmu({
@@ -43,5 +51,6 @@ export function createProcessorMmu(
       else mmu.unprotectCode(hostPage);
     },
     dropWrites: mmu.dropWrites,
+    unprotectNow: mmu.unprotectCode,
   };
 }

@@ -191,7 +191,7 @@ export class VcpuThread {
       this.#loop?.stop();
       return { reason: 'intr' };
     }
-    this.#code.settle((hostPage) => this.#mmu.unprotectCode(hostPage));
+    this.#code.settle((hostPage) => this.#mmu.unprotectNow(hostPage));
     this.#world.enterGuest();
     try {
       const exit = this.vcpu.run(budget);
