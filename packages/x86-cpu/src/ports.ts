@@ -2,6 +2,16 @@
 
 export type IoLength = 1 | 2 | 4;
 
+/** Where other processors run at the same time, on other threads: what is no atomic operation of the host has them stop. */
+export type ExclusiveAccess = {
+  /**
+   * Returns when all others stand at instruction boundaries, where they stay until `leave`. Meanwhile this processor's TLB may be flushed, and code that it
+   * has translated retired, as at an instruction boundary.
+   */
+  readonly enter: () => void;
+  readonly leave: () => void;
+};
+
 /** What several processors that translate code from one memory share, so that each hears of what another one changes. */
 export type CodeSharing = {
   /**

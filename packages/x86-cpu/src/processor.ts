@@ -18,6 +18,7 @@ import type {
   CodeSharing,
   CpuidSource,
   EntropySource,
+  ExclusiveAccess,
   InterruptController,
   IoLength,
   MmioBus,
@@ -59,6 +60,8 @@ export type ProcessorConfig = {
   readonly entropy?: EntropySource;
   /** Where other processors translate from the same memory. */
   readonly codeSharing?: CodeSharing;
+  /** Where other processors run at the same time: locked operations are then atomic. */
+  readonly exclusive?: ExclusiveAccess;
   /** PAUSE instructions in one call of `run` before it returns `pause`; without it they do not matter. */
   readonly pauseWindow?: number;
   /** Bytes of interpreter records kept; when full, all translations are dropped. */
@@ -166,7 +169,7 @@ export class Processor {
     const records = alloc(codeBytes, 64);
 
     const { image, module } = coreModule(mmu);
-    this.#image = image;
+    this.#image = { ...image, atomic: config.exclusive !== undefined };
     this.#handlers = new Map(image.handlers);
     this.#nextHandler = image.nextHandler;
     const global = (value: number) => new WebAssembly.Global({ value: 'i32' }, value | 0);
@@ -190,6 +193,7 @@ export class Processor {
         },
         system: (id: number, record: number) => this.#system(id, record),
         readTsc: this.#readTsc,
+        ...this.#exclusive,
         hot: (header: number) => this.#tier.compile(header),
         verifyCrossing: (record: number) => this.#verifyCrossing(record),
         translate: (host: number) => this.#translate(host >>> 0),
@@ -220,7 +224,8 @@ export class Processor {
     const { routines } = image;
     const features = rowFeatures.filter((feature) => hasFeature(model, feature));
     const forms = formsOf(features);
-    const service = { memory, blockTable, features, routines, heat, checked: config.checked ?? false };
+    const { atomic } = this.#image;
+    const service = { memory, blockTable, features, routines, atomic, heat, checked: config.checked ?? false };
     // A report has to do with the moment, so it is made on this thread, with the region.
     const onRegion = config.onRegion && this.#reporter(config.onRegion);
     this.#compiler = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion);
@@ -398,6 +403,21 @@ export class Processor {
     }
   }
 
+  /** All others stand still, for the instruction that runs. */
+  #isExclusive = false;
+  readonly #exclusive = {
+    exclusiveEnter: (): void => {
+      if (this.#isExclusive) return;
+      this.#config.exclusive?.enter();
+      this.#isExclusive = true;
+    },
+    exclusiveLeave: (): void => {
+      if (!this.#isExclusive) return;
+      this.#isExclusive = false;
+      this.#config.exclusive?.leave();
+    },
+  };
+
   #deliveriesSeen = 0;
   /** Faults delivered since the last call, by generated code or here. */
   #delivered(): number {
@@ -519,6 +539,8 @@ export class Processor {
     const { state } = this.context;
     state.faulted = 0;
     (this.#exports.interpret as (budget: number) => void)(budget);
+    // An instruction that faulted before it let the others go on.
+    this.#exclusive.exclusiveLeave();
     this.#counts.exits++;
     this.#exits[state.exitReason]++;
     const record = state.exitRecord;
@@ -775,6 +797,7 @@ export class Processor {
       ...(this.#exports as WebAssembly.ModuleImports),
       system: (id: number, record: number) => this.#system(id, record),
       readTsc: this.#readTsc,
+      ...this.#exclusive,
     };
     return this.#core;
   }

@@ -25,6 +25,8 @@ export type CoreImage = {
   readonly handlers: ReadonlyMap<string, number>;
   /** First free handler number. */
   readonly nextHandler: number;
+  /** Other processors run at the same time as those that this is for. */
+  readonly atomic: boolean;
   /** What modules beside the core import from it. */
   readonly routines: ReadonlyMap<string, FuncType>;
 };
@@ -49,13 +51,18 @@ const HELPERS = [
   'invalidatePage',
   'system',
   'readTsc',
+  'exclusiveEnter',
+  'exclusiveLeave',
 ] as const satisfies readonly (keyof Helpers)[];
+
+/** Those that are not the core's own. */
+const IMPORTED: ReadonlySet<string> = new Set(['system', 'readTsc', 'exclusiveEnter', 'exclusiveLeave']);
 
 /** The variants of helpers that compiled regions use. */
 const SAFE: Readonly<Record<string, 'storeSafe' | 'referenceSafe'>> = { storeSlow: 'storeSafe', reference: 'referenceSafe' };
 
 /** The core's helpers and routines for a module that is to run beside it: each imported when it is first asked for. */
-export function importedHelpers(module: ModuleBuilder, image: Pick<CoreImage, 'routines'>, safe = false): Helpers {
+export function importedHelpers(module: ModuleBuilder, image: Pick<CoreImage, 'routines' | 'atomic'>, safe = false): Helpers {
   const imported = new Map<string, FuncRef<never, unknown>>();
   const get = (name: string): FuncRef<never, unknown> | undefined => {
     const known = imported.get(name);
@@ -66,7 +73,7 @@ export function importedHelpers(module: ModuleBuilder, image: Pick<CoreImage, 'r
     imported.set(name, ref);
     return ref;
   };
-  const helpers = { routines: { get: (name: string) => get(`routine.${name}`) } };
+  const helpers = { atomic: image.atomic, routines: { get: (name: string) => get(`routine.${name}`) } };
   for (const name of HELPERS) Object.defineProperty(helpers, name, { get: () => get(name) });
   return helpers as unknown as Helpers;
 }
@@ -86,6 +93,10 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
     loadSegment: addLoadSegment(module, io, delivery.systemHost),
     ...addMappings(module, io),
     readTsc: io.readTsc,
+    exclusiveEnter: io.exclusiveEnter,
+    exclusiveLeave: io.exclusiveLeave,
+    // No locked form is a case.
+    atomic: false,
     mulHighU: mulHighU.ref(),
     mulHighS: addMulHighS(module, mulHighU).ref(),
     divide128: addDivide128(module).ref(),
@@ -100,13 +111,14 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   module.exportFunction('checkPage', addCheckPage(module, io));
   module.exportFunction('deliverInterrupt', delivery.deliverInterrupt);
   module.exportFunction('translateAddress', memory.translate);
-  for (const name of HELPERS) if (name !== 'system' && name !== 'readTsc') module.exportFunction(name, helpers[name]);
+  for (const name of HELPERS) if (!IMPORTED.has(name)) module.exportFunction(name, helpers[name]);
   for (const name of Object.values(SAFE)) module.exportFunction(name, memory[name]);
   for (const [name, ref] of routines) module.exportFunction(`routine.${name}`, ref);
   const handlers = new Map(forms.map((form, n) => [form.key, FIRST_CASE + n]));
   return {
     bytes: module.build({ names: true }),
     handlers,
+    atomic: false,
     nextHandler: FIRST_CASE + forms.length,
     routines: new Map([
       ...HELPERS.map((name) => [name, helpers[name].type] as const),

@@ -28,6 +28,8 @@ export type CoreImports = CoreGlobals & {
   readonly flushPage: FuncRef<[I64], void>;
   /** Puts the time-stamp counter into `CPU.helper[0]`. */
   readonly readTsc: FuncRef<[], void>;
+  readonly exclusiveEnter: FuncRef<[], void>;
+  readonly exclusiveLeave: FuncRef<[], void>;
   /** (size) reads the device at the MMU's gpa into `CPU.helper[0]`. */
   readonly mmioRead: FuncRef<[I32], void>;
   /** (size) writes `CPU.helper[0]`. */
@@ -64,6 +66,8 @@ export function importCore(module: ModuleBuilder, mmuOffsets: MmuOffsets): CoreI
     flushNonGlobal: module.importFunction('mmu', 'flushNonGlobal', [], []),
     flushPage: module.importFunction('mmu', 'flushPage', ['i64'], []),
     readTsc: module.importFunction('env', 'readTsc', [], []),
+    exclusiveEnter: module.importFunction('env', 'exclusiveEnter', [], []),
+    exclusiveLeave: module.importFunction('env', 'exclusiveLeave', [], []),
     mmioRead: module.importFunction('env', 'mmioRead', ['i32'], []),
     mmioWrite: module.importFunction('env', 'mmioWrite', ['i32'], []),
     codeWrite: module.importFunction('env', 'codeWrite', ['i32', 'i32'], []),

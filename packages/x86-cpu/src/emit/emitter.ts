@@ -1,6 +1,7 @@
 import type { F32, F64, FuncRef, FunctionBuilder, I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Form } from '../form.ts';
 import { CPU } from '../state.ts';
+import { type Change, changeAtomically, changed } from './atomic.ts';
 import type { FlagLocals } from './flags.ts';
 import { addCarries, condition, statusFlags, subCarries } from './flags.ts';
 
@@ -42,6 +43,11 @@ export type Helpers = {
   readonly invalidatePage: FuncRef<[I64], I32>;
   /** Puts the time-stamp counter into `CPU.helper[0]`. */
   readonly readTsc: FuncRef<[], void>;
+  /** Locked operations are atomic: other processors run at the same time. */
+  readonly atomic: boolean;
+  /** With `atomic`: from here to there, other processors stand at instruction boundaries. What was known of translations is out of date. */
+  readonly exclusiveEnter: FuncRef<[], void>;
+  readonly exclusiveLeave: FuncRef<[], void>;
   /** Runs system instruction `id` in TypeScript: 0 go on, 1 fault or leave, 2 continue at `CPU.rip`. */
   readonly system: FuncRef<[I32, I32], I32>;
   /** Other numeric routines by name (80-bit float, MXCSR-exact conversions, …). */
@@ -230,23 +236,78 @@ export abstract class Emitter {
     }
   }
 
-  /** Reads operand `n`, hands the old value to `compute`, writes what it returns. Memory is checked for writing before the read. */
-  modify(n: number, compute: (old: Local<I64>) => Local<I64>): void {
+  /**
+   * Reads operand `n`, hands the old value to `compute`, writes what it returns. Memory is checked for writing before the read. `change` is for
+   * instructions that can be locked: what `compute` returns, without its other effects.
+   */
+  modify(n: number, compute: (old: Local<I64>) => Local<I64>, change?: Change): void {
     const size = this.size(n);
     if (!this.isMemory(n)) {
       this.write(n, compute(this.let(this.read(n))));
       return;
     }
-    this.modifyAt(this.address(size, true), size, compute);
+    this.modifyAt(this.address(size, true), size, compute, change);
   }
 
   /** As `modify`, at a linear address. */
-  modifyAt(va: Local<I64>, size: number, compute: (old: Local<I64>) => Local<I64>): void {
+  modifyAt(va: Local<I64>, size: number, compute: (old: Local<I64>) => Local<I64>, change?: Change): void {
+    if (change && this.isLocked) {
+      compute(this.changeLocked(va, size, change));
+      return;
+    }
     const host = this.reference(va, size, true);
     const old = this.let(this.loadHost(this.f.get(host), size));
     const value = compute(old);
     this.storeHost(() => this.f.get(host), size, value);
     this.commit(host);
+  }
+
+  /** The instruction's memory operand changes atomically, by LOCK or, of XCHG, always (SDM vol. 3 §9.1.2.1). */
+  get isLocked(): boolean {
+    return this.helpers.atomic && (this.form.lock || this.form.sem === 'xchg');
+  }
+
+  /** Changes memory atomically; returns what was there. Anything but aligned memory has all other processors stop for it. */
+  changeLocked(va: Local<I64>, size: number, change: Change): Local<I64> {
+    const { f } = this;
+    const old = this.tmp();
+    f.block((done) => {
+      f.block((exclusive) => {
+        if (size > 1) f.brIf(exclusive, f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(size - 1)));
+        const host = this.plainTarget(va, size);
+        f.brIf(exclusive, f.i32.eqz(f.get(host)));
+        changeAtomically(f, () => f.get(host), size, change, old);
+        f.br(done);
+      });
+      this.exclusively(() => {
+        const host = this.reference(va, size, true);
+        f.set(old, this.loadHost(f.get(host), size));
+        const value = this.let(this.truncate(changed(f, change, old), size));
+        this.storeHost(() => f.get(host), size, value);
+        this.commit(host);
+      });
+    });
+    return old;
+  }
+
+  /** Host address of bytes that are to be written, in one page of plain memory; 0 if they are not that. */
+  protected plainTarget(va: Local<I64>, size: number): Local<I32> {
+    const { f } = this;
+    const host = this.tmp32();
+    const entry = this.probe(va, CPU.offset.tlbWrite);
+    f.if(
+      f.likely(this.hit(va, entry, size)),
+      () => f.set(host, this.host(va, entry)),
+      () => f.set(host, f.call(this.helpers.plainHost, f.get(va), f.i32.const(1))),
+    );
+    return host;
+  }
+
+  /** Emits what is to be done while other processors stand still. If it faults, whoever sees to the fault lets them go on. */
+  exclusively(body: () => void): void {
+    this.f.call(this.helpers.exclusiveEnter);
+    body();
+    this.f.call(this.helpers.exclusiveLeave);
   }
 
   /** Operand `n` as a vector: an XMM register, the low half of a YMM register, or 16 bytes of memory. */

@@ -340,7 +340,7 @@ class RegionCompiler {
 }
 
 /** What a region needs to know of the core module it will run beside. */
-export type RegionImage = Pick<CoreImage, 'routines'>;
+export type RegionImage = Pick<CoreImage, 'routines' | 'atomic'>;
 
 /** Compiles a region for the vCPU whose interpreter records it names; `slot` will be its handler number. `trace` is for people. */
 export function compileRegion(

@@ -556,6 +556,9 @@ export class RegionEmitter extends Emitter {
   system(_id: number): void {
     this.#leaveHere(this.#transfers.record());
   }
+  override exclusively(): void {
+    this.system(-1);
+  }
   repeat(): void {
     const { pending } = this.lazy;
     this.jumpTo(this.let(this.thisRip()));

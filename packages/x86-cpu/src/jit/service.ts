@@ -15,6 +15,8 @@ export type CompileService = {
   readonly features: readonly string[];
   /** What regions may import from the core module. */
   readonly routines: ReadonlyMap<string, FuncType>;
+  /** Locked operations are atomic. */
+  readonly atomic: boolean;
   /** Runs of a block before it is hot. */
   readonly heat: number;
   readonly checked: boolean;
@@ -35,8 +37,13 @@ export function formsOf(features: readonly string[]): FormFinder {
 
 /** Compiles one job after the other, for whoever serves a vCPU on another thread; `onRegion` is told of each region, with a trace. */
 export function createCompiler(service: CompileService, onRegion?: OnRegion): (job: CompileJob) => CompiledJob | undefined {
-  const { features, routines, ...rest } = service;
-  const runner = new JobRunner({ ...rest, forms: formsOf(features), image: { routines }, ...(onRegion ? { onRegion } : {}) });
+  const { features, routines, atomic, ...rest } = service;
+  const runner = new JobRunner({
+    ...rest,
+    forms: formsOf(features),
+    image: { routines, atomic },
+    ...(onRegion ? { onRegion } : {}),
+  });
   return (job) => runner.run(job);
 }
 

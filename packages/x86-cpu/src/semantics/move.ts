@@ -16,11 +16,15 @@ const loadEffectiveAddress: Semantics = (e) => {
 
 const exchange: Semantics = (e) => {
   // The memory operand, if any, is the first: it is checked for writing before anything changes.
-  e.modify(0, (old) => {
-    const other = e.let(e.read(1));
-    e.write(1, old);
-    return other;
-  });
+  e.modify(
+    0,
+    (old) => {
+      const other = e.let(e.read(1));
+      e.write(1, old);
+      return other;
+    },
+    { operation: 'xchg', operand: () => e.read(1) },
+  );
 };
 
 const zeroExtend: Semantics = (e) => e.write(0, e.let(e.read(1)));

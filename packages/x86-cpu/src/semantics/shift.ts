@@ -188,7 +188,12 @@ const bitTest =
     const displacement = e.form.classes[1] === 'i' ? undefined : e.let(f.i64.mul(units(), f.i64.const(size)));
     const va = e.address(size, change !== 'none', displacement);
     if (change === 'none') apply(e.let(e.load(va, size)));
-    else e.modifyAt(va, size, apply);
+    else {
+      const mask = (): I64 => f.i64.shl(f.i64.const(1), f.get(position));
+      const operation = change === 'set' ? 'or' : change === 'reset' ? 'and' : 'xor';
+      const operand = change === 'reset' ? () => f.i64.xor(mask(), f.i64.const(-1)) : mask;
+      e.modifyAt(va, size, apply, { operation, operand });
+    }
   };
 
 /** BSF, BSR: ZF alone is defined; the destination keeps its value when the source is zero (APM vol. 3; SDM calls it undefined). */
