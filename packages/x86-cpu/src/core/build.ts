@@ -8,7 +8,8 @@ import { addRoutines } from '../numeric/index.ts';
 import { semantics } from '../semantics/index.ts';
 import { addDelivery } from './deliver.ts';
 import { addDivide128, addMulHighS, addMulHighU } from './division.ts';
-import type { MmuOffsets } from './imports.ts';
+import { addDoorbells } from './doorbells.ts';
+import type { CoreLayouts } from './imports.ts';
 import { importCore, importMemory } from './imports.ts';
 import { addChain, addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
 import { addCheckCrossing, addCheckPage, addResolve } from './lookup.ts';
@@ -49,6 +50,8 @@ const HELPERS = [
   'invalidatePage',
   'system',
   'readTsc',
+  'ringPort',
+  'ringHypercall',
 ] as const satisfies readonly (keyof Helpers)[];
 
 /** The variants of helpers that compiled regions use. */
@@ -72,10 +75,11 @@ export function importedHelpers(module: ModuleBuilder, image: Pick<CoreImage, 'r
 }
 
 /** The core module, with `forms` as cases of the interpreter function. */
-export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], options: { checked?: boolean } = {}): CoreImage {
+export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options: { checked?: boolean } = {}): CoreImage {
   const module = new ModuleBuilder(options);
-  const io = importCore(module, mmuOffsets);
-  const memory = addMemoryHelpers(module, io);
+  const io = importCore(module, layouts);
+  const { ringMemory, ...doorbells } = addDoorbells(module, io);
+  const memory = addMemoryHelpers(module, io, ringMemory);
   const mulHighU = addMulHighU(module);
   const routines = addRoutines(module, io.cpu);
   const delivery = addDelivery(module, io, memory);
@@ -86,6 +90,7 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
     loadSegment: addLoadSegment(module, io, delivery.systemHost),
     ...addMappings(module, io),
     readTsc: io.readTsc,
+    ...doorbells,
     mulHighU: mulHighU.ref(),
     mulHighS: addMulHighS(module, mulHighU).ref(),
     divide128: addDivide128(module).ref(),
@@ -99,7 +104,7 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   module.exportFunction('chain', addChain(module, io));
   module.exportFunction('checkPage', addCheckPage(module, io));
   module.exportFunction('deliverInterrupt', delivery.deliverInterrupt);
-  module.exportFunction('translateAddress', memory.translate);
+  module.exportFunction('translateAddress', memory.walk);
   for (const name of HELPERS) if (name !== 'system' && name !== 'readTsc') module.exportFunction(name, helpers[name]);
   for (const name of Object.values(SAFE)) module.exportFunction(name, memory[name]);
   for (const [name, ref] of routines) module.exportFunction(`routine.${name}`, ref);
