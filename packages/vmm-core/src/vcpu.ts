@@ -22,7 +22,10 @@ export type VcpuParts = {
   readonly id: number;
   readonly createProcessor: ProcessorFactory;
   /** What every vCPU of the machine shares. */
-  readonly shared: Pick<ProcessorConfig, 'memory' | 'alloc' | 'pio' | 'mmio'>;
+  readonly shared: Pick<ProcessorConfig, 'memory' | 'alloc' | 'pio' | 'mmio' | 'hypercalls'>;
+  readonly doorbells: ProcessorConfig['doorbells'];
+  /** The page where the local APIC's registers are, and no doorbell; undefined if they are nowhere. */
+  readonly onApicPage: (gpa: number | undefined) => void;
   readonly mmu: ProcessorMmu;
   readonly tsc: TimeStampCounter;
   readonly cpus: number;
@@ -56,7 +59,7 @@ export class Vcpu {
     const { interrupts } = parts;
     this.#interrupts = interrupts === undefined ? noInterrupts : processorInterrupts(interrupts);
     this.#cpuid = this.#compose(parts.model);
-    const apicPage = interrupts === undefined ? undefined : createApicPage(parts.shared.mmio, interrupts.lapic);
+    const apicPage = interrupts === undefined ? undefined : createApicPage(parts.shared.mmio, interrupts.lapic, parts.onApicPage);
     const ranges = [...parts.msrs];
     if (interrupts !== undefined && apicPage !== undefined) ranges.push(lapicMsrs(interrupts.lapic, apicPage.moved));
     this.#msrs = composeMsrs(ranges);
@@ -66,6 +69,8 @@ export class Vcpu {
       mmu: parts.mmu,
       pio: parts.shared.pio,
       mmio: apicPage?.bus ?? parts.shared.mmio,
+      hypercalls: parts.shared.hypercalls,
+      doorbells: parts.doorbells,
       interrupts: this.#interrupts,
       msrs: this.#msrs,
       tsc: parts.tsc,
@@ -196,13 +201,17 @@ export class Vcpu {
 function createApicPage(
   mmio: ProcessorMmioBus,
   lapic: CpuInterrupts['lapic'],
+  onPage: VcpuParts['onApicPage'],
 ): { readonly bus: ProcessorMmioBus; readonly moved: () => void } {
   const { device } = lapic;
-  let page = lapic.pageActive ? lapic.pageAddress : -APIC_PAGE;
+  let page = -APIC_PAGE;
+  const moved = (): void => {
+    page = lapic.pageActive ? lapic.pageAddress : -APIC_PAGE;
+    onPage(lapic.pageActive ? page : undefined);
+  };
+  moved();
   return {
-    moved: () => {
-      page = lapic.pageActive ? lapic.pageAddress : -APIC_PAGE;
-    },
+    moved,
     bus: {
       read: (gpa, len) => {
         const offset = gpa - page;
