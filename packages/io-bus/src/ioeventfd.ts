@@ -116,7 +116,7 @@ export class Doorbells implements IoEventFds {
     if (!at || !bells || index < 0) return;
     bells.splice(index, 1);
     this.count--;
-    if (bells.length === 0) at.matches.delete(bell.lo);
+    if (!bell.wildcard && bells.length === 0) at.matches.delete(bell.lo);
     if (at.wildcards.length === 0 && at.matches.size === 0) this.#at.delete(bell.address);
     this.#unpublish.get(bell)?.();
     this.#unpublish.delete(bell);
