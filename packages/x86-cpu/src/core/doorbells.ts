@@ -13,6 +13,8 @@ export type DoorbellFunctions = {
   /** (number, first argument) → the same. */
   readonly ringHypercall: FuncRef<[I64, I64], I32>;
 };
+export type DoorbellImports = Pick<CoreImports, 'doorbells' | 'doorbellReader' | 'doorbellLayout'>;
+
 /** (key, value, bytes) */
 type Ring = FuncRef<[I64, I64, I32], I32>;
 
@@ -20,7 +22,7 @@ const SLEEPERS = 1;
 const ALL = -1;
 const PAGE = 4096;
 
-export function addDoorbells(module: ModuleBuilder, io: CoreImports): DoorbellFunctions {
+export function addDoorbells(module: ModuleBuilder, io: DoorbellImports): DoorbellFunctions {
   const layout = io.doorbellLayout;
   const ring = layout && addRing(module, io, layout);
   const writes = (name: string, bus: 'pio' | 'mmio'): DoorbellFunctions['ringPort'] => {
@@ -62,7 +64,7 @@ function keyOf(f: FunctionBuilder, layout: DoorbellLayout, bus: keyof DoorbellLa
   return f.i64.or(f.get(address), f.i64.const(BigInt(layout.buses[bus]) << BigInt(layout.busShift)));
 }
 
-function addRing(module: ModuleBuilder, io: CoreImports, layout: DoorbellLayout): Ring {
+function addRing(module: ModuleBuilder, io: DoorbellImports, layout: DoorbellLayout): Ring {
   const find = addFind(module, io, layout);
   const signal = addSignal(module, layout);
   const f = module.function('ring', ['i64', 'i64', 'i32'], ['i32']);
@@ -107,12 +109,12 @@ function addRing(module: ModuleBuilder, io: CoreImports, layout: DoorbellLayout)
 }
 
 /** Address of an entry. */
-function entryAt(f: FunctionBuilder, io: CoreImports, layout: DoorbellLayout, place: Local<I32>): I32 {
+function entryAt(f: FunctionBuilder, io: DoorbellImports, layout: DoorbellLayout, place: Local<I32>): I32 {
   return f.i32.add(f.i32.mul(f.get(place), f.i32.const(layout.entryBytes)), f.globalGet(io.doorbells));
 }
 
 /** (place, key, value, bytes) → address of the event that answers, looked for from that place on; 0 if there is none. */
-function addFind(module: ModuleBuilder, io: CoreImports, layout: DoorbellLayout): FuncRef<[I32, I64, I64, I32], I32> {
+function addFind(module: ModuleBuilder, io: DoorbellImports, layout: DoorbellLayout): FuncRef<[I32, I64, I64, I32], I32> {
   const f = module.function('findDoorbell', ['i32', 'i64', 'i64', 'i32'], ['i32']);
   const [place, key, value, size] = [f.param(0, 'i32'), f.param(1, 'i64'), f.param(2, 'i64'), f.param(3, 'i32')];
   const { i32, i64 } = f;
