@@ -20,8 +20,8 @@ const USAGE = `usage: npm run -s bench -- [NAME] [options]
   boot    boot to init alone                                       --bits 64|32 (64)  --rounds N (3)  --tier T
   interp  the interpreter's guest instructions per second          --scale S (1)
   start   process start to first guest instruction                 --runs N (10)
-  doorbell  an ioeventfd's ring from compiled guest code           --rounds N (9)
   bus     finding one of 1,000 devices, beside the only one        --rounds N (9)
+  doorbell  an ioeventfd's ring from compiled guest code         --rounds N (9)
   load    mixed load for a while: failures, resident memory        --minutes N (30)
 
   --tier T         of this project's engine: interp, jit or auto (auto)
