@@ -115,12 +115,9 @@ export class DoorbellTable {
     return this.#options.byteOffset + this.#words.byteLength + cpu * DOORBELL_READER.size;
   }
 
-  /** The vCPU meets no doorbell in the page at a guest-physical address. Only for the thread that runs it, or while none does. */
+  /** As `hideDoorbells`. */
   hidePage(cpu: number, gpa: number | undefined): void {
-    const at = (cpu * DOORBELL_READER.size + DOORBELL_READER.offset.hiddenPage) / 4;
-    const [lo, hi] = gpa === undefined ? [-1, -1] : keyOf('mmio', gpa);
-    this.#readers[at] = lo;
-    this.#readers[at + 1] = hi;
+    hideDoorbells(this.#options.buffer, this.readerAddress(cpu), gpa);
   }
 
   /** Lets vCPUs ring a doorbell by themselves, if its event is in their memory. Returns what takes it out again. */
@@ -182,6 +179,15 @@ export class DoorbellTable {
   forget(cpu: number): void {
     Atomics.and(this.#readers, (cpu * DOORBELL_READER.size + DOORBELL_READER.offset.sequence) / 4, ~1);
   }
+}
+
+/**
+ * The vCPU with a reader at `reader` meets no doorbell in the page at a guest-physical address, or with `undefined` in none. Only for the thread that
+ * runs it, or while none does.
+ */
+export function hideDoorbells(buffer: ArrayBufferLike, reader: number, gpa: number | undefined): void {
+  const page = new Int32Array(buffer, reader + DOORBELL_READER.offset.hiddenPage, 2);
+  page.set(gpa === undefined ? [-1, -1] : keyOf('mmio', gpa));
 }
 
 /** Halves of a key. */

@@ -6,6 +6,7 @@ export {
   DoorbellTable,
   type DoorbellTableOptions,
   doorbellTableBytes,
+  hideDoorbells,
 } from './doorbell-table.ts';
 export { IoBusError, type IoBusErrorCode } from './errors.ts';
 export { createHypercallBus, HYPERCALL_LIMIT, type HypercallBus } from './hypercall-bus.ts';
