@@ -21,6 +21,7 @@ const USAGE = `usage: npm run -s bench -- [NAME] [options]
   interp  the interpreter's guest instructions per second          --scale S (1)
   start   process start to first guest instruction                 --runs N (10)
   bus     finding one of 1,000 devices, beside the only one        --rounds N (9)
+  doorbell  an ioeventfd's ring from compiled guest code         --rounds N (9)
   load    mixed load for a while: failures, resident memory        --minutes N (30)
 
   --tier T         of this project's engine: interp, jit or auto (auto)
@@ -88,6 +89,13 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     run: async ({ rounds }, context) => {
       const { bus } = await import('./commands/bus.ts');
       return bus({ rounds: numberOption('--rounds', rounds, 9, whole) }, context);
+    },
+  },
+  doorbell: {
+    options: ['rounds'],
+    run: async ({ rounds }, context) => {
+      const { doorbell } = await import('./commands/doorbell.ts');
+      return doorbell({ rounds: numberOption('--rounds', rounds, 9, whole) }, context);
     },
   },
   load: {

@@ -1,3 +1,4 @@
+import type { DoorbellBusName, DoorbellTable, PublishedDoorbell } from './doorbell-table.ts';
 import { Doorbells, type IoEventFds } from './ioeventfd.ts';
 import type { IoLen, UnclaimedHook } from './ports.ts';
 import type { Region } from './range.ts';
@@ -7,6 +8,8 @@ export type IoBusOptions = {
   readonly onUnclaimed?: UnclaimedHook;
   /** How many ioeventfds it takes; by default `IOEVENTFD_LIMIT`. */
   readonly ioeventfdLimit?: number;
+  /** Where processors look for ioeventfds before they ask the bus. */
+  readonly doorbells?: DoorbellTable;
 };
 
 /** Finds the region that holds an address; what distinguishes the port bus from the memory bus. */
@@ -35,8 +38,13 @@ function isOneTransfer(region: Region, address: number, len: IoLen): boolean {
 }
 
 /** Builds the CPU side of a bus over its lookup, for addresses below `limit`, and what stands before all devices: the ioeventfds. */
-export function createAccess(find: Lookup, limit: number, { onUnclaimed, ioeventfdLimit }: IoBusOptions): IoAccess & IoEventFds {
-  const doorbells = new Doorbells(limit, ioeventfdLimit);
+export function createAccess(
+  find: Lookup,
+  { bus, limit }: { readonly bus: DoorbellBusName; readonly limit: number },
+  { onUnclaimed, ioeventfdLimit, doorbells: table }: IoBusOptions,
+): IoAccess & IoEventFds {
+  const publish = table && ((bell: PublishedDoorbell) => table.publish(bus, bell));
+  const doorbells = new Doorbells(limit, { limit: ioeventfdLimit, publish });
   const { assignIoeventfd, deassignIoeventfd } = doorbells;
   const unclaimed = (address: number, len: IoLen): number => {
     let value = 0;

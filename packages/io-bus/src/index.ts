@@ -1,6 +1,15 @@
 /** Port and memory-mapped I/O buses for a virtual machine monitor. */
 export type { IoAccess, IoBusOptions } from './access.ts';
+export {
+  DOORBELL_LAYOUT,
+  type DoorbellBusName,
+  DoorbellTable,
+  type DoorbellTableOptions,
+  doorbellTableBytes,
+  hideDoorbells,
+} from './doorbell-table.ts';
 export { IoBusError, type IoBusErrorCode } from './errors.ts';
+export { createHypercallBus, HYPERCALL_LIMIT, type HypercallBus } from './hypercall-bus.ts';
 export { IOEVENTFD_LIMIT, type IoEventFd, type IoEventFds } from './ioeventfd.ts';
 export { createMmioBus, GPA_LIMIT } from './mmio-bus.ts';
 export { createPioBus, type IoBus, PORT_COUNT } from './pio-bus.ts';

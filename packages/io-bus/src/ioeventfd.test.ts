@@ -57,6 +57,14 @@ describe.each(buses)('ioeventfd on the %s', (_, createBus, limit) => {
     expect(queues.map(({ rings }) => rings)).toEqual(queues.map((_, queue) => queue + 1));
     expect(new Set(seen)).toEqual(new Set(['w2@0=40', 'w2@0=41']));
   });
+  it('for the value 0 stays when one of another length for any value goes', () => {
+    const bus = createBus();
+    const event = bell();
+    bus.assignIoeventfd({ address: 8, length: 2, datamatch: 0 }, event);
+    bus.assignIoeventfd({ address: 8, length: 1 }, bell())[Symbol.dispose]();
+    bus.write(8, 2, 0);
+    expect(event.rings).toBe(1);
+  });
   it('compares the bytes that are written, not those above them', () => {
     const bus = createBus();
     const event = bell();

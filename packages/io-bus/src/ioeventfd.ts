@@ -2,6 +2,7 @@
  * Doorbells: writes that are only a signal. A write that one answers does not reach the device at its address (Linux, Documentation/virt/kvm/api.rst,
  * KVM_IOEVENTFD).
  */
+import type { PublishedDoorbell } from './doorbell-table.ts';
 import { IoBusError } from './errors.ts';
 import type { IoEvent, IoLen } from './ports.ts';
 
@@ -25,14 +26,9 @@ export type IoEventFds = {
   readonly deassignIoeventfd: (where: IoEventFd, event: IoEvent) => void;
 };
 
-type Doorbell = {
-  readonly address: number;
-  readonly length: IoEventFd['length'];
-  readonly wildcard: boolean;
-  readonly lo: number;
-  readonly hi: number;
-  readonly event: IoEvent;
-};
+type Doorbell = PublishedDoorbell & { readonly length: IoEventFd['length'] };
+/** Tells processors of a doorbell that they can ring by themselves, if it is one, until what is returned is called. */
+export type PublishDoorbell = (bell: PublishedDoorbell) => (() => void) | undefined;
 type AtAddress = {
   readonly wildcards: Doorbell[];
   /** By the low doubleword of what they answer: a queue's number, of which a device may have many. */
@@ -46,16 +42,28 @@ const LENGTHS: readonly number[] = [0, 1, 2, 4, 8];
 const WIDEST = 8;
 const U32 = 0xffff_ffff;
 
+export type DoorbellsOptions = {
+  readonly limit?: number | undefined;
+  /** Lengths that writes on the bus can have, and 0. */
+  readonly lengths?: readonly number[];
+  readonly publish?: PublishDoorbell | undefined;
+};
+
 export class Doorbells implements IoEventFds {
   readonly #at = new Map<number, AtAddress>();
   readonly #addressLimit: number;
   readonly #limit: number;
+  readonly #lengths: readonly number[];
+  readonly #publish: PublishDoorbell | undefined;
+  readonly #unpublish = new Map<Doorbell, () => void>();
   /** How many are assigned. */
   count = 0;
 
-  constructor(addressLimit: number, limit = IOEVENTFD_LIMIT) {
+  constructor(addressLimit: number, options: DoorbellsOptions = {}) {
     this.#addressLimit = addressLimit;
-    this.#limit = limit;
+    this.#limit = options.limit ?? IOEVENTFD_LIMIT;
+    this.#lengths = options.lengths ?? LENGTHS;
+    this.#publish = options.publish;
   }
 
   /** Signals the doorbell that answers a write, if there is one; `lo` and `hi` are unsigned halves of the value. */
@@ -87,6 +95,8 @@ export class Doorbells implements IoEventFds {
     if (bell.wildcard) at.wildcards.push(bell);
     else at.matches.set(bell.lo, [...(at.matches.get(bell.lo) ?? []), bell]);
     this.count++;
+    const unpublish = this.#publish?.(bell);
+    if (unpublish) this.#unpublish.set(bell, unpublish);
     return { [Symbol.dispose]: () => void this.#remove(bell) };
   };
 
@@ -106,14 +116,16 @@ export class Doorbells implements IoEventFds {
     if (!at || !bells || index < 0) return;
     bells.splice(index, 1);
     this.count--;
-    if (bells.length === 0) at.matches.delete(bell.lo);
+    if (!bell.wildcard && bells.length === 0) at.matches.delete(bell.lo);
     if (at.wildcards.length === 0 && at.matches.size === 0) this.#at.delete(bell.address);
+    this.#unpublish.get(bell)?.();
+    this.#unpublish.delete(bell);
   }
 
   #checked({ address, length, datamatch }: IoEventFd, event: IoEvent): Doorbell {
     const invalid = (why: string): IoBusError =>
       new IoBusError('IO_BUS_INVALID', `ioeventfd at ${address}, length ${length}: ${why}`);
-    if (!LENGTHS.includes(length)) throw invalid('the length is 0, 1, 2, 4 or 8');
+    if (!this.#lengths.includes(length)) throw invalid(`the length is one of ${this.#lengths.join(', ')}`);
     if (!Number.isSafeInteger(address) || address < 0 || address + Math.max(1, length) > this.#addressLimit)
       throw invalid(`not below 0x${this.#addressLimit.toString(16)}`);
     if (datamatch === undefined) return { address, length, wildcard: true, lo: 0, hi: 0, event };

@@ -56,5 +56,5 @@ export function createMmioBus(options: IoBusOptions = {}): IoBus {
       },
     };
   };
-  return { ...createAccess(find, GPA_LIMIT, options), register };
+  return { ...createAccess(find, { bus: 'mmio', limit: GPA_LIMIT }, options), register };
 }

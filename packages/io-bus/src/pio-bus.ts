@@ -47,5 +47,5 @@ export function createPioBus(options: IoBusOptions = {}): IoBus {
       },
     };
   };
-  return { ...createAccess(find, PORT_COUNT, options), register };
+  return { ...createAccess(find, { bus: 'pio', limit: PORT_COUNT }, options), register };
 }

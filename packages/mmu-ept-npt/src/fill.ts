@@ -1,4 +1,4 @@
-import type { FuncRef, FunctionBuilder, I32, I64 } from '@tsvisor/wasm-codegen';
+import type { FuncRef, FunctionBuilder, I32, I64, Local } from '@tsvisor/wasm-codegen';
 import type { Env } from './env.ts';
 import { countUp, loadState, loadState64, not, test32 } from './env.ts';
 import type { PhysMapFunctions } from './phys-map.ts';
@@ -26,11 +26,22 @@ export function defineFill(env: Env, map: PhysMapFunctions, walks: Walks, tlb: T
     if (commit) countUp(env, f, 'misses');
     f.if(f.call(translate, f.get(va), f.get(access), f.i32.const(commit)), () => f.return(f.i32.const(-1)));
     f.set(host, f.call(resolve, f.get(access)));
-    if (commit) f.if(f.get(host), () => f.call(tlb.enter, f.get(va), f.get(access), f.get(host)));
+    if (commit)
+      f.if(
+        f.get(host),
+        () => f.call(tlb.enter, f.get(va), f.get(access), f.get(host)),
+        () => f.if(isDevice(env, f, access), () => f.call(tlb.enterDevice, f.get(va), f.get(access))),
+      );
     f.get(host);
     return f.ref<[I64, I32], I32>();
   };
   return { fill: define('fill', 1), probe: define('probe', 0) };
+}
+
+/** 1 for data accesses where there is no memory. What else is not plain RAM becomes so by other things than flushes. */
+function isDevice(env: Env, f: FunctionBuilder, access: Local<I32>): I32 {
+  const unbacked = f.i32.eq(loadState(env, f, 'kind'), f.i32.const(AccessKind.unbacked));
+  return f.i32.and(unbacked, f.i32.eqz(test32(f, f.get(access), Access.fetch)));
 }
 
 /** Chooses the walk by paging mode. */

@@ -9,6 +9,7 @@ import {
   LOG_ENTRIES,
   TLB_ARRAY_BYTES,
   TLB_ARRAYS_BYTES,
+  TLB_DEVICE_TAG,
   TLB_EMPTY_TAG_0,
   TLB_ENTRY_BYTES,
   TLB_SET_BYTES,
@@ -139,7 +140,9 @@ function defineFlushPage(env: Env, largeHash: LargeHash): FuncRef<[I64], void> {
       entry,
       entryAddress(env, f, f.i32.const(array), () => f.get(va)),
     );
-    f.if(f.i64.eq(f.i64.load(f.get(entry), TlbEntry.tag), f.get(page)), () => makeEmpty(env, f, () => f.get(entry)));
+    const difference = f.i64.xor(f.i64.load(f.get(entry), TlbEntry.tag), f.get(page));
+    // Also if the page is a device's.
+    f.if(f.i64.eqz(f.i64.and(difference, f.i64.const(~TLB_DEVICE_TAG))), () => makeEmpty(env, f, () => f.get(entry)));
   }
   f.if(f.i32.load(f.globalGet(env.tlb), TlbTail.largeSeen), () => {
     const position = f.local('i32');

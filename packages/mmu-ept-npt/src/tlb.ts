@@ -14,6 +14,10 @@ import { Access } from './state.ts';
  * An entry answers an access of `size` bytes at `va` when `(va - tag) <=u 4096 - size`: one compare for the tag and for staying within
  * the page. So an empty entry's tag must be an address that is never looked up there: 0 (page 0 belongs to entry 0 alone), and 0x1000 in
  * entry 0. The logs and the filter behind the arrays serve flush.ts.
+ *
+ * A page of a device, which has no host address, is entered with a tag that no access meets, and the number of its guest-physical page in place
+ * of the addend: for the slow path, which then need not walk. That tag is the page's address with two bits turned over: the pages that accesses
+ * with such a tag would be in belong to other entries, and bit 11 makes it no empty one's.
  */
 export const TLB_SETS = 3;
 export const TlbSet = { supervisor: 0, user: 1, supervisorSmap: 2 } as const;
@@ -27,6 +31,11 @@ export const TLB_ARRAYS_BYTES = TLB_SETS * TLB_SET_BYTES;
 export const TlbEntry = { tag: 0, addend: 8, flags: 12 } as const;
 /** Tag of an empty entry number 0; of any other, 0. */
 export const TLB_EMPTY_TAG_0 = 0x1000;
+
+/** What the tag of a device's page differs in from the address of the page. */
+export const TLB_DEVICE_TAG = 0x2800;
+/** Guest-physical addresses of devices that are entered have page numbers of 32 bits. */
+const DEVICE_GPA_BITS = 44;
 
 /** Byte offset of an array from the start of the TLB. */
 export const tlbArrayOffset = (set: number, array: number): number => set * TLB_SET_BYTES + array * TLB_ARRAY_BYTES;
@@ -96,6 +105,8 @@ export const filterByte = (env: Env, f: FunctionBuilder, position: I32): I32 =>
 export type TlbFunctions = {
   /** (linear address, access, host address of the same byte): enters what the access may use. */
   readonly enter: FuncRef<[I64, I32, I32], void>;
+  /** (linear address, access): the same for a page that is nobody's memory, at `Env.gpa`. */
+  readonly enterDevice: FuncRef<[I64, I32], void>;
 };
 
 export function defineTlb(env: Env, largeHash: FuncRef<[I64, I32], I32>): TlbFunctions {
@@ -103,22 +114,50 @@ export function defineTlb(env: Env, largeHash: FuncRef<[I64, I32], I32>): TlbFun
   const insert = defineInsert(env, log);
   const noteLarge = defineNoteLarge(env, largeHash);
 
-  const f = env.module.function('enter', ['i64', 'i32', 'i32'], []);
-  const [va, access, host] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
+  const place = defineEnter(env, insert, noteLarge);
+  return { enter: defineEnterMemory(env, place), enterDevice: defineEnterDevice(env, place) };
+}
+
+type EnterFunction = FuncRef<[I64, I32, I64, I32], void>;
+
+/** (linear address, access, tag, addend) */
+function defineEnter(env: Env, insert: FuncRef<[I32, I64, I64, I32], void>, noteLarge: FuncRef<[I64], void>): EnterFunction {
+  const f = env.module.function('enterAs', ['i64', 'i32', 'i64', 'i32'], []);
+  const [va, access, tag, addend] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i64'), f.param(3, 'i32')];
   const set = f.local('i32');
   f.if(test32(f, f.globalGet(env.entryFlags), TlbFlag.LARGE), () => f.call(noteLarge, f.get(va)));
   f.if(test32(f, f.get(access), Access.smap), () => f.set(set, f.i32.const(TlbSet.supervisorSmap * TLB_SET_BYTES)));
   f.if(test32(f, f.get(access), Access.user), () => f.set(set, f.i32.const(TlbSet.user * TLB_SET_BYTES)));
   const array = f.i32.mul(test32(f, f.get(access), 3), f.i32.const(TLB_ARRAY_BYTES));
-  f.call(insert, f.i32.add(array, f.get(set)), f.get(va), f.get(host));
+  f.call(insert, f.i32.add(array, f.get(set)), f.get(va), f.get(tag), f.get(addend));
   // Whoever may write may read: no protection forbids only reading.
-  f.if(test32(f, f.get(access), Access.write), () => f.call(insert, f.get(set), f.get(va), f.get(host)));
-  return { enter: f.ref<[I64, I32, I32], void>() };
+  f.if(test32(f, f.get(access), Access.write), () => f.call(insert, f.get(set), f.get(va), f.get(tag), f.get(addend)));
+  return f.ref<[I64, I32, I64, I32], void>();
 }
 
-function defineInsert(env: Env, log: FuncRef<[I32, I32], void>): FuncRef<[I32, I64, I32], void> {
-  const f = env.module.function('insert', ['i32', 'i64', 'i32'], []);
-  const [array, va, host] = [f.param(0, 'i32'), f.param(1, 'i64'), f.param(2, 'i32')];
+function defineEnterMemory(env: Env, enter: EnterFunction): TlbFunctions['enter'] {
+  const f = env.module.function('enter', ['i64', 'i32', 'i32'], []);
+  const [va, access, host] = [f.param(0, 'i64'), f.param(1, 'i32'), f.param(2, 'i32')];
+  const addend = (): I32 => f.i32.sub(f.get(host), f.i32.wrap_i64(f.get(va)));
+  f.call(enter, f.get(va), f.get(access), f.i64.and(f.get(va), f.i64.const(-4096)), addend());
+  return f.ref<[I64, I32, I32], void>();
+}
+
+function defineEnterDevice(env: Env, enter: EnterFunction): TlbFunctions['enterDevice'] {
+  const f = env.module.function('enterDevice', ['i64', 'i32'], []);
+  const [va, access] = [f.param(0, 'i64'), f.param(1, 'i32')];
+  const { i64 } = f;
+  f.if(i64.eqz(i64.shr_u(f.globalGet(env.gpa), i64.const(DEVICE_GPA_BITS))), () => {
+    const tag = (): I64 => i64.xor(i64.and(f.get(va), i64.const(-4096)), i64.const(TLB_DEVICE_TAG));
+    const page = (): I32 => f.i32.wrap_i64(i64.shr_u(f.globalGet(env.gpa), i64.const(12)));
+    f.call(enter, f.get(va), f.get(access), tag(), page());
+  });
+  return f.ref<[I64, I32], void>();
+}
+
+function defineInsert(env: Env, log: FuncRef<[I32, I32], void>): FuncRef<[I32, I64, I64, I32], void> {
+  const f = env.module.function('insert', ['i32', 'i64', 'i64', 'i32'], []);
+  const [array, va, tag, addend] = [f.param(0, 'i32'), f.param(1, 'i64'), f.param(2, 'i64'), f.param(3, 'i32')];
   const entry = f.local('i32');
   const before = f.local('i32');
   const logged = f.local('i32');
@@ -136,12 +175,12 @@ function defineInsert(env: Env, log: FuncRef<[I32, I32], void>): FuncRef<[I32, I
     ),
   );
   f.if(not(f, f.i32.and(f.get(before), f.get(logged))), () => f.call(log, f.get(entry), f.get(logged)));
-  f.i64.store(f.get(entry), f.i64.and(f.get(va), f.i64.const(-4096)), TlbEntry.tag);
-  f.i32.store(f.get(entry), f.i32.sub(f.get(host), f.i32.wrap_i64(f.get(va))), TlbEntry.addend);
+  f.i64.store(f.get(entry), f.get(tag), TlbEntry.tag);
+  f.i32.store(f.get(entry), f.get(addend), TlbEntry.addend);
   const logBits = f.i32.or(test32(f, f.get(before), TlbFlag.LOGGED | TlbFlag.LOGGED_GLOBAL), f.get(logged));
   f.set(before, f.i32.or(logBits, f.globalGet(env.entryFlags)));
   f.i32.store(f.get(entry), f.get(before), TlbEntry.flags);
-  return f.ref<[I32, I64, I32], void>();
+  return f.ref<[I32, I64, I64, I32], void>();
 }
 
 /** (entry, which log): appends to the log, or notes that it overflowed. */

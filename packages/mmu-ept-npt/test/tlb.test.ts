@@ -7,11 +7,14 @@ import {
   resetMmuState,
   TLB_BYTES,
   TLB_ENTRIES,
+  TLB_ENTRY_BYTES,
   TLB_SETS,
   TlbArray,
+  TlbEntry,
   TlbSet,
+  tlbArrayOffset,
 } from '../src/index.ts';
-import { LOG_ENTRIES } from '../src/tlb.ts';
+import { LOG_ENTRIES, TLB_DEVICE_TAG } from '../src/tlb.ts';
 import { addVcpu, halves, machine, random, tlbLookup } from './machine.ts';
 
 const P = 1n;
@@ -236,6 +239,79 @@ describe('flushes (SDM vol. 3 §4.10.4.1)', () => {
     mmu.flushPage(0xc010_0000 | 0, 0);
     expect(m.has(TlbSet.supervisor, TlbArray.read, 0xc000_0000n)).toBe(false);
     expect(m.has(TlbSet.supervisor, TlbArray.read, 0xc030_0000n)).toBe(false);
+  });
+});
+
+describe('pages of devices', () => {
+  const DEVICE = 0xd000_0000n;
+  /** The guest-physical page that the TLB holds for a device's page, if it does. */
+  const devicePage = (set: number, array: number, va: bigint): number | undefined => {
+    const view = new DataView(m.linear.memory.buffer);
+    const index = Number((va >> 12n) & BigInt(TLB_ENTRIES - 1));
+    const entry = m.tlbAddress + tlbArrayOffset(set, array) + index * TLB_ENTRY_BYTES;
+    const tag = BigInt.asUintN(64, (va & ~0xfffn) ^ BigInt(TLB_DEVICE_TAG));
+    return view.getBigUint64(entry, true) === tag ? view.getUint32(entry + TlbEntry.addend, true) : undefined;
+  };
+  /** Maps pages of the user's 4-KByte table, the kernel's global one, and a 2-MByte page to the device; and page 0, with the last one. */
+  const PAGES = [0n, 0x5000n, 0x6000n, 0x7f_f000n];
+  const LARGE_PAGES = [KERNEL + 0x40_0000n, KERNEL + 0x40_2000n, KERNEL + 0x5f_f000n];
+  beforeEach(() => {
+    for (const va of PAGES) {
+      m.put(0x10_0000 + Number(va >> 12n) * 8, (DEVICE + va) | P | RW | US);
+      m.put(0x20_0000 + Number(va >> 12n) * 8, (DEVICE + va) | P | RW | G);
+    }
+    m.put(0x7000 + 2 * 8, DEVICE | P | RW | PS);
+  });
+  const number = (gpa: bigint): number => Number(gpa >> 12n);
+
+  it('are entered for reading, and for writing when they were written, and answer no access', () => {
+    for (const va of PAGES) {
+      expect(m.fill(va + 0x123n, Access.read | Access.user)).toBe(0);
+      expect([0, 1, 2].map((array) => devicePage(TlbSet.user, array, va))).toEqual([number(DEVICE + va), undefined, undefined]);
+      expect(m.fill(va + 0x123n, Access.write | Access.user)).toBe(0);
+      expect(devicePage(TlbSet.user, TlbArray.write, va)).toBe(number(DEVICE + va));
+      expect(m.fill(va, Access.fetch | Access.user)).toBe(0);
+      expect(devicePage(TlbSet.user, TlbArray.fetch, va)).toBeUndefined();
+    }
+    for (const va of LARGE_PAGES) m.fill(va, Access.write);
+    expectEmpty();
+  });
+
+  it('go as other pages do: INVLPG takes one or all of a large page, CR3 what is not global', () => {
+    const write = TlbArray.write;
+    const touch = (): void => {
+      for (const va of PAGES) m.fill(va, Access.write | Access.user);
+      for (const va of PAGES) m.fill(HIGH + va, Access.write);
+      for (const va of LARGE_PAGES) m.fill(va, Access.write);
+    };
+    touch();
+    m.mmu.flushPage(...halves(0x5abcn));
+    expect(PAGES.map((va) => devicePage(TlbSet.user, write, va))).toEqual(
+      PAGES.map((va) => (va === 0x5000n ? undefined : number(DEVICE + va))),
+    );
+    m.mmu.flushPage(...halves(KERNEL + 0x50_0000n));
+    expect(LARGE_PAGES.map((va) => devicePage(TlbSet.supervisor, write, va))).toEqual([undefined, undefined, undefined]);
+    touch();
+    m.mmu.flushNonGlobal();
+    for (const va of PAGES) expect(devicePage(TlbSet.user, write, va)).toBeUndefined();
+    for (const va of PAGES) expect(devicePage(TlbSet.supervisor, write, HIGH + va)).toBe(number(DEVICE + va));
+    for (const va of LARGE_PAGES) expect(devicePage(TlbSet.supervisor, write, va)).toBeUndefined();
+    touch();
+    m.mmu.flushAll();
+    for (const va of [...PAGES.map((page) => HIGH + page), ...LARGE_PAGES])
+      expect(devicePage(TlbSet.supervisor, write, va)).toBeUndefined();
+  });
+
+  it('beyond 16 TiB, and what is memory but must not be written, stay out', () => {
+    resetMmuState(m.mmu.state, 52);
+    Object.assign(m.mmu.state, { mode: PagingMode.fourLevel, flags: MmuFlag.WP | MmuFlag.PGE, cr3: 0x1000n });
+    m.put(0x10_0000 + 5 * 8, (1n << 44n) | P | RW | US);
+    expect(m.fill(0x5000n, Access.write | Access.user)).toBe(0);
+    expect(devicePage(TlbSet.user, TlbArray.write, 0x5000n)).toBeUndefined();
+    m.guest.createSlot({ gpa: Number(DEVICE), bytes: 0x1000, readOnly: true });
+    m.put(0x10_0000 + 6 * 8, DEVICE | P | RW | US);
+    expect(m.fill(0x6000n, Access.write | Access.user)).toBe(0);
+    expect(devicePage(TlbSet.user, TlbArray.write, 0x6000n)).toBeUndefined();
   });
 });
 

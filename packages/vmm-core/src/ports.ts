@@ -1,5 +1,7 @@
 /** What the virtual machine core consumes: above all a processor, which it knows by these shapes only. */
 
+import type { DOORBELL_LAYOUT } from '@tsvisor/io-bus';
+
 export type IoLen = 1 | 2 | 4;
 
 /** Registers of a device: offsets from the start of its range, unsigned values. */
@@ -147,12 +149,24 @@ export type CodeSharing = {
   readonly written: (hostAddress: number, length: number) => void;
 };
 
+/** Hypercalls that are a signal: number, and the first argument as unsigned halves; false if that one is none. */
+export type ProcessorHypercalls = { readonly ring: (number: number, lo: number, hi: number) => boolean };
+
+/** Doorbells in shared memory, for generated code: the table's address, that of the vCPU's own words, and how both are laid out. */
+export type ProcessorDoorbells = {
+  readonly address: number;
+  readonly reader: number;
+  readonly layout: typeof DOORBELL_LAYOUT & { readonly eventfd: { readonly counter: number; readonly readers: number } };
+};
+
 export type ProcessorConfig = {
   readonly memory: WebAssembly.Memory;
   readonly alloc: (bytes: number, align: number) => number;
   readonly mmu: ProcessorMmu;
   readonly pio: ProcessorBus;
   readonly mmio: ProcessorMmioBus;
+  readonly hypercalls: ProcessorHypercalls;
+  readonly doorbells: ProcessorDoorbells;
   readonly interrupts: InterruptController;
   readonly msrs: MsrDevice;
   readonly tsc: TimeStampCounter;

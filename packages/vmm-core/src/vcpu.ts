@@ -26,8 +26,11 @@ export type VcpuParts = {
   /** What every vCPU of the machine shares. */
   readonly shared: Pick<
     ProcessorConfig,
-    'memory' | 'alloc' | 'pio' | 'mmio' | 'codeSharing' | 'pauseWindow' | 'codeBytes' | 'exclusive'
+    'memory' | 'alloc' | 'pio' | 'mmio' | 'codeSharing' | 'pauseWindow' | 'codeBytes' | 'exclusive' | 'hypercalls'
   >;
+  readonly doorbells: ProcessorConfig['doorbells'];
+  /** The page where the local APIC's registers are, and no doorbell; undefined if they are nowhere. */
+  readonly onApicPage: (gpa: number | undefined) => void;
   readonly mmu: ProcessorMmu;
   readonly tsc: TimeStampCounter;
   readonly cpus: number;
@@ -68,7 +71,7 @@ export class Vcpu {
     this.#cpuid = this.#compose(parts.model);
     // Without an irqchip nobody could send an INIT; the processors are the caller's to start.
     this.#mp.mpState = parts.id === BOOT_PROCESSOR || interrupts === undefined ? MpState.RUNNABLE : MpState.UNINITIALIZED;
-    const apicPage = interrupts === undefined ? undefined : createApicPage(parts.shared.mmio, interrupts.lapic);
+    const apicPage = interrupts === undefined ? undefined : createApicPage(parts.shared.mmio, interrupts.lapic, parts.onApicPage);
     const ranges = [...parts.msrs];
     if (interrupts !== undefined && apicPage !== undefined) ranges.push(lapicMsrs(interrupts.lapic, apicPage.moved));
     this.#msrs = composeMsrs(ranges);
@@ -76,6 +79,8 @@ export class Vcpu {
       ...parts.shared,
       mmu: parts.mmu,
       mmio: apicPage?.bus ?? parts.shared.mmio,
+      hypercalls: parts.shared.hypercalls,
+      doorbells: parts.doorbells,
       interrupts: this.#interrupts,
       msrs: this.#msrs,
       tsc: parts.tsc,
@@ -240,13 +245,17 @@ export class Vcpu {
 function createApicPage(
   mmio: ProcessorMmioBus,
   lapic: CpuInterrupts['lapic'],
+  onPage: VcpuParts['onApicPage'],
 ): { readonly bus: ProcessorMmioBus; readonly moved: () => void } {
   const { device } = lapic;
-  let page = lapic.pageActive ? lapic.pageAddress : -APIC_PAGE;
+  let page = -APIC_PAGE;
+  const moved = (): void => {
+    page = lapic.pageActive ? lapic.pageAddress : -APIC_PAGE;
+    onPage(lapic.pageActive ? page : undefined);
+  };
+  moved();
   return {
-    moved: () => {
-      page = lapic.pageActive ? lapic.pageAddress : -APIC_PAGE;
-    },
+    moved,
     bus: {
       read: (gpa, len) => {
         const offset = gpa - page;

@@ -1,6 +1,9 @@
+import type { EventFd, EventFdOptions } from '@tsvisor/eventfd';
 import {
+  createHypercallBus,
   createMmioBus,
   createPioBus,
+  type HypercallBus,
   type IoBus,
   IoBusError,
   type IoEvent,
@@ -22,6 +25,7 @@ import {
 import { GuestMemory, MemoryError } from '@tsvisor/mmu-ept-npt';
 import type { Arena } from './arena.ts';
 import type { MachineClock } from './clock.ts';
+import { MachineDoorbells } from './doorbells.ts';
 import { type Errno, KvmError } from './errors.ts';
 import type { SystemEvent } from './exits.ts';
 import { type IrqfdOptions, startIrqfd } from './irqfd.ts';
@@ -46,8 +50,8 @@ export type UserMemoryRegion = {
   readonly userspaceAddr?: number;
 };
 
-/** `struct kvm_ioeventfd`. */
-export type Ioeventfd = IoEventFd & { readonly bus: 'pio' | 'mmio'; readonly event: IoEvent };
+/** `struct kvm_ioeventfd`. A hypercall's number is its address, its first argument a value of 8 bytes. */
+export type Ioeventfd = IoEventFd & { readonly bus: 'pio' | 'mmio' | 'hypercall'; readonly event: IoEvent };
 
 export type VmParts = {
   readonly arena: Arena;
@@ -79,12 +83,14 @@ export class Vm {
   readonly memory: GuestMemory;
   readonly pio: IoBus;
   readonly mmio: IoBus;
+  readonly hypercall: HypercallBus;
   /** Called when a vCPU that may be halted has something to do. */
   onWake: (() => void) | undefined;
   readonly #createProcessor: ProcessorFactory;
   readonly #vcpus = new Map<number, Vcpu>();
   readonly #tscs: TscBank;
   readonly #kvmClock: KvmClock;
+  readonly #doorbells: MachineDoorbells;
   /** KVM's slot numbers are the caller's, the memory's are its own. */
   readonly #slots = new Map<number, number>();
   /** Where there can be several vCPUs. */
@@ -117,8 +123,12 @@ export class Vm {
         for (const mmu of this.#mmus) mmu.flushAll();
       },
     });
-    this.pio = createPioBus(parts.onUnclaimedPort === undefined ? {} : { onUnclaimed: parts.onUnclaimedPort });
-    this.mmio = createMmioBus(parts.onUnclaimedMemory === undefined ? {} : { onUnclaimed: parts.onUnclaimedMemory });
+    this.#doorbells = new MachineDoorbells(parts.arena, parts.cpus);
+    const doorbells = this.#doorbells.table;
+    const { onUnclaimedPort, onUnclaimedMemory } = parts;
+    this.pio = createPioBus({ doorbells, ...(onUnclaimedPort && { onUnclaimed: onUnclaimedPort }) });
+    this.mmio = createMmioBus({ doorbells, ...(onUnclaimedMemory && { onUnclaimed: onUnclaimedMemory }) });
+    this.hypercall = createHypercallBus({ doorbells });
     const { cpus, clock } = parts;
     this.#codeBytes = parts.codeBytes;
     if (cpus > 1 && !parts.threads) this.#sharedCode = new SharedCode(parts.arena);
@@ -134,6 +144,8 @@ export class Vm {
         memory: this.memory,
         pio: this.pio,
         mmio: this.mmio,
+        hypercalls: this.hypercall,
+        doorbells: this.#doorbells,
         tscs: tscState.byteOffset,
         kvmClock: clockState.byteOffset,
         irqchip: () => this.#irqchip && { chip: this.#irqchip, state: this.#irqchipState },
@@ -289,6 +301,15 @@ export class Vm {
   }
 
   /**
+   * An eventfd in the machine's memory, where generated code signals it without leaving WebAssembly when the guest rings its doorbell. Its place stays its
+   * own: the memory is not used again.
+   * @throws EventFdError `EVENTFD_INVALID`, KvmError ENOMEM
+   */
+  createEventFd(options: Omit<EventFdOptions, 'memory'> = {}): EventFd {
+    return this.#doorbells.createEventFd(options);
+  }
+
+  /**
    * KVM_IOEVENTFD: writes to a port or address become signals of an event. Disposing it takes it away again.
    * @throws KvmError EEXIST, EINVAL, ENOSPC
    */
@@ -337,9 +358,12 @@ export class Vm {
         alloc: this.arena.alloc,
         pio: this.pio,
         mmio: this.mmio,
+        hypercalls: this.hypercall,
         ...(sharedCode && { codeSharing: sharedCode, pauseWindow: PAUSE_WINDOW }),
         codeBytes: this.#codeBytes,
       },
+      doorbells: this.#doorbells.forCpu(id),
+      onApicPage: (gpa) => this.#doorbells.table.hidePage(id, gpa),
       mmu,
       tsc: {
         read: (out) => {

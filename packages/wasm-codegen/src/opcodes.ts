@@ -74,6 +74,8 @@ export const I64_ATOMIC_LOAD = {
 } as const;
 export const I32_ATOMIC_STORE = { atomic_store: [0x17, 2] } as const;
 export const I64_ATOMIC_STORE = { atomic_store: [0x18, 3] } as const;
+/** (address, waiters at most) → waiters woken */
+export const ATOMIC_NOTIFY = { atomic_notify: [0x00, 2] } as const;
 export const I32_ATOMIC_RMW = {
   atomic_add: [0x1e, 2], atomic_sub: [0x25, 2], atomic_and: [0x2c, 2], atomic_or: [0x33, 2], atomic_xor: [0x3a, 2],
   atomic_xchg: [0x41, 2],

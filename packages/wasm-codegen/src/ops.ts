@@ -102,7 +102,8 @@ export interface I32Ops
     Store<typeof op.I32_STORE, I32>,
     Load<typeof op.I32_ATOMIC_LOAD, I32>,
     Store<typeof op.I32_ATOMIC_STORE, I32>,
-    Rmw<typeof op.I32_ATOMIC_RMW, I32> {}
+    Rmw<typeof op.I32_ATOMIC_RMW, I32>,
+    Rmw<typeof op.ATOMIC_NOTIFY, I32> {}
 plain(I32Ops, { ...op.I32_TEST, ...op.I32_CONVERT, ...op.I32_UNARY, ...op.I32_BINARY });
 prefixed(I32Ops, op.PREFIX.misc, op.I32_TRUNCATE);
 memory(I32Ops, op.I32_LOAD, 1);
@@ -110,6 +111,7 @@ memory(I32Ops, op.I32_STORE, 2);
 memory(I32Ops, op.I32_ATOMIC_LOAD, 1, op.PREFIX.atomic);
 memory(I32Ops, op.I32_ATOMIC_STORE, 2, op.PREFIX.atomic);
 memory(I32Ops, op.I32_ATOMIC_RMW, 2, op.PREFIX.atomic);
+memory(I32Ops, op.ATOMIC_NOTIFY, 2, op.PREFIX.atomic);
 
 /** i64 instructions, named as in the specification without the `i64.` prefix. */
 export class I64Ops extends Ops {

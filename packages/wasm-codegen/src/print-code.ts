@@ -126,6 +126,7 @@ class Tables {
     };
     for (const [type, tables] of Object.entries(atomics))
       for (const table of tables) add(this.atomic, firsts(table), (name) => `${type}.${atomicName(name)}`, access);
+    add(this.atomic, firsts(op.ATOMIC_NOTIFY), () => 'memory.atomic.notify', access);
     add(this.atomic, op.FENCE, (name) => name, zeros(1));
   }
 

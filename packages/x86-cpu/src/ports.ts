@@ -37,6 +37,43 @@ export type MmioBus = {
   write64: (gpa: number, lo: number, hi: number) => void;
 };
 
+/** What hypercalls do that are no doorbells in memory. */
+export type HypercallBus = {
+  /** Signals the event of a hypercall, if it has one: its number, and the first argument as unsigned halves. */
+  ring: (number: number, lo: number, hi: number) => boolean;
+};
+
+/**
+ * Writes that are only a signal, in shared memory: a hash table with linear probing of entries { key, value, answers, event }. An entry with
+ * `event` 0 ends probing, one with `removed` does not count; the key is an address (port, hypercall number) with the bus from bit `busShift` on.
+ * `answers` is the length of the writes meant, 0 for all; with `answersValue`, only those of `value`. Probing begins at the upper bits of
+ * (keyLo ^ keyHi · high ^ (valueLo ^ valueHi) · value) · hash, with 0 for the value to find those that take any.
+ */
+export type DoorbellLayout = {
+  readonly entries: number;
+  readonly entryBytes: number;
+  readonly key: number;
+  readonly value: number;
+  readonly answers: number;
+  readonly event: number;
+  readonly removed: number;
+  readonly answersValue: number;
+  readonly busShift: number;
+  readonly buses: { readonly pio: number; readonly mmio: number; readonly hypercall: number };
+  readonly multipliers: { readonly hash: number; readonly high: number; readonly value: number };
+  /** In a vCPU's own words: odd while it looks or rings, 2 more for each signal; and the key of a page where it sees no doorbell. */
+  readonly sequence: number;
+  readonly hiddenPage: number;
+  /** The counter of an event and its word for who sleeps until there is something to read: bit 0 and an epoch. */
+  readonly eventfd: { readonly counter: number; readonly readers: number };
+};
+export type Doorbells = {
+  readonly address: number;
+  /** Of this vCPU's words. */
+  readonly reader: number;
+  readonly layout: DoorbellLayout;
+};
+
 /** The local APIC, as far as the processor core talks to it. */
 export type InterruptController = {
   /** A maskable interrupt is waiting to be acknowledged. */
@@ -84,8 +121,9 @@ export type MmuFunctions = {
 
 /**
  * The memory-management unit of one vCPU: page walks and TLB fill over shared memory. The engine probes the TLB arrays inline:
- * per set (0 supervisor, 1 user, 2 supervisor with SMAP) a read, a write and a fetch array of 2048 entries
- * `{ i64 page, i32 addend, u32 }`, indexed by address bits 12–22.
+ * per set (0 supervisor, 1 user, 2 supervisor with SMAP) a read, a write and a fetch array of 8192 entries
+ * `{ i64 page, i32 addend, u32 }`, indexed by address bits 12–24. An entry of a device's page has the page's address xor 0x2800, which no access in it
+ * matches, and the number of its guest-physical page in place of the addend.
  */
 export type Mmu = {
   readonly exports: MmuFunctions;

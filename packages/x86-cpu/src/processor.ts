@@ -17,8 +17,10 @@ import { RegionTier } from './jit/tier.ts';
 import type {
   CodeSharing,
   CpuidSource,
+  Doorbells,
   EntropySource,
   ExclusiveAccess,
+  HypercallBus,
   InterruptController,
   IoLength,
   MmioBus,
@@ -50,6 +52,9 @@ export type ProcessorConfig = {
   readonly model: CpuModel;
   readonly pio: PortBus;
   readonly mmio: MmioBus;
+  /** Doorbells that are rung without asking the buses. */
+  readonly doorbells?: Doorbells;
+  readonly hypercalls?: HypercallBus;
   readonly interrupts: InterruptController;
   readonly msrs: MsrDevice;
   readonly tsc: TimeStampCounter;
@@ -111,14 +116,15 @@ const DR6_BS = 0x4000n;
 const DEFAULT_CODE_BYTES = 32 << 20;
 const REGION_BYTES = 8 << 20;
 
-let core: { image: CoreImage; module: WebAssembly.Module; offsets: string } | undefined;
+let core: { image: CoreImage; module: WebAssembly.Module; layouts: string } | undefined;
 
 /** The core module, built once per process. */
-function coreModule(mmu: Mmu): { image: CoreImage; module: WebAssembly.Module } {
-  const offsets = JSON.stringify(mmu.offsets);
-  if (core?.offsets !== offsets) {
-    const image = buildCore(mmu.offsets, hotForms());
-    core = { image, module: new WebAssembly.Module(image.bytes), offsets };
+function coreModule(mmu: Mmu, doorbells: Doorbells | undefined): { image: CoreImage; module: WebAssembly.Module } {
+  const wanted = { mmu: mmu.offsets, doorbells: doorbells?.layout };
+  const layouts = JSON.stringify(wanted);
+  if (core?.layouts !== layouts) {
+    const image = buildCore(wanted, hotForms());
+    core = { image, module: new WebAssembly.Module(image.bytes), layouts };
   }
   return core;
 }
@@ -168,7 +174,8 @@ export class Processor {
     const codeBytes = config.codeBytes ?? DEFAULT_CODE_BYTES;
     const records = alloc(codeBytes, 64);
 
-    const { image, module } = coreModule(mmu);
+    const { doorbells } = config;
+    const { image, module } = coreModule(mmu, doorbells);
     this.#image = { ...image, atomic: config.exclusive !== undefined };
     this.#handlers = new Map(image.handlers);
     this.#nextHandler = image.nextHandler;
@@ -183,6 +190,8 @@ export class Processor {
         mmu: global(mmu.stateAddress),
         blockTable: global(blockTable),
         codeMap: global(config.codeSharing?.mapAddress ?? codeMap),
+        doorbells: global(doorbells?.address ?? 0),
+        doorbellReader: global(doorbells?.reader ?? 0),
         mmioRead: (size: number) => this.#mmioRead(size),
         mmioWrite: (size: number) => this.#mmioWrite(size),
         watch: (va: bigint, size: number, write: number) =>
@@ -333,12 +342,19 @@ export class Processor {
       regionBytesLive: this.#tier.live.bytes,
       compileMs: Math.round(this.#tier.counts.milliseconds),
       compiled: Number(this.context.state.compiled),
+      doorbells: this.#doorbellsRung(),
       exitsBudget: this.#exits[Exit.Budget],
       exitsFault: this.#exits[Exit.Fault],
       exitsResync: this.#exits[Exit.Resync],
       exitsRefused: this.#exits[Exit.Refused],
       ...this.#counts,
     };
+  }
+
+  /** Modulo 2^31. */
+  #doorbellsRung(): number {
+    const { doorbells } = this.#config;
+    return doorbells ? this.#u32[(doorbells.reader + doorbells.layout.sequence) >> 2] >>> 1 : 0;
   }
 
   /** Regions are compiled while the page of their base is the current one. */

@@ -70,7 +70,7 @@ function instruction(bytes: Uint8Array, offset: number): RegionInstruction {
 const CMP = Uint8Array.of(0x39, 0xd8); // cmp eax, ebx
 
 describe('pending flags of the compiled tier', () => {
-  const image = buildCore(MMU.offset, hotForms());
+  const image = buildCore({ mmu: MMU.offset, doorbells: undefined }, hotForms());
 
   /** Compiles CMP and one instruction behind it, watching the latter. */
   function differences(bytes: Uint8Array): number {

@@ -2,7 +2,7 @@
 import { defineLayout } from '@tsvisor/state-layout';
 import type { VcpuExit } from '../exits.ts';
 import type { MpState } from '../mp-state.ts';
-import type { Regs, Sregs } from '../ports.ts';
+import type { ProcessorDoorbells, Regs, Sregs } from '../ports.ts';
 import { line } from './words.ts';
 
 /** Everything that a vCPU's thread needs to take part in its machine; can be posted. Numbers are addresses in the memory, unless said otherwise. */
@@ -27,6 +27,7 @@ export type VcpuSpec = {
   readonly control: number;
   /** The map of translated code that all share (`CodeSharing`). */
   readonly codeMap: number;
+  readonly doorbells: ProcessorDoorbells;
   /** Bytes for translations. */
   readonly codeBytes: number;
   /** When, by the host's clock, the machine's showed 0. */
@@ -54,6 +55,8 @@ export const Call = {
   AcknowledgePic: 6,
   /** An interrupt has ended: its vector is the address, its trigger mode the value. */
   EndOfInterrupt: 7,
+  /** A hypercall of that number, with its first argument: whether it was a signal. */
+  Hypercall: 8,
 } as const;
 
 /** Why a vCPU's thread is not in the guest any more. `stopped`: it was asked to. */

@@ -2,6 +2,7 @@
  * A vCPU on a thread of its own. What KVM has in the kernel runs here: guest code, the local APIC and its timer, kvm-clock and TSC. Everything else
  * is on the embedding thread, which is asked through a mailbox and answers while this thread waits.
  */
+import { hideDoorbells } from '@tsvisor/io-bus';
 import { createProcessorNode } from '@tsvisor/irqchip';
 import { createKvmClock, createTscBank, MSR_IA32_TSC } from '@tsvisor/kvmclock';
 import { GuestMemory } from '@tsvisor/mmu-ept-npt';
@@ -120,11 +121,14 @@ export class VcpuThread {
         alloc,
         pio: this.#pio(),
         mmio: this.#mmio(),
+        hypercalls: { ring: (number, lo, hi) => this.#call(Call.Hypercall, number, 0, lo, hi) !== 0 },
         codeSharing: this.#code,
         exclusive: { enter: () => this.#world.enter(), leave: () => this.#world.leave() },
         codeBytes: spec.codeBytes,
         ...(this.#overcommitted ? { pauseWindow: PAUSE_WINDOW } : {}),
       },
+      doorbells: spec.doorbells,
+      onApicPage: (gpa) => hideDoorbells(shared, spec.doorbells.reader, gpa),
       mmu: this.#mmu,
       tsc: {
         read: (out) => {

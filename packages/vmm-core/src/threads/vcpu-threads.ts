@@ -2,10 +2,11 @@ import type { IrqChip } from '@tsvisor/irqchip';
 import type { GuestMemory } from '@tsvisor/mmu-ept-npt';
 import type { Arena } from '../arena.ts';
 import type { MachineClock } from '../clock.ts';
+import type { MachineDoorbells } from '../doorbells.ts';
 import type { SystemEvent } from '../exits.ts';
 import type { Host } from '../host.ts';
 import { VCPU_LAYOUT } from '../mp-state.ts';
-import type { IoLen, ProcessorBus, ProcessorMmioBus, VcpuThreadPort } from '../ports.ts';
+import type { IoLen, ProcessorBus, ProcessorHypercalls, ProcessorMmioBus, VcpuThreadPort } from '../ports.ts';
 import type { RunEnd } from '../run-loop.ts';
 import { type MailboxPayload, MailboxServer, mailboxBytes } from './exit-mailbox.ts';
 import { PARKING, Parking } from './parking.ts';
@@ -30,6 +31,8 @@ export type VcpuThreadsParts = {
   readonly memory: GuestMemory;
   readonly pio: ProcessorBus;
   readonly mmio: ProcessorMmioBus;
+  readonly hypercalls: ProcessorHypercalls;
+  readonly doorbells: MachineDoorbells;
   /** Where their state is. */
   readonly tscs: number;
   readonly kvmClock: number;
@@ -42,7 +45,7 @@ const MS = 1e6;
 /** The vCPUs of a machine that each have a thread, and what they ask of the one that embeds the machine: devices, chips, timers. */
 export class VcpuThreads {
   readonly #parts: VcpuThreadsParts;
-  readonly #spec: Omit<VcpuSpec, 'id' | 'claimStart' | 'claimEnd' | 'irqchip'>;
+  readonly #spec: Omit<VcpuSpec, 'id' | 'claimStart' | 'claimEnd' | 'irqchip' | 'doorbells'>;
   readonly #words: Int32Array;
   readonly #stop: number;
   readonly #a20Closed: number;
@@ -103,14 +106,24 @@ export class VcpuThreads {
   }
 
   create(id: number): RemoteVcpu {
-    const { arena, codeBytes, cpuBytes, start, irqchip } = this.#parts;
+    const { arena, codeBytes, cpuBytes, start, irqchip, doorbells } = this.#parts;
     const claimStart = arena.alloc(codeBytes + cpuBytes, PAGE);
-    const spec = { ...this.#spec, id, claimStart, claimEnd: claimStart + codeBytes + cpuBytes, irqchip: irqchip()?.state };
+    const spec = {
+      ...this.#spec,
+      id,
+      claimStart,
+      claimEnd: claimStart + codeBytes + cpuBytes,
+      irqchip: irqchip()?.state,
+      doorbells: doorbells.forCpu(id),
+    };
     const remote = new RemoteVcpu(
       id,
       start(spec),
       () => this.kick(id),
-      (ended) => this.#world.retire(ended),
+      (ended) => {
+        this.#world.retire(ended);
+        doorbells.table.forget(ended);
+      },
     );
     this.#remotes.set(id, remote);
     return remote;
@@ -223,7 +236,7 @@ export class VcpuThreads {
   }
 
   #handle(call: MailboxPayload): void {
-    const { pio, mmio, irqchip } = this.#parts;
+    const { pio, mmio, irqchip, hypercalls } = this.#parts;
     const { address, valueLo: value } = call;
     const length = call.length as IoLen;
     switch (call.kind) {
@@ -247,6 +260,9 @@ export class VcpuThreads {
         return;
       case Call.EndOfInterrupt:
         irqchip()?.chip.ioapic.eoi(address, value !== 0);
+        return;
+      case Call.Hypercall:
+        call.resultLo = hypercalls.ring(address, value, call.valueHi) ? 1 : 0;
     }
   }
 

@@ -8,7 +8,8 @@ import { addRoutines } from '../numeric/index.ts';
 import { semantics } from '../semantics/index.ts';
 import { addDelivery } from './deliver.ts';
 import { addDivide128, addMulHighS, addMulHighU } from './division.ts';
-import type { MmuOffsets } from './imports.ts';
+import { addDoorbells } from './doorbells.ts';
+import type { CoreLayouts } from './imports.ts';
 import { importCore, importMemory } from './imports.ts';
 import { addChain, addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
 import { addCheckCrossing, addCheckPage, addResolve } from './lookup.ts';
@@ -53,6 +54,8 @@ const HELPERS = [
   'readTsc',
   'exclusiveEnter',
   'exclusiveLeave',
+  'ringPort',
+  'ringHypercall',
 ] as const satisfies readonly (keyof Helpers)[];
 
 /** Those that are not the core's own. */
@@ -79,10 +82,11 @@ export function importedHelpers(module: ModuleBuilder, image: Pick<CoreImage, 'r
 }
 
 /** The core module, with `forms` as cases of the interpreter function. */
-export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], options: { checked?: boolean } = {}): CoreImage {
+export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options: { checked?: boolean } = {}): CoreImage {
   const module = new ModuleBuilder(options);
-  const io = importCore(module, mmuOffsets);
-  const memory = addMemoryHelpers(module, io);
+  const io = importCore(module, layouts);
+  const { ringMemory, ...doorbells } = addDoorbells(module, io);
+  const memory = addMemoryHelpers(module, io, ringMemory);
   const mulHighU = addMulHighU(module);
   const routines = addRoutines(module, io.cpu);
   const delivery = addDelivery(module, io, memory);
@@ -97,6 +101,7 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
     exclusiveLeave: io.exclusiveLeave,
     // No locked form is a case.
     atomic: false,
+    ...doorbells,
     mulHighU: mulHighU.ref(),
     mulHighS: addMulHighS(module, mulHighU).ref(),
     divide128: addDivide128(module).ref(),
@@ -110,7 +115,7 @@ export function buildCore(mmuOffsets: MmuOffsets, forms: readonly Form[], option
   module.exportFunction('chain', addChain(module, io));
   module.exportFunction('checkPage', addCheckPage(module, io));
   module.exportFunction('deliverInterrupt', delivery.deliverInterrupt);
-  module.exportFunction('translateAddress', memory.translate);
+  module.exportFunction('translateAddress', memory.walk);
   for (const name of HELPERS) if (!IMPORTED.has(name)) module.exportFunction(name, helpers[name]);
   for (const name of Object.values(SAFE)) module.exportFunction(name, memory[name]);
   for (const [name, ref] of routines) module.exportFunction(`routine.${name}`, ref);

@@ -1,4 +1,7 @@
 import type { FuncRef, GlobalRef, I32, I64, ModuleBuilder } from '@tsvisor/wasm-codegen';
+import type { DoorbellLayout } from '../ports.ts';
+
+export type { DoorbellLayout };
 
 /** Addresses in linear memory that generated code needs, as immutable imported globals: one module then serves every vCPU. */
 export type CoreGlobals = {
@@ -9,6 +12,9 @@ export type CoreGlobals = {
   readonly blockTable: GlobalRef<I32>;
   /** One i64 per host page: which of its 64-byte granules hold translated code. */
   readonly codeMap: GlobalRef<I32>;
+  /** The table of doorbells, and this vCPU's words beside it. */
+  readonly doorbells: GlobalRef<I32>;
+  readonly doorbellReader: GlobalRef<I32>;
 };
 
 /** Where the MMU's state has what the engine reads; the same for every vCPU, so constants in the code. */
@@ -21,8 +27,16 @@ export type MmuOffsets = {
   readonly host: number;
 };
 
+/** What the core is built for. */
+export type CoreLayouts = {
+  readonly mmu: MmuOffsets;
+  /** Undefined where there are no doorbells in memory. */
+  readonly doorbells: DoorbellLayout | undefined;
+};
+
 export type CoreImports = CoreGlobals & {
   readonly mmuOffsets: MmuOffsets;
+  readonly doorbellLayout: DoorbellLayout | undefined;
   readonly mmuFill: FuncRef<[I64, I32], I32>;
   readonly flushNonGlobal: FuncRef<[], void>;
   readonly flushPage: FuncRef<[I64], void>;
@@ -53,15 +67,18 @@ export function importMemory(module: ModuleBuilder): void {
   module.importMemory('env', 'memory', { min: 1, max: 65536, shared: true });
 }
 
-export function importCore(module: ModuleBuilder, mmuOffsets: MmuOffsets): CoreImports {
+export function importCore(module: ModuleBuilder, layouts: CoreLayouts): CoreImports {
   importMemory(module);
   return {
-    mmuOffsets,
+    mmuOffsets: layouts.mmu,
+    doorbellLayout: layouts.doorbells,
     cpu: module.importGlobal('env', 'cpu', 'i32'),
     mmu: module.importGlobal('env', 'mmu', 'i32'),
     jumpCache: module.importGlobal('env', 'jumpCache', 'i32'),
     blockTable: module.importGlobal('env', 'blockTable', 'i32'),
     codeMap: module.importGlobal('env', 'codeMap', 'i32'),
+    doorbells: module.importGlobal('env', 'doorbells', 'i32'),
+    doorbellReader: module.importGlobal('env', 'doorbellReader', 'i32'),
     mmuFill: module.importFunction('mmu', 'fill', ['i64', 'i32'], ['i32']),
     flushNonGlobal: module.importFunction('mmu', 'flushNonGlobal', [], []),
     flushPage: module.importFunction('mmu', 'flushPage', ['i64'], []),

@@ -3,6 +3,7 @@ import type { FuncRef, FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@
 import { tlbIndex } from '../emit/emitter.ts';
 import { ModeKey } from '../records/mode-key.ts';
 import { CPU, Exit, Record, Seg, Watch } from '../state.ts';
+import type { DoorbellFunctions } from './doorbells.ts';
 import type { CoreImports } from './imports.ts';
 
 // biome-ignore format: table
@@ -14,11 +15,14 @@ export const Vector = {
 const Kind = { unbacked: 1, readOnly: 2, code: 3, dirtyLog: 4 } as const;
 
 const ACCESS_WRITE = 1;
+/** What the tag of a device's page in the TLB differs in from the page's address (ports.ts, `Mmu`). */
+const TLB_DEVICE_TAG = 0x2800;
 const PAGE = 4096;
 
 export type MemoryHelpers = {
   readonly raise: FuncRef<[I32, I32], void>;
   readonly canonical: FuncRef<[I64], I32>;
+  readonly walk: FuncRef<[I64, I32], I32>;
   readonly translate: FuncRef<[I64, I32], I32>;
   readonly loadSlow: FuncRef<[I64, I32], I64>;
   readonly storeSlow: FuncRef<[I64, I64, I32], I32>;
@@ -38,10 +42,12 @@ export type MemoryHelpers = {
 class Builder {
   readonly module: ModuleBuilder;
   readonly io: CoreImports;
+  readonly #ring: DoorbellFunctions['ringMemory'];
   leaves!: FunctionBuilder;
-  constructor(module: ModuleBuilder, io: CoreImports) {
+  constructor(module: ModuleBuilder, io: CoreImports, ring: DoorbellFunctions['ringMemory']) {
     this.module = module;
     this.io = io;
+    this.#ring = ring;
   }
 
   cpu(f: FunctionBuilder): I32 {
@@ -86,8 +92,8 @@ class Builder {
   }
 
   /** (va, 0 read | 1 write) → host address, 0 (not plain memory), or -1 with the fault recorded. The page is not crossed. */
-  translate(raise: FunctionBuilder, canonical: FunctionBuilder): FunctionBuilder {
-    const f = this.module.function('translate', ['i64', 'i32'], ['i32']);
+  walk(raise: FunctionBuilder, canonical: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('walk', ['i64', 'i32'], ['i32']);
     const [va, access] = [f.param(0, 'i64'), f.param(1, 'i32')];
     const host = f.local('i32');
     f.if(this.mode64(f), () =>
@@ -104,6 +110,31 @@ class Builder {
       f.call(raise.ref<[I32, I32], void>(), f.i32.const(Vector.PF), this.mmu(f, 'faultError'));
     });
     f.get(host);
+    return f;
+  }
+
+  /** As `walk`, for accesses at the current privilege: devices are found in the TLB. */
+  translate(walk: FunctionBuilder): FunctionBuilder {
+    const f = this.module.function('translate', ['i64', 'i32'], ['i32']);
+    const [va, access] = [f.param(0, 'i64'), f.param(1, 'i32')];
+    const { i32, i64 } = f;
+    const entry = f.local('i32');
+    const index = tlbIndex(f, va);
+    const array = f.select(this.get32(f, CPU.offset.tlbWrite), this.get32(f, CPU.offset.tlbRead), f.get(access));
+    f.set(entry, i32.add(index, array));
+    const tag = i64.xor(i64.and(f.get(va), i64.const(-PAGE)), i64.const(TLB_DEVICE_TAG));
+    f.if(i64.eq(tag, i64.load(f.get(entry))), () => {
+      const gpa = (): I64 => {
+        const page = i64.shl(i64.load32_u(f.get(entry), 8), i64.const(12));
+        return i64.or(page, i64.and(f.get(va), i64.const(PAGE - 1)));
+      };
+      const mmu = (): I32 => f.globalGet(this.io.mmu);
+      i64.store(mmu(), gpa(), this.io.mmuOffsets.gpaLo);
+      i32.store(mmu(), i32.const(0), this.io.mmuOffsets.host);
+      i32.store(mmu(), i32.const(Kind.unbacked), this.io.mmuOffsets.kind);
+      f.return(i32.const(0));
+    });
+    f.call(walk.ref<[I64, I32], I32>(), f.get(va), f.get(access));
     return f;
   }
 
@@ -338,6 +369,8 @@ class Builder {
         this.storeSized(f, host, value, size);
       },
       () => {
+        const gpa = f.i64.load(f.globalGet(this.io.mmu), this.io.mmuOffsets.gpaLo);
+        f.if(f.call(this.#ring, gpa, f.get(value), f.get(size)), () => f.return());
         f.i64.store(this.cpu(f), f.get(value), CPU.offset.helper);
         f.call(this.io.mmioWrite, f.get(size));
       },
@@ -640,12 +673,13 @@ class Builder {
 /** Pseudo-vector of a non-canonical address: the run loop makes it #SS or #GP. */
 export const NON_CANONICAL = 0x100;
 
-export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): MemoryHelpers {
-  const b = new Builder(module, io);
+export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports, ring: DoorbellFunctions['ringMemory']): MemoryHelpers {
+  const b = new Builder(module, io, ring);
   const raise = b.raise();
   const canonical = b.canonical();
   b.leaves = b.leavesSpace(raise, canonical);
-  const translate = b.translate(raise, canonical);
+  const walk = b.walk(raise, canonical);
+  const translate = b.translate(walk);
   b.misaligned = b.checkAlignment(raise, canonical);
   const loadSlow = b.loadSlow(translate);
   const storeSlow = b.storeSlow(translate, b.storeIrregular());
@@ -659,6 +693,7 @@ export function addMemoryHelpers(module: ModuleBuilder, io: CoreImports): Memory
   return {
     raise: raise.ref(),
     canonical: canonical.ref(),
+    walk: walk.ref(),
     translate: translate.ref(),
     loadSlow: loadSlow.ref(),
     storeSlow: storeSlow.ref(),

@@ -19,7 +19,7 @@ const SYSTEM = `
   01/4r smsw Rv sys
   01/6 lmsw Ew cpl0 end
   01/7m invlpg M cpl0 end @i486
-  np.01/0r:1 vmcall - sys trans @vmx
+  np.01/0r:1 vmcall=hypercall - sys @hypervisor
   np.01/0r:2 vmlaunch - sys trans @vmx
   np.01/0r:3 vmresume - sys trans @vmx
   np.01/0r:4 vmxoff - sys trans @vmx
@@ -33,7 +33,7 @@ const SYSTEM = `
   np.01/5r:6 rdpkru - @pku
   np.01/5r:7 wrpkru - end @pku
   01/3r:0 vmrun aAX sys trans @svm
-  01/3r:1 vmmcall - sys trans @svm
+  01/3r:1 vmmcall=hypercall - sys @hypervisor
   01/3r:2 vmload aAX sys @svm
   01/3r:3 vmsave aAX sys @svm
   01/3r:4 stgi - sys end @svm

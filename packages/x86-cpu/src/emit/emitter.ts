@@ -48,6 +48,9 @@ export type Helpers = {
   /** With `atomic`: from here to there, other processors stand at instruction boundaries. What was known of translations is out of date. */
   readonly exclusiveEnter: FuncRef<[], void>;
   readonly exclusiveLeave: FuncRef<[], void>;
+  /** (port, value, bytes), (number, first argument): 1 if that was a signal, which is made (core/doorbells.ts). */
+  readonly ringPort: FuncRef<[I64, I64, I32], I32>;
+  readonly ringHypercall: FuncRef<[I64, I64], I32>;
   /** Runs system instruction `id` in TypeScript: 0 go on, 1 fault or leave, 2 continue at `CPU.rip`. */
   readonly system: FuncRef<[I32, I32], I32>;
   /** Other numeric routines by name (80-bit float, MXCSR-exact conversions, …). */

@@ -23,7 +23,7 @@ import type { RegionTrace } from './trace.ts';
 import { TraceBuilder } from './trace.ts';
 
 /** Semantics that may change flags on one path only, so that pending ones must be settled before. */
-const CONDITIONAL_FLAGS = new Set('shl shr sar rol ror rcl rcr shld shrd cmps scas iret'.split(' '));
+const CONDITIONAL_FLAGS = new Set('shl shr sar rol ror rcl rcr shld shrd cmps scas iret syscall sysret'.split(' '));
 
 /** Up to as many entries are compared one after the other. */
 const FEW_ENTRIES = 3;

@@ -12,7 +12,7 @@ const SHIFTS = words('shl shr sar');
 const IGNORES = words(
   'mov movzx movsx movsxd lea push pop nop xchg not bswap cbw cwd leave call ret jmp jmp_ind call_ind movbe ' +
     'div idiv movaps movapd movups movupd movdqa movdqu movd movq movss movsd addsd subsd mulsd divsd addss subss mulss divss ' +
-    'pxor por pand pandn paddb paddw paddd paddq psubb psubw psubd psubq xorps xorpd andps andpd cvtsi2sd cvtsi2ss cvttsd2si cvttss2si',
+    'out hypercall pxor por pand pandn paddb paddw paddd paddq psubb psubw psubd psubq xorps xorpd andps andpd cvtsi2sd cvtsi2ss cvttsd2si cvttss2si',
 );
 /** Leave some status flags as they were, and do nothing else with the old ones: if nobody sees theirs, they do not look either. */
 const PRESERVES = words('inc dec shl shr sar rol ror shld shrd bt bts btr btc bsf bsr stc clc');

@@ -7,6 +7,7 @@ import { Mapping } from '../core/mappings.ts';
 import type { Emitter } from '../emit/emitter.ts';
 import { announceWaiting, CODE64, DATA, DPL3, loadFlagsImage, loadFlat, switchPrivilege } from '../emit/privilege.ts';
 import { AddressMode } from '../form.ts';
+import { ModeKey } from '../records/mode-key.ts';
 import { CPU, Reg, Rflags, Seg, Shadow } from '../state.ts';
 import { returnFromInterrupt } from './interrupt-return.ts';
 import { returnInProtectedMode } from './interrupt-return-protected.ts';
@@ -19,7 +20,7 @@ import { restore as restoreState } from './xsave.ts';
 /** Instructions whose semantics are TypeScript helpers; the number handed to `system` is the position here. */
 // biome-ignore format: table
 export const SYSTEM_INSTRUCTIONS = [
-  'in', 'out', 'ins', 'outs', 'hlt', 'cpuid', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
+  'in', 'ins', 'outs', 'hlt', 'cpuid', 'rdmsr', 'wrmsr', 'rdpmc', 'invlpg', 'invpcid', 'invd', 'wbinvd',
   'mov_to_cr', 'mov_to_dr', 'mov_from_dr', 'clts', 'lmsw', 'smsw', 'lgdt', 'lidt', 'sgdt', 'sidt', 'lldt', 'ltr', 'sldt',
   'str', 'lar', 'lsl', 'verr', 'verw', 'arpl', 'lds', 'les', 'lss', 'lfs', 'lgs', 'call_far', 'jmp_far',
   'call_far_ind', 'jmp_far_ind', 'ret_far', 'int', 'int3', 'int1', 'into', 'bound', 'syscall', 'sysret',
@@ -27,7 +28,7 @@ export const SYSTEM_INSTRUCTIONS = [
   'rdseed', 'rdpid', 'popf_slow', 'interrupt_flag_slow', 'ud2', 'ud1', 'ud0', 'pushf_slow',
   // Where generated code leaves an instruction of that name to the helper.
   'rdtsc_slow', 'rdtscp_slow', 'mov_from_cr_slow', 'rdfsbase_slow', 'rdgsbase_slow', 'wrfsbase_slow', 'wrgsbase_slow',
-  'mov_to_sreg_slow', 'pop_sreg_slow', 'sysenter_slow', 'sysexit_slow', 'iret_slow',
+  'mov_to_sreg_slow', 'pop_sreg_slow', 'sysenter_slow', 'sysexit_slow', 'iret_slow', 'out_slow', 'hypercall_slow',
 ] as const;
 
 const systemNumber = (name: (typeof SYSTEM_INSTRUCTIONS)[number]): number => SYSTEM_INSTRUCTIONS.indexOf(name);
@@ -95,6 +96,29 @@ const popFlags: Semantics = (e) => {
   e.store32('rflags', () => f.i32.or(kept(), changed()));
   e.setStatusFlags(image);
   f.if(f.i32.and(f.get(image), f.i32.const(Rflags.IF)), () => announceWaiting(e));
+};
+
+// --- doorbells: writes to ports and hypercalls that are only a signal -------------------------------------------------------------
+
+/** OUT. What no doorbell answers, or is to be permitted, is the helper's. */
+const output: Semantics = (e) => {
+  const { f } = e;
+  const slow = systemNumber('out_slow');
+  unlessPrivileged(e, 'out_slow');
+  // Breakpoints on ports have instructions run one by one, and want to know.
+  if (!e.inRegion) f.if(f.i32.and(e.load32('modeKey'), f.i32.const(ModeKey.STEP)), () => e.system(slow));
+  const port = e.form.classes[0] === 'i' ? e.read(0, 1) : e.read(0, 2);
+  f.if(f.i32.eqz(f.call(e.helpers.ringPort, port, e.read(1), f.i32.const(e.size(1)))), () => e.system(slow));
+};
+
+/** VMCALL, VMMCALL. */
+const hypercall: Semantics = (e) => {
+  const { f } = e;
+  const slow = systemNumber('hypercall_slow');
+  const size = e.form.mode === 64 ? 8 : 4;
+  f.if(e.load32('cpl'), () => e.system(slow));
+  f.if(f.i32.eqz(f.call(e.helpers.ringHypercall, e.gpr(Reg.RAX, size), e.gpr(Reg.RBX, size))), () => e.system(slow));
+  e.setGpr(Reg.RAX, size, e.let(f.i64.const(0)));
 };
 
 // --- fast system calls -----------------------------------------------------------------------------------------------------------
@@ -262,6 +286,8 @@ const inTypeScript: Record<string, Semantics> = Object.fromEntries(
 
 export const systemSemantics: SemanticsTable = {
   ...inTypeScript,
+  out: output,
+  hypercall,
   cli: clearInterrupts,
   sti: setInterrupts,
   pushf: pushFlags,

@@ -5,6 +5,7 @@ import { Status } from '../emit/interpreter.ts';
 import type {
   CpuidSource,
   EntropySource,
+  HypercallBus,
   InterruptController,
   IoLength,
   MsrDevice,
@@ -40,6 +41,7 @@ import { clearInterruptFlag, pushFlags, setInterruptFlag } from './virtual-8086.
 
 export type SystemPorts = {
   readonly pio: PortBus;
+  readonly hypercalls?: HypercallBus;
   readonly interrupts: InterruptController;
   readonly msrs: MsrDevice;
   readonly tsc: TimeStampCounter;
@@ -100,6 +102,24 @@ const output: SystemInstruction = (c, o, { pio }) => {
   checkPorts(c, port, size);
   pio.write(port, size, Number(o.register(1, size)));
   c.breakpoints.note(BigInt(port), size, 'port');
+  return Next;
+};
+
+/** KVM's answers (Linux, include/uapi/linux/kvm_para.h). */
+const KVM_EPERM = 1;
+const KVM_ENOSYS = 1000;
+
+/** VMCALL and VMMCALL: a number in RAX, arguments in RBX, RCX, RDX and RSI, the result in RAX (Linux, Documentation/virt/kvm/x86/hypercalls.rst). */
+const hypercall: SystemInstruction = (c, _o, { hypercalls }) => {
+  const { state } = c;
+  const bits = is64Bit(state.modeKey) ? 64 : 32;
+  const [number, argument] = [RAX, RBX].map((register) => BigInt.asUintN(bits, state.gpr[register]));
+  const call = (): number => {
+    if (state.cpl !== 0) return -KVM_EPERM;
+    const rung = hypercalls?.ring(Number(number), low32(argument), Number(argument >> 32n));
+    return rung ? 0 : -KVM_ENOSYS;
+  };
+  state.gpr[RAX] = BigInt.asUintN(bits, BigInt(call()));
   return Next;
 };
 
@@ -363,7 +383,8 @@ function invalidateByPcid(c: SystemContext, o: RecordOperands): void {
 
 export const systemInstructions: Readonly<Record<string, SystemInstruction>> = {
   in: input,
-  out: output,
+  out_slow: output,
+  hypercall_slow: hypercall,
   ins: stringIo(true),
   outs: stringIo(false),
   cpuid,

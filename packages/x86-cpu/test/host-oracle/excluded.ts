@@ -5,7 +5,7 @@ import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 const groups: readonly (readonly [reason: string, sems: string])[] = [
   ['the values are the machine’s own', 'cpuid rdtsc rdtscp rdpmc rdrand rdseed rdpid xgetbv'],
   ['Linux emulates it under CR4.UMIP', 'sgdt sidt sldt str smsw'],
-  ['it enters the host kernel or its hypervisor', 'int int1 int3 into syscall sysenter vmcall vmmcall vmfunc'],
+  ['it enters the host kernel or its hypervisor', 'int int1 int3 into syscall sysenter hypercall vmfunc'],
   ['the bases are what the host runs on', 'rdfsbase rdgsbase wrfsbase wrgsbase'],
   [
     'virtualisation is not ours to use here',

@@ -45,6 +45,10 @@ export class EngineMachine {
   smi = false;
   /** What the chipset was told of system-management mode. */
   readonly smm: boolean[] = [];
+  /** Writes where there is no memory. */
+  readonly stores: { readonly gpa: number; readonly length: number; readonly value: number }[] = [];
+  /** Hypercalls that are answered, by their numbers. */
+  readonly hypercalls = new Map<number, (lo: number, hi: number) => boolean>();
   readonly outs: { readonly port: number; readonly length: number; readonly value: number }[] = [];
 
   constructor(options: EngineOptions = {}) {
@@ -69,7 +73,12 @@ export class EngineMachine {
       mmu: { ...mmu, stateAddress, tlbAddress, offsets: MMU.offset, protectCode: (page) => void mmu.protectCode(page) },
       model,
       pio: { read: () => 0xff, write: (port, length, value) => void this.outs.push({ port, length, value }) },
-      mmio: { read: () => 0xffff_ffff, write: () => undefined, write64: () => undefined },
+      mmio: {
+        read: () => 0xffff_ffff,
+        write: (gpa, length, value) => void this.stores.push({ gpa, length, value }),
+        write64: (gpa, lo) => void this.stores.push({ gpa, length: 8, value: lo }),
+      },
+      hypercalls: { ring: (number, lo, hi) => this.hypercalls.get(number)?.(lo, hi) ?? false },
       interrupts: {
         pending: () => this.interrupts.length > 0,
         acknowledge: () => this.interrupts.shift() ?? -1,
