@@ -22,7 +22,7 @@ const USAGE = `usage: npm run -s bench -- [NAME] [options]
   start   process start to first guest instruction                 --runs N (10)
   bus     finding one of 1,000 devices, beside the only one        --rounds N (9)
   doorbell  an ioeventfd's ring from compiled guest code         --rounds N (9)
-  load    mixed load for a while: failures, resident memory        --minutes N (30)
+  load    mixed load for a while: failures, resident memory        --minutes N (30)  --cpus N (1)
 
   --tier T         of this project's engine: interp, jit or auto (auto)
   --json FILE      also writes the figures there
@@ -35,6 +35,7 @@ type Option =
   | 'rounds'
   | 'runs'
   | 'minutes'
+  | 'cpus'
   | 'scale'
   | 'only'
   | 'tier'
@@ -99,10 +100,14 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     },
   },
   load: {
-    options: ['minutes'],
-    run: async ({ minutes }, context) => {
+    options: ['minutes', 'cpus'],
+    run: async ({ minutes, cpus }, context) => {
       const { load } = await import('./commands/load.ts');
-      return load({ minutes: numberOption('--minutes', minutes, 30, { min: 0.5 }) }, context);
+      const options = {
+        minutes: numberOption('--minutes', minutes, 30, { min: 0.5 }),
+        cpus: numberOption('--cpus', cpus, 1, whole),
+      };
+      return load(options, context);
     },
   },
   start: {

@@ -22,9 +22,22 @@ const SCALE = 0.2;
 /** What Debian's stress-ng tests with `--verify` beside the workloads: arithmetic, memory, locks, processes, pages, files. */
 const STRESSORS =
   '--cpu 1 --cpu-method all --vm 1 --vm-bytes 24M --vm-method all --matrix 1 --qsort 1 --hash 1 --crypt 1 --str 1 --vecmath 1 ' +
-  '--fork 1 --pipe 1 --futex 1 --mmap 1 --mmap-bytes 16M --switch 1 --sigsegv 1 --hdd 1 --hdd-bytes 8M --temp-path /tmp';
+  '--fork 1 --pipe 1 --futex 1 --mmap 1 --mmap-bytes 16M --switch 1 --sigsegv 1 --hdd 1 --hdd-bytes 8M';
 
-export type LoadOptions = { readonly minutes: number };
+/**
+ * What several processors do to one another: locks of all kinds, processes that wait for each other on different ones, page tables that change
+ * under all of them, code that one writes and another runs, and what the scheduler moves between them.
+ */
+const SMP_STRESSORS = [
+  'atomic futex mutex sem pipe fork vm-rw fault mprotect tlb-shootdown icache lockbus membarrier switch yield sigfd eventfd mmapfork mremap',
+  'madvise cache pthread msg',
+]
+  .flatMap((line) => line.split(' '))
+  .map((name) => `--${name} 2`)
+  .concat('--vm 2 --vm-bytes 16M --cpu 2 --cpu-method all --mmapfork-bytes 4M --mremap-bytes 4M --cache-size 64K')
+  .join(' ');
+
+export type LoadOptions = { readonly minutes: number; readonly cpus: number };
 
 /** `host:guest` pairs of a program and of the libraries that the host's loader would give it. */
 function programFiles(program: string, guest: string, env: Readonly<Record<string, string>>): string[] {
@@ -36,14 +49,18 @@ function programFiles(program: string, guest: string, env: Readonly<Record<strin
   return [`${program}:${guest}`, ...libraries.map((path) => `${path}:${place(path)}`)];
 }
 
-const guestScript = (minutes: number, workloads: readonly string[]): string =>
+/** What Linux says when something hangs or is wrong. */
+const KERNEL_COMPLAINTS = 'BUG|WARNING|stall|lockup|hung|warp|clocksource.*unstable|Oops|segfault|trap';
+
+const guestScript = ({ minutes, cpus }: LoadOptions, workloads: readonly string[]): string =>
   [
     'mkdir -p /tmp',
     'export LD_LIBRARY_PATH=/lib/x86_64-linux-gnu BENCH_TMP=/tmp',
-    `(stress-ng --verify ${STRESSORS} --timeout ${Math.round(minutes * 60)}s --metrics-brief; echo STRESS $?) &`,
+    `(stress-ng --verify ${cpus > 1 ? SMP_STRESSORS : STRESSORS} --temp-path /tmp --timeout ${Math.round(minutes * 60)}s --metrics-brief; echo STRESS $?) &`,
     `end=$(($(date +%s) + ${Math.round(minutes * 60)}))`,
     `while [ $(date +%s) -lt $end ]; do BENCH_SCALE=${SCALE} bench ${workloads.join(' ')} || exit 9; echo ROUND; done`,
     'wait',
+    `dmesg | grep -E '${KERNEL_COMPLAINTS}' | sed 's/^/KERNEL /'`,
   ].join('\n');
 
 const residentMiB = (pid: number): number =>
@@ -52,7 +69,7 @@ const residentMiB = (pid: number): number =>
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Mixed load in one guest for as long as wanted: workloads in a loop beside stress-ng; checksums, failures and resident memory. */
-export async function load({ minutes }: LoadOptions, { progress }: CommandContext): Promise<Outcome> {
+export async function load(options: LoadOptions, { progress }: CommandContext): Promise<Outcome> {
   if (!hasCompiler(64))
     return { text: 'Load: skipped, gcc does not build static programs here', data: { skipped: 'gcc' }, ok: true };
   const packages = await ensurePackages(['stress-ng']);
@@ -65,20 +82,31 @@ export async function load({ minutes }: LoadOptions, { progress }: CommandContex
     // These start programs by /proc/self/exe and the guest's own busybox; the rest runs anywhere.
     const workloads = workloadNames(readFileSync(join(guestFolder, 'bench.c'), 'utf8')).filter((name) => name !== 'gzip');
     const files = [...programFiles(stress, '/bin/stress-ng', packages.env), `${program}:/bin/bench`];
-    return await run(minutes, workloads, files, progress);
+    return await run(options, workloads, files, progress);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
 async function run(
-  minutes: number,
+  load: LoadOptions,
   workloads: readonly string[],
   files: readonly string[],
   progress: (text: string) => void,
 ): Promise<Outcome> {
-  const script = guestScript(minutes, workloads);
-  const options = ['run', '--memory', `${MEMORY_MIB}M`, '--exec', script, '--timeout', String(Math.round(minutes * 60) + 300)];
+  const { minutes, cpus } = load;
+  const script = guestScript(load, workloads);
+  const options = [
+    'run',
+    '--memory',
+    `${MEMORY_MIB}M`,
+    '--cpus',
+    String(cpus),
+    '--exec',
+    script,
+    '--timeout',
+    String(Math.round(minutes * 60) + 300),
+  ];
   const command = tsvisorCommand([...options, ...files.flatMap((file) => ['--file', file])]);
   const child = spawn(command.file, command.args, {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -93,7 +121,7 @@ async function run(
     if (name !== undefined && checksum !== undefined) checksums.set(name, (checksums.get(name) ?? new Set()).add(checksum));
     else if (line === 'ROUND') progress(`${++rounds} rounds, ${residentMiB(child.pid as number).toFixed(0)} MiB resident`);
     else if (line.startsWith('STRESS ')) stress = Number(line.slice(7));
-    else if (/stress-ng: (fail|error)|not verified/.test(line)) failures.push(line);
+    else if (/stress-ng: (fail|error)|not verified|^KERNEL /.test(line)) failures.push(line);
   });
   child.stdout.on('data', (bytes: Uint8Array) => lines.push(bytes));
   const samples: number[] = [];
@@ -110,7 +138,7 @@ async function run(
   const flat = last <= middle * GROWTH;
   const mib = (value: number): string => `${value.toFixed(0)} MiB`;
   const text = [
-    `Mixed load: ${minutes} minutes, ${rounds} rounds of ${workloads.length} workloads beside stress-ng, ${MEMORY_MIB} MiB`,
+    `Mixed load: ${minutes} minutes, ${cpus} processors, ${rounds} rounds of ${workloads.length} workloads beside stress-ng, ${MEMORY_MIB} MiB`,
     table(
       ['resident memory', ''],
       [

@@ -15,7 +15,7 @@ export type Host = {
 /** Node's global is an accessor, which costs more than the time does. */
 const { performance } = globalThis;
 
-const CALIBRATIONS = 64;
+const CALIBRATIONS = 2000;
 /** When this thread's `performance.now` was 0, on a scale that all threads share. */
 const threadStartNs = findThreadStart();
 

@@ -27,7 +27,7 @@ const FEATURES: Readonly<Record<string, FeatureBit>> = {
   xsaveopt: at(0xd, EAX, 0, 1), xsavec: at(0xd, EAX, 1, 1), xgetbv1: at(0xd, EAX, 2, 1), xsaves: at(0xd, EAX, 3, 1),
   lahf: at(0x8000_0001, ECX, 0), cr8_legacy: at(0x8000_0001, ECX, 4), lzcnt: at(0x8000_0001, ECX, 5),
   syscall: at(0x8000_0001, EDX, 11), nx: at(0x8000_0001, EDX, 20), pdpe1gb: at(0x8000_0001, EDX, 26), rdtscp: at(0x8000_0001, EDX, 27),
-  x64: at(0x8000_0001, EDX, 29),
+  x64: at(0x8000_0001, EDX, 29), invtsc: at(0x8000_0007, EDX, 8),
 };
 
 /** Features of the opcode table that no CPUID bit reports: part of every x86-64 processor. */
@@ -61,8 +61,8 @@ export type CpuModel = {
 
 /** What else the engine has. */
 const MORE = `${V3} vme aes pclmulqdq sha adx clflushopt xsaveopt xsavec xgetbv1 xsaves rdrand rdseed rdpid`;
-/** What it has only if it is asked for: it makes every guest slower, or is of no use to one. */
-const OPTIONAL = 'smap la57 pcid invpcid pku monitor';
+/** What it has only if it is asked for: it makes every guest slower, is of no use to one, or (invtsc) has Linux read the TSC instead of kvm-clock. */
+const OPTIONAL = 'smap la57 pcid invpcid pku monitor invtsc';
 
 const MODELS: Readonly<Record<string, { features: string; brand: string }>> = {
   qemu64: { features: BASE, brand: 'tsvisor Virtual CPU' },
