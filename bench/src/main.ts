@@ -22,6 +22,7 @@ const USAGE = `usage: npm run -s bench -- [NAME] [options]
   start   process start to first guest instruction                 --runs N (10)
   bus     finding one of 1,000 devices, beside the only one        --rounds N (9)
   doorbell  an ioeventfd's ring from compiled guest code         --rounds N (9)
+  smp     two vCPUs' throughput beside one's                       --rounds N (3)
   load    mixed load for a while: failures, resident memory        --minutes N (30)  --cpus N (1)
 
   --tier T         of this project's engine: interp, jit or auto (auto)
@@ -97,6 +98,13 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     run: async ({ rounds }, context) => {
       const { doorbell } = await import('./commands/doorbell.ts');
       return doorbell({ rounds: numberOption('--rounds', rounds, 9, whole) }, context);
+    },
+  },
+  smp: {
+    options: ['rounds'],
+    run: async ({ rounds }, context) => {
+      const { smp } = await import('./commands/smp.ts');
+      return smp({ rounds: numberOption('--rounds', rounds, 3, whole) }, context);
     },
   },
   load: {

@@ -104,6 +104,9 @@ export type StepResult = { readonly fault?: { readonly vector: number; readonly 
 
 /** Block headers a call of generated code may run: V8 swaps in optimised code only between calls. */
 const SLICE = 200_000;
+const PAGE = 4096;
+/** Stores to one page that hit code, one after the other, before all of the page's code is forgotten. */
+const FILLING = 3;
 /** More PAUSE than `run` could execute. */
 const UNLIMITED = 0x7fff_ffff;
 /** A block that does not fit the budget does not start, so a call must have at least this much to get on. */
@@ -196,10 +199,7 @@ export class Processor {
         mmioWrite: (size: number) => this.#mmioWrite(size),
         watch: (va: bigint, size: number, write: number) =>
           this.context.breakpoints.note(BigInt.asUintN(64, va), size, write ? 'write' : 'read'),
-        codeWrite: (host: number, size: number) => {
-          if (config.codeSharing) config.codeSharing.written(host >>> 0, size);
-          else this.codeWritten(host >>> 0, size);
-        },
+        codeWrite: (host: number, size: number) => this.#codeStored(host >>> 0, size),
         system: (id: number, record: number) => this.#system(id, record),
         readTsc: this.#readTsc,
         ...this.#exclusive,
@@ -323,6 +323,21 @@ export class Processor {
     this.#counts.codeWrites++;
     // The jump cache may still lead to a retired block; it leaves by Exit.Resync, which sees to that.
     this.#translator.invalidate(host, length);
+  }
+
+  #lastStored = 0;
+  #storedInRow = 0;
+
+  /** Generated code stored where translated code may be. After some such stores to one page, it is being filled with something else. */
+  #codeStored(host: number, size: number): void {
+    const page = host - (host % PAGE);
+    this.#storedInRow = page === this.#lastStored ? this.#storedInRow + 1 : 0;
+    this.#lastStored = page;
+    const filling = this.#storedInRow >= FILLING;
+    const from = filling ? page : host;
+    const length = filling ? Math.max(PAGE, host + size - page) : size;
+    if (this.#config.codeSharing) this.#config.codeSharing.written(from, length);
+    else this.codeWritten(from, length);
   }
 
   stats(): Record<string, number> {

@@ -5,8 +5,6 @@ import type { StopTheWorld } from './stop-the-world.ts';
 
 const PAGE = 4096;
 const WORD = 8;
-/** After so many stores to one page that hit code, one after the other, somebody is filling it with something else. */
-const FILLING = 3;
 
 export type ThreadCodeParts = {
   readonly memory: WebAssembly.Memory;
@@ -29,8 +27,6 @@ export class ThreadCode implements CodeSharing {
   /** Where nothing may be asked of others now: pages that are to be looked at later. */
   #deferred: Set<number> | undefined;
   readonly #freed = new Set<number>();
-  #lastPage = -1;
-  #inRow = 0;
 
   constructor(parts: ThreadCodeParts) {
     this.#parts = parts;
@@ -40,17 +36,16 @@ export class ThreadCode implements CodeSharing {
 
   written = (hostAddress: number, length: number): void => {
     const { world, forget } = this.#parts;
-    const [host, bytes] = this.#extent(hostAddress, length);
     let stale = true;
-    if (this.#holders(host, bytes, true)) {
-      forget(host, bytes);
+    if (this.#holders(hostAddress, length, true)) {
+      forget(hostAddress, length);
       stale = false;
     }
-    if (this.#holders(host, bytes, false)) {
-      world.broadcast('codeWritten', host, bytes);
+    if (this.#holders(hostAddress, length, false)) {
+      world.broadcast('codeWritten', hostAddress, length);
       stale = false;
     }
-    if (stale) this.#alone(() => this.#renewAll(host, bytes));
+    if (stale) this.#alone(() => this.#renewAll(hostAddress, length));
   };
 
   /**
@@ -92,14 +87,6 @@ export class ThreadCode implements CodeSharing {
     this.#alone(() => {
       if (this.#renew(page) === 0n) free();
     });
-  }
-
-  /** What to forget for a store: all of the page, if it is the next of several there. */
-  #extent(host: number, length: number): readonly [number, number] {
-    const page = Math.floor(host / PAGE);
-    this.#inRow = page === this.#lastPage ? this.#inRow + 1 : 0;
-    this.#lastPage = page;
-    return this.#inRow < FILLING ? [host, length] : [page * PAGE, Math.max(PAGE, host + length - page * PAGE)];
   }
 
   #alone(action: () => void): void {
