@@ -173,7 +173,7 @@ export type ProcessorConfig = {
   readonly cpuid: CpuidSource;
   readonly codeSharing?: CodeSharing;
   /** Where other processors run at the same time: between the two calls, they stand at instruction boundaries. */
-  readonly exclusive?: { readonly enter: () => void; readonly leave: () => void };
+  readonly exclusive?: { readonly enter: () => void; readonly leave: () => void; readonly serve: () => void };
   /** PAUSE instructions before `run` returns `pause`. */
   readonly pauseWindow?: number;
   /** Bytes for translations. */
@@ -205,7 +205,7 @@ export type Processor = {
   /** Memory that may hold translated code was written from outside of the processor. */
   readonly codeWritten: (hostAddress: number, length: number) => void;
   /** In linear memory, for others to look at or store to: see x86-cpu's `Processor.addresses`. */
-  readonly addresses: { readonly exitRequest: number; readonly kicked: number; readonly codeMap: number };
+  readonly addresses: { readonly [name in 'exitRequest' | 'kicked' | 'stepAside' | 'codeMap']: number };
   readonly dispose: () => void;
 };
 

@@ -10,6 +10,8 @@ export type ExclusiveAccess = {
    */
   readonly enter: () => void;
   readonly leave: () => void;
+  /** This processor stands at an instruction boundary, which somebody asked for (`Processor.addresses`). */
+  readonly serve: () => void;
 };
 
 /** What several processors that translate code from one memory share, so that each hears of what another one changes. */

@@ -170,7 +170,12 @@ export class Processor {
     const address = alloc(CPU.size, 64);
     this.#address = address;
     const codeMap = alloc((memory.buffer.byteLength / 4096) * 8, 64);
-    this.addresses = { exitRequest: address + CPU.offset.exitRequest, kicked: address + CPU.offset.kicked, codeMap };
+    this.addresses = {
+      exitRequest: address + CPU.offset.exitRequest,
+      kicked: address + CPU.offset.kicked,
+      stepAside: address + CPU.offset.stepAside,
+      codeMap,
+    };
     const jumpCache = alloc(JUMP_CACHE.entries * JUMP_CACHE.entryBytes, 64);
     const blockTable = alloc(BLOCK_TABLE.entries * BLOCK_TABLE.entryBytes, 64);
     const regionTable = alloc(REGION_TABLE.entries * REGION_TABLE.entryBytes, 64);
@@ -279,6 +284,8 @@ export class Processor {
     readonly exitRequest: number;
     /** i32: 1, stored before -1 there, has it return. */
     readonly kicked: number;
+    /** i32: the same for `ExclusiveAccess.serve`, without returning. */
+    readonly stepAside: number;
     /** As `CodeSharing.mapAddress`, of this processor's translations alone. Only it stores here. */
     readonly codeMap: number;
   };
@@ -393,6 +400,10 @@ export class Processor {
     try {
       for (;;) {
         const shadow = this.#takeEvents();
+        if (state.stepAside) {
+          state.stepAside = 0;
+          this.#config.exclusive?.serve();
+        }
         if (state.kicked) {
           state.kicked = 0;
           return { reason: 'budget' };

@@ -139,6 +139,8 @@ export const CPU = defineLayout('x86-cpu', {
   exitRequest: 'i32',
   /** Non-zero: whoever set `exitRequest` wants `run` to return. */
   kicked: 'i32',
+  /** Non-zero: another processor waits until this one stands at an instruction boundary (ports.ts, `ExclusiveAccess`). */
+  stepAside: 'i32',
   /** How many more PAUSE may run before `run` returns: a processor that spins waits for another one. */
   pauses: 'i32',
   exitReason: 'u32',

@@ -25,8 +25,8 @@ export type StopTheWorldOptions = {
   readonly spinUs?: number;
 };
 
-/** Requests that can wait for a vCPU which is outside. */
-const SLOTS = 64;
+/** Requests that can wait for a vCPU which is outside: pages that were filled while it was halted, mostly. */
+const SLOTS = 4096;
 
 const KINDS: readonly (WorldRequest | 'everything')[] = ['everything', 'dropWrites', 'codeWritten', 'mapChanged'];
 const kindOf = { dropWrites: 1, codeWritten: 2, mapChanged: 3 } as const;
@@ -78,9 +78,17 @@ export class StopTheWorld {
     protocol.leave(this.#world);
   }
 
-  /** Returns when no other vCPU runs guest code without having applied the request. Inside or outside. @throws ThreadError `THREADS_CANNOT_BLOCK` */
-  broadcast(kind: WorldRequest, host: number, length: number): void {
-    protocol.broadcast(this.#world, this.#me, kindOf[kind], host, length, this.#kick, this.#apply);
+  /**
+   * Returns when no other vCPU runs guest code without having applied the request, with a number for `hasApplied`. Inside or outside.
+   * @throws ThreadError `THREADS_CANNOT_BLOCK`
+   */
+  broadcast(kind: WorldRequest, host: number, length: number): number {
+    return protocol.broadcast(this.#world, this.#me, kindOf[kind], host, length, this.#kick, this.#apply);
+  }
+
+  /** Whether a vCPU has applied a broadcast already. One that has not is outside, and will before it runs guest code. */
+  hasApplied(vcpu: number, broadcast: number): boolean {
+    return protocol.hasApplied(this.#world, vcpu, broadcast);
   }
 
   /**

@@ -5,6 +5,7 @@ import type { StopTheWorld } from './stop-the-world.ts';
 
 const PAGE = 4096;
 const WORD = 8;
+const MOST_TOLD = 4096;
 
 export type ThreadCodeParts = {
   readonly memory: WebAssembly.Memory;
@@ -27,6 +28,8 @@ export class ThreadCode implements CodeSharing {
   /** Where nothing may be asked of others now: pages that are to be looked at later. */
   #deferred: Set<number> | undefined;
   readonly #freed = new Set<number>();
+  /** Pages that others were told to forget, and the broadcast that did. */
+  readonly #told = new Map<number, number>();
 
   constructor(parts: ThreadCodeParts) {
     this.#parts = parts;
@@ -35,25 +38,33 @@ export class ThreadCode implements CodeSharing {
   }
 
   written = (hostAddress: number, length: number): void => {
-    const { world, forget } = this.#parts;
-    let stale = true;
-    if (this.#holders(hostAddress, length, true)) {
-      forget(hostAddress, length);
-      stale = false;
-    }
-    if (this.#holders(hostAddress, length, false)) {
-      world.broadcast('codeWritten', hostAddress, length);
-      stale = false;
-    }
-    if (stale) this.#alone(() => this.#renewAll(hostAddress, length));
+    const { forget } = this.#parts;
+    const mine = this.#holds(this.#parts.me, hostAddress, length);
+    if (mine) forget(hostAddress, length);
+    const others = this.#otherHolders(hostAddress, length);
+    if (others.length > 0) this.#tellOthers(others, hostAddress, length);
+    else if (!mine) this.#alone(() => this.#renewAll(hostAddress, length));
   };
+
+  /** Others forget whole pages, so that one request does for all stores of somebody who fills one. */
+  #tellOthers(others: readonly number[], hostAddress: number, length: number): void {
+    const { world } = this.#parts;
+    for (let page = Math.floor(hostAddress / PAGE); page * PAGE < hostAddress + length; page++) {
+      const told = this.#told.get(page);
+      // A halted processor still has the code that it has been told to forget.
+      if (told !== undefined && others.every((cpu) => !world.hasApplied(cpu, told))) continue;
+      this.counts.codeBroadcasts++;
+      if (this.#told.size >= MOST_TOLD) this.#told.clear();
+      this.#told.set(page, world.broadcast('codeWritten', page * PAGE, PAGE));
+    }
+  }
 
   /**
    * The same for what a page walk or a clock wrote, where the thread must not wait: others hear of it at their next instruction boundary.
    */
   noted = (hostAddress: number, length: number): void => {
     this.forgetQuietly(hostAddress, length);
-    if (this.#holders(hostAddress, length, false)) this.#parts.world.post('codeWritten', hostAddress, length);
+    if (this.#otherHolders(hostAddress, length).length > 0) this.#parts.world.post('codeWritten', hostAddress, length);
   };
 
   /** Another processor wrote: has this one forget, asking nothing of others until `settle`. */
@@ -89,8 +100,11 @@ export class ThreadCode implements CodeSharing {
     });
   }
 
+  readonly counts = { codeBroadcasts: 0, codeExclusive: 0 };
+
   #alone(action: () => void): void {
     const { world } = this.#parts;
+    this.counts.codeExclusive++;
     world.enter();
     try {
       action();
@@ -99,16 +113,21 @@ export class ThreadCode implements CodeSharing {
     }
   }
 
-  /** Whether this processor, or any other, has marked one of the granules. */
-  #holders(host: number, length: number, mine: boolean): boolean {
+  #otherHolders(host: number, length: number): number[] {
     const { vcpus, me } = this.#parts;
+    const holders: number[] = [];
+    for (let cpu = 0; cpu < vcpus.length; cpu++) if (cpu !== me && this.#holds(cpu, host, length)) holders.push(cpu);
+    return holders;
+  }
+
+  /** Whether a processor has marked one of the granules. */
+  #holds(cpu: number, host: number, length: number): boolean {
     const last = host + length - 1;
     for (let page = Math.floor(host / PAGE); page * PAGE <= last; page++) {
       const from = Math.max(host - page * PAGE, 0) >> 6;
       const to = Math.min(last - page * PAGE, PAGE - 1) >> 6;
       const mask = BigInt.asUintN(64, (1n << BigInt(to + 1)) - (1n << BigInt(from)));
-      for (let cpu = 0; cpu < vcpus.length; cpu++)
-        if ((cpu === me) === mine && (this.#mapOf(cpu, page) & mask) !== 0n) return true;
+      if ((this.#mapOf(cpu, page) & mask) !== 0n) return true;
     }
     return false;
   }

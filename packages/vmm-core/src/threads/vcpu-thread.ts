@@ -27,8 +27,11 @@ export type VcpuThreadParts = {
   readonly host: Host;
 };
 
-/** PAUSE so often, and there is nothing to do but let those run who are waited for: only where there are more vCPUs than the host has processors. */
-const PAUSE_WINDOW = 256;
+/**
+ * PAUSE so often, and whoever is waited for is probably not running: other threads get this one's processor for a moment. That comes sooner where there
+ * are more vCPUs than the host has processors.
+ */
+const PAUSE_WINDOW = { own: 8192, shared: 256 } as const;
 const PAUSE_NAP_MS = 0.05;
 const A20 = 1n << 20n;
 const ALL = 0xffff_ffff_ffff_ffffn;
@@ -97,7 +100,7 @@ export class VcpuThread {
       place: place(spec.world),
       vcpus: cpus,
       me: id,
-      kick: (cpu) => this.#kick(cpu),
+      kick: (cpu) => this.#stepAside(cpu),
       apply: (kind, hostAddress, length) => this.#apply(kind, hostAddress, length),
     });
     this.#code = new ThreadCode({
@@ -109,7 +112,10 @@ export class VcpuThread {
       forget: (hostAddress, length) => this.vcpu.processor.codeWritten(hostAddress, length),
     });
     this.#mmu = createProcessorMmu({ memory, alloc }, guest, {
-      shootdown: (hostPage) => this.#world.broadcast('dropWrites', hostPage, 0),
+      shootdown: (hostPage) => {
+        this.#counts.shootdowns++;
+        this.#world.broadcast('dropWrites', hostPage, 0);
+      },
       ifFree: (hostPage, free) => this.#code.ifFree(hostPage, free),
     });
     const pair = { lo: 0, hi: 0 };
@@ -123,9 +129,16 @@ export class VcpuThread {
         mmio: this.#mmio(),
         hypercalls: { ring: (number, lo, hi) => this.#call(Call.Hypercall, number, 0, lo, hi) !== 0 },
         codeSharing: this.#code,
-        exclusive: { enter: () => this.#world.enter(), leave: () => this.#world.leave() },
+        exclusive: {
+          enter: () => {
+            this.#counts.exclusive++;
+            this.#world.enter();
+          },
+          leave: () => this.#world.leave(),
+          serve: () => void this.#world.serve(),
+        },
         codeBytes: spec.codeBytes,
-        ...(this.#overcommitted ? { pauseWindow: PAUSE_WINDOW } : {}),
+        pauseWindow: PAUSE_WINDOW[this.#overcommitted ? 'shared' : 'own'],
       },
       doorbells: spec.doorbells,
       onApicPage: (gpa) => hideDoorbells(shared, spec.doorbells.reader, gpa),
@@ -146,12 +159,15 @@ export class VcpuThread {
       onReset: () => kvmClock.resetCpu(id),
       takeSystemEvent: () => undefined,
     });
-    const { exitRequest, kicked, codeMap } = this.vcpu.processor.addresses;
-    Object.assign(this.#vcpus[id], { exitRequest, kicked, codeMap });
+    const { exitRequest, ...words } = this.vcpu.processor.addresses;
+    // Who finds this one finds the others.
+    Object.assign(this.#vcpus[id], words);
+    this.#vcpus[id].exitRequest = exitRequest;
     this.#applyA20();
     this.#vm = { clock, onWake: undefined };
   }
 
+  readonly #counts = { calls: 0, shootdowns: 0, exclusive: 0, parked: 0, kicks: 0 };
   readonly #interrupts: ReturnType<typeof createProcessorNode> | undefined;
   readonly #tscMoved: () => void = () => undefined;
 
@@ -186,7 +202,7 @@ export class VcpuThread {
 
   /** Counts and times (ns) of the run loop. */
   get counters(): Readonly<Record<string, number>> {
-    return this.#loop?.counters ?? {};
+    return { ...this.#loop?.counters, ...this.#counts, ...this.#code.counts };
   }
 
   /** One stay in the guest. */
@@ -208,6 +224,7 @@ export class VcpuThread {
   }
 
   #park(ms: number): void {
+    this.#counts.parked++;
     this.#parkings[this.#spec.id].park(() => this.#stopped || this.vcpu.runnable, ms);
   }
 
@@ -215,14 +232,16 @@ export class VcpuThread {
   #interrupt(cpu: number): void {
     const { exitRequest } = this.#vcpus[cpu];
     if (exitRequest !== 0) Atomics.store(this.#words, exitRequest >> 2, -1);
-    if (cpu !== this.#spec.id) this.#parkings[cpu].kick();
+    if (cpu === this.#spec.id) return;
+    this.#counts.kicks++;
+    this.#parkings[cpu].kick();
   }
 
-  /** A processor is to leave the guest. */
-  #kick(cpu: number): void {
-    const { exitRequest, kicked } = this.#vcpus[cpu];
+  /** A processor is to stand at an instruction boundary. */
+  #stepAside(cpu: number): void {
+    const { exitRequest, stepAside } = this.#vcpus[cpu];
     if (exitRequest === 0) return;
-    Atomics.store(this.#words, kicked >> 2, 1);
+    Atomics.store(this.#words, stepAside >> 2, 1);
     Atomics.store(this.#words, exitRequest >> 2, -1);
   }
 
@@ -256,6 +275,7 @@ export class VcpuThread {
     payload.length = length;
     payload.valueLo = lo;
     payload.valueHi = hi;
+    this.#counts.calls++;
     this.#mailbox.call();
     return payload.resultLo;
   }

@@ -94,7 +94,7 @@ export class VcpuThreads {
       place: { buffer, byteOffset: world },
       vcpus: cpus,
       me: 'outsider',
-      kick: (cpu) => this.kick(cpu),
+      kick: (cpu) => this.#stepAside(cpu),
       apply: () => undefined,
     });
     this.#served = this.#server.serve((_, payload) => {
@@ -147,6 +147,13 @@ export class VcpuThreads {
     Atomics.store(this.#words, kicked >> 2, 1);
     Atomics.store(this.#words, exitRequest >> 2, -1);
     this.#parkings[id].kick();
+  }
+
+  #stepAside(id: number): void {
+    const { exitRequest, stepAside } = this.#vcpus[id];
+    if (exitRequest === 0) return;
+    Atomics.store(this.#words, stepAside >> 2, 1);
+    Atomics.store(this.#words, exitRequest >> 2, -1);
   }
 
   codeWritten(hostAddress: number, length: number): void {

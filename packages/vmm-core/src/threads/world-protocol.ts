@@ -158,13 +158,26 @@ function awaitAll({ words, vcpus }: World, me: number, count?: number): void {
   }
 }
 
-/** Returns when every other vCPU has applied the request, or will have before it runs guest code. */
-export function broadcast(world: World, me: number, kind: number, host: number, length: number, kick: Kick, apply: Apply): void {
+/** Whether a vCPU has applied the requests up to a count that `broadcast` returned. One that has not is outside, and will before it runs. */
+export const hasApplied = ({ words }: World, vcpu: number, count: number): boolean =>
+  distance(appliedIn(words.load(stateAt(vcpu))), count) >= 0;
+
+/** Returns when every other vCPU has applied the request, or will have before it runs guest code; the count of requests with it. */
+export function broadcast(
+  world: World,
+  me: number,
+  kind: number,
+  host: number,
+  length: number,
+  kick: Kick,
+  apply: Apply,
+): number {
   const inside = stepOut(world, me);
   const count = publish(world, me, kind, host, length);
   kickAll(world, me, kick, count);
   awaitAll(world, me, count);
   if (inside) enterGuest(world, me, apply);
+  return count;
 }
 
 /** Every other vCPU will have applied the request at its next instruction boundary. Waits for other such calls at most. */

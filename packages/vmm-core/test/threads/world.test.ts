@@ -298,7 +298,7 @@ describe('the search finds what is wrong', () => {
       const changes = (words: Words): Partial<Words> => ({
         load: (word) => (word === stateAt(me) ? words.load(word) & ~1 : words.load(word)),
       });
-      protocol.broadcast(withWords(world, changes), me, kind, host, length, kick, apply);
+      return protocol.broadcast(withWords(world, changes), me, kind, host, length, kick, apply);
     },
   };
   const lookingBeforeAsking: Actions = {
@@ -328,7 +328,7 @@ describe('the search finds what is wrong', () => {
           if (word !== HEAD) words.store(word, value);
         },
       });
-      protocol.broadcast(withWords(world, changes), me, kind, host, length, kick, apply);
+      return protocol.broadcast(withWords(world, changes), me, kind, host, length, kick, apply);
     },
   };
   const trusting: Actions = {
