@@ -1,10 +1,13 @@
-/** A thread that compiles a vCPU's hot regions: `workerData` is the service, each message a job, each answer what became of it. */
+/** A thread that compiles vCPUs' hot regions: each message is a vCPU, each message of that one's port a job, each answer what became of it. */
 import { setFlagsFromString } from 'node:v8';
-import { parentPort, workerData } from 'node:worker_threads';
-import { type CompileJob, type CompileService, createCompiler } from '@tsvisor/machines/compiler';
+import { parentPort } from 'node:worker_threads';
+import { type CompileJob, createCompiler } from '@tsvisor/machines/compiler';
+import type { Answer, Customer } from './compile-port.ts';
 
 // What is compiled here is finished here, and not when the vCPU first runs it.
 setFlagsFromString('--no-wasm-lazy-compilation');
-const compile = createCompiler(workerData as CompileService);
 
-parentPort?.on('message', (job: CompileJob) => parentPort?.postMessage({ slot: job.slot, compiled: compile(job) }));
+parentPort?.on('message', ({ service, port }: Customer) => {
+  const compile = createCompiler(service);
+  port.on('message', (job: CompileJob) => port.postMessage({ slot: job.slot, compiled: compile(job) } satisfies Answer));
+});

@@ -1,6 +1,11 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { VcpuThreadData } from '@tsvisor/machines/vcpu';
+import type { Customer } from './compile-port.ts';
+import { introduceToCompiler } from './compile-thread.ts';
+
+/** What a vCPU's thread says: something to its machine, or that it wants its code compiled. */
+type Sent = { readonly message?: unknown; readonly customer?: Customer };
 
 /** A thread for each vCPU; undefined where the host has one processor. */
 export function vcpuThreads() {
@@ -14,7 +19,8 @@ function start(data: VcpuThreadData) {
   let ending = false;
   return {
     post: (message: unknown) => worker.postMessage(message),
-    onMessage: (fn: (message: unknown) => void) => void worker.on('message', fn),
+    onMessage: (fn: (message: unknown) => void) =>
+      void worker.on('message', ({ message, customer }: Sent) => (customer ? introduceToCompiler(customer) : fn(message))),
     onEnd: (fn: (error: Error) => void) => {
       worker.on('error', fn);
       worker.on('exit', (status) => {

@@ -1,13 +1,19 @@
 /** A vCPU's thread: `workerData` says of which machine. */
+import { availableParallelism } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { serveMachineVcpu, type VcpuThreadData } from '@tsvisor/machines/vcpu';
-import { compileThread } from './compile-thread.ts';
+import { compileElsewhere } from './compile-port.ts';
 
 if (parentPort === null) throw new Error('this is the code of a thread');
 const port = parentPort;
-const compiler = compileThread();
 serveMachineVcpu(
   workerData as VcpuThreadData,
-  { post: (message) => port.postMessage(message), onMessage: (fn) => void port.on('message', fn) },
-  compiler && { compiler },
+  {
+    post: (message) => port.postMessage({ message }),
+    onMessage: (fn) => void port.on('message', fn),
+  },
+  // The embedding thread knows the one that compiles.
+  availableParallelism() < 2
+    ? {}
+    : { compiler: (service) => compileElsewhere(service, (customer) => port.postMessage({ customer }, [customer.port])) },
 );

@@ -1,0 +1,43 @@
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import type { Compile, CompiledJob, CompileService, RegionCompiler } from '@tsvisor/machines/compiler';
+
+/** A vCPU that wants its regions compiled, and where the jobs come from and the answers go. */
+export type Customer = { readonly service: CompileService; readonly port: MessagePort };
+export type Answer = { readonly slot: number; readonly compiled: CompiledJob | undefined };
+type Done = Parameters<Compile>[1];
+
+/** Has regions compiled on another thread, which is introduced to the vCPU by `introduce`; what that does not come to is interpreted. */
+export function compileElsewhere(service: CompileService, introduce: (customer: Customer) => void): RegionCompiler {
+  const { port1: port, port2 } = new MessageChannel();
+  introduce({ service, port: port2 });
+  const waiting = new Map<number, Done>();
+  let alive = true;
+  const end = (): void => {
+    alive = false;
+    for (const done of waiting.values()) done(undefined);
+    waiting.clear();
+  };
+  port.on('message', ({ slot, compiled }: Answer) => {
+    const done = waiting.get(slot);
+    waiting.delete(slot);
+    done?.(compiled);
+  });
+  port.on('close', end);
+  // Nobody waits for code that nobody will run.
+  port.unref();
+  return {
+    compile: (job, done) => {
+      if (!alive) {
+        done(undefined);
+        return;
+      }
+      waiting.set(job.slot, done);
+      port.postMessage(job);
+    },
+    dispose: () => {
+      waiting.clear();
+      alive = false;
+      port.close();
+    },
+  };
+}
