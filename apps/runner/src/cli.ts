@@ -32,6 +32,8 @@ Examples:
       nothing is installed) and keeps them in \${XDG_CACHE_HOME:-~/.cache}/tsvisor.
   $ tsvisor run --exec 'uname -a; cat /proc/cpuinfo'
       Runs one command in the guest, prints its output alone, exits with its status.
+  $ tsvisor run --cpus 4 --exec nproc
+      Four processors, each on a thread of its own.
   $ tsvisor run --debian i386 --memory 256M
       The same with Debian's 32-bit kernel.
   $ tsvisor run --kernel bzImage --initrd initrd.img --append 'root=/dev/ram0 debug'
