@@ -419,17 +419,13 @@ export class Processor {
     }
   }
 
-  /** All others stand still, for the instruction that runs. */
-  #isExclusive = false;
   readonly #exclusive = {
     exclusiveEnter: (): void => {
-      if (this.#isExclusive) return;
       this.#config.exclusive?.enter();
-      this.#isExclusive = true;
+      this.context.state.exclusive = 1;
     },
     exclusiveLeave: (): void => {
-      if (!this.#isExclusive) return;
-      this.#isExclusive = false;
+      this.context.state.exclusive = 0;
       this.#config.exclusive?.leave();
     },
   };
@@ -555,8 +551,8 @@ export class Processor {
     const { state } = this.context;
     state.faulted = 0;
     (this.#exports.interpret as (budget: number) => void)(budget);
-    // An instruction that faulted before it let the others go on.
-    this.#exclusive.exclusiveLeave();
+    // An instruction that did not come to its end.
+    if (state.exclusive) this.#exclusive.exclusiveLeave();
     this.#counts.exits++;
     this.#exits[state.exitReason]++;
     const record = state.exitRecord;
