@@ -550,9 +550,12 @@ export class Processor {
   #interpret(budget: number): number {
     const { state } = this.context;
     state.faulted = 0;
-    (this.#exports.interpret as (budget: number) => void)(budget);
-    // An instruction that did not come to its end.
-    if (state.exclusive) this.#exclusive.exclusiveLeave();
+    try {
+      (this.#exports.interpret as (budget: number) => void)(budget);
+    } finally {
+      // An instruction that did not come to its end: it faulted, or a device threw.
+      if (state.exclusive) this.#exclusive.exclusiveLeave();
+    }
     this.#counts.exits++;
     this.#exits[state.exitReason]++;
     const record = state.exitRecord;
