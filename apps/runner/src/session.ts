@@ -86,7 +86,7 @@ export class Session {
       this.#jitDump?.finish();
       return this.#conclude(exit, cleanup);
     } finally {
-      this.#dispose();
+      await this.#dispose();
       for (const undo of cleanup.reverse()) undo();
     }
   }
@@ -112,17 +112,18 @@ export class Session {
       const machine = this.#machine;
       if (machine === undefined || this.#verdict !== undefined) return { reason: 'stopped' };
       const exit = await machine.start();
-      this.#dispose();
+      await this.#dispose();
       if (exit.reason !== 'reset' || this.#options.exec !== undefined || this.#verdict !== undefined) return exit;
       this.#machine = await this.#create(sinks);
     }
   }
 
-  #dispose(): void {
-    if (this.#machine === undefined) return;
-    this.#lastMachineStats = this.#machine.stats();
-    this.#machine.dispose();
+  async #dispose(): Promise<void> {
+    const machine = this.#machine;
+    if (machine === undefined) return;
     this.#machine = undefined;
+    this.#lastMachineStats = machine.stats();
+    await machine.dispose();
   }
 
   #end(verdict: Verdict): void {

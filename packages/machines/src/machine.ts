@@ -52,11 +52,14 @@ export type GuestExit = {
 export type Machine = {
   /** The virtual machine: its buses, doorbells, interrupts and memory, for devices of one's own. */
   readonly vm: Vm;
-  /** Runs until the guest ends or `stop` is called, yielding to the event loop every few milliseconds. */
+  /**
+   * Runs until the guest ends or `stop` or `dispose` is called, yielding to the event loop every few milliseconds.
+   * @throws what a device throws; VmmError `VMM_THREAD_ENDED`; MachineError `MACHINES_DISPOSED`
+   */
   readonly start: () => Promise<GuestExit>;
   /** Queues bytes for a UART's receiver; they wait until the guest reads. */
   readonly sendSerial: (port: 0 | 1, bytes: Uint8Array) => void;
-  /** Makes `start` resolve with `stopped`, soon. */
+  /** Makes `start` resolve with `stopped`, soon; the next one, if there is none now. */
   readonly stop: () => void;
   /** Counters and times; names say the unit where there is one. */
   readonly stats: () => Record<string, number | string>;

@@ -94,6 +94,7 @@ export class Kvm {
       codeBytes,
       cpuBytes: CPU_OVERHEAD,
       ...(threads && { threads: { ...threads, host: this.host } }),
+      onDispose: (disposed) => this.#vms.delete(disposed),
       ...hooks,
     });
     this.#vms.add(vm);
@@ -102,8 +103,6 @@ export class Kvm {
 
   /** Ends all virtual machines. Resolves when their threads are gone. */
   async dispose(): Promise<void> {
-    const vms = [...this.#vms];
-    this.#vms.clear();
-    await Promise.all(vms.map((vm) => vm.dispose()));
+    await Promise.all([...this.#vms].map((vm) => vm.dispose()));
   }
 }

@@ -99,13 +99,13 @@ export class RunLoop {
       return await this.#loop();
     } finally {
       this.#flush();
-      this.#running = false;
+      this.#running = this.#stopped = false;
       this.#vm.onWake = undefined;
       clock.onEarlier = undefined;
     }
   }
 
-  /** Makes `run` resolve with `stopped`, soon. */
+  /** Makes `run` resolve with `stopped`, soon; the next one, if there is none now. */
   stop(): void {
     this.#stopped = true;
     this.#turns[this.#current].vcpu.kick();

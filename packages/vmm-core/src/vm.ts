@@ -67,6 +67,8 @@ export type VmParts = {
   /** Told of accesses that no device claims. */
   readonly onUnclaimedPort?: UnclaimedHook;
   readonly onUnclaimedMemory?: UnclaimedHook;
+  /** Told when the machine is disposed of. */
+  readonly onDispose?: (vm: Vm) => void;
 };
 
 const BUS_PORTS = { picMaster: 0x20, picSlave: 0xa0, elcr: 0x4d0, pit: 0x40, systemControl: 0x61 } as const;
@@ -104,8 +106,11 @@ export class Vm {
   readonly #threads: VcpuThreads | undefined;
   #hasPit = false;
   #systemEvent: SystemEvent | undefined;
+  readonly #onDispose: ((vm: Vm) => void) | undefined;
+  #disposed: Promise<void> | undefined;
 
   constructor(parts: VmParts) {
+    this.#onDispose = parts.onDispose;
     this.arena = parts.arena;
     this.clock = parts.clock;
     this.cpus = parts.cpus;
@@ -332,9 +337,10 @@ export class Vm {
 
   /**
    * KVM_CREATE_VCPU. `id` is its APIC ID as well.
-   * @throws KvmError EEXIST, EINVAL for an id beyond the number of processors
+   * @throws KvmError EEXIST, EINVAL for an id beyond the number of processors, ENODEV when the machine has been disposed of
    */
   createVcpu(id: number, options: { readonly cpuid: CpuidSource }): Vcpu {
+    if (this.#disposed) throw new KvmError('ENODEV', 'the virtual machine is gone');
     if (this.#threads) throw new KvmError('EINVAL', 'the vCPUs of this virtual machine have threads');
     this.#checkId(id, this.#vcpus.has(id));
     const sharedCode = this.#sharedCode;
@@ -389,7 +395,7 @@ export class Vm {
 
   /**
    * KVM_CREATE_VCPU, with a thread for it. `id` is its APIC ID as well.
-   * @throws KvmError EEXIST, EINVAL for an id beyond the number of processors, ENXIO where the machine was made without threads
+   * @throws KvmError EEXIST, EINVAL for an id beyond the number of processors, ENXIO where the machine was made without threads, ENODEV
    */
   startVcpu(id: number): RemoteVcpu {
     if (!this.#threads) throw new KvmError('ENXIO', 'this virtual machine was made without threads');
@@ -449,8 +455,14 @@ export class Vm {
     mapErrors(() => this.#kvmClock.setClock(clockNs, flags));
   }
 
-  /** Ends the vCPUs and irqfds, and stops the chips' timers. Resolves when threads are gone. */
-  async dispose(): Promise<void> {
+  /** Ends the vCPUs and irqfds, and stops the chips' timers. Resolves when threads are gone. Nothing should run on this thread. */
+  dispose(): Promise<void> {
+    this.#disposed ??= this.#dispose();
+    return this.#disposed;
+  }
+
+  async #dispose(): Promise<void> {
+    this.#onDispose?.(this);
     for (const irqfd of [...this.#irqfds.values()]) irqfd[Symbol.dispose]();
     for (const vcpu of this.#vcpus.values()) vcpu.dispose();
     this.#vcpus.clear();

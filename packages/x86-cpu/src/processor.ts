@@ -445,17 +445,13 @@ export class Processor {
     }
   }
 
-  /** All others stand still, for the instruction that runs. */
-  #isExclusive = false;
   readonly #exclusive = {
     exclusiveEnter: (): void => {
-      if (this.#isExclusive) return;
       this.#config.exclusive?.enter();
-      this.#isExclusive = true;
+      this.context.state.exclusive = 1;
     },
     exclusiveLeave: (): void => {
-      if (!this.#isExclusive) return;
-      this.#isExclusive = false;
+      this.context.state.exclusive = 0;
       this.#config.exclusive?.leave();
     },
   };
@@ -580,9 +576,12 @@ export class Processor {
   #interpret(budget: number): number {
     const { state } = this.context;
     state.faulted = 0;
-    (this.#exports.interpret as (budget: number) => void)(budget);
-    // An instruction that faulted before it let the others go on.
-    this.#exclusive.exclusiveLeave();
+    try {
+      (this.#exports.interpret as (budget: number) => void)(budget);
+    } finally {
+      // An instruction that did not come to its end: it faulted, or a device threw.
+      if (state.exclusive) this.#exclusive.exclusiveLeave();
+    }
     this.#counts.exits++;
     this.#exits[state.exitReason]++;
     const record = state.exitRecord;

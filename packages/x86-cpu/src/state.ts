@@ -143,6 +143,8 @@ export const CPU = defineLayout('x86-cpu', {
   stepAside: 'i32',
   /** How many more PAUSE may run before `run` returns: a processor that spins waits for another one. */
   pauses: 'i32',
+  /** Non-zero: all other processors stand still, for the instruction that runs. */
+  exclusive: 'u32',
   exitReason: 'u32',
   exitRecord: 'u32',
   /** Budget left at the last exit. */

@@ -7,6 +7,7 @@ import { buildHarness, hostOracleUnavailable, modeUnavailable, runOnHost } from 
 import {
   failureText,
   integerRows,
+  isLocked,
   type OracleMode,
   type OracleOptions,
   runOracle,
@@ -163,6 +164,30 @@ describe.skipIf(reason !== undefined)(`every integer instruction ${title}`, () =
       LIMIT_MS,
     );
   }
+});
+
+describe.skipIf(reason !== undefined)(`every locked instruction, made atomic, ${title}`, () => {
+  const rows = integerRows().filter((row) => row.lock);
+
+  it(
+    'leaves registers, flags and memory as the host does (60000 cases)',
+    () => {
+      const options = { seed: 0x10c, cases: 60_000, rows, modes: runnable, only: isLocked };
+      expectNone(runOracle, options, createTestMachine('interp', true));
+    },
+    LIMIT_MS,
+  );
+
+  it(
+    'does so in loops that are compiled (1000 loops of 4000 rounds)',
+    () => {
+      const flat = runnable.filter((mode) => mode === '64' || mode === '32');
+      const engine = createTestMachine('jit', true);
+      expectNone(runSequences, { seed: 0x10c5, cases: 1000, rounds: 4000, rows, modes: flat }, engine);
+      expect(engine.regions).toBeGreaterThan(500);
+    },
+    LIMIT_MS,
+  );
 });
 
 describe.skipIf(reason !== undefined)(`sequences of instructions ${title}`, () => {

@@ -187,7 +187,7 @@ describe('what a microvm presents', () => {
 
   it('is gone after dispose', async () => {
     const { machine, engine } = await setup();
-    machine.dispose();
+    await machine.dispose();
     expect(engine.processors[0].disposed).toBe(true);
     expect(engine.configs[0].pio.read(0x3fd, 1)).toBe(0xff);
   });

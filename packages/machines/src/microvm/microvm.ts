@@ -72,22 +72,21 @@ async function createMicrovm(config: MachineConfig, engine: Engine, host: Host):
   if (plan !== undefined) checkKernelFits(plan, config.cpuModel, model.cpuid);
 
   const kvm = new Kvm({ createProcessor: model.createProcessor, host });
+  let devices: Devices | undefined;
   try {
     const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus, ...vmThreads(config) });
     addMemory(vm, config.memoryBytes, firmware);
     vm.createIrqchip();
     vm.createPit2();
-    const devices = addDevices(vm, config);
-    const driver = vm.threads ? threadDriver(vm, devices.flush) : inlineDriver(vm, model, host, devices.flush);
+    devices = addDevices(vm, config);
+    const { inputs, flush, exitStatus, dispose: disposeDevices } = devices;
+    const driver = vm.threads ? threadDriver(vm, flush) : inlineDriver(vm, model, host, flush);
     // Firmware makes tables and entries of its own, and is entered as a processor comes out of reset.
     if (plan !== undefined) await loadGuest(vm, driver.vcpus[0], plan, acpi);
-    const dispose = async (): Promise<void> => {
-      devices.dispose();
-      await kvm.dispose();
-    };
-    return createRunner({ vm, driver, inputs: devices.inputs, exitStatus: devices.exitStatus, dispose });
+    return createRunner({ vm, driver, inputs, exitStatus, disposeVm: () => kvm.dispose(), disposeDevices });
   } catch (error) {
     await kvm.dispose();
+    devices?.dispose();
     throw error;
   }
 }

@@ -1,4 +1,5 @@
 import type { RunEnd, Vm } from '@tsvisor/vmm-core';
+import { MachineError } from '../errors.ts';
 import type { GuestExit, Machine } from '../machine.ts';
 import type { SerialInput } from '../serial-input.ts';
 import type { Driver } from './driver.ts';
@@ -9,17 +10,32 @@ export type RunnerParts = {
   readonly inputs: readonly [SerialInput, SerialInput];
   /** What the guest gave to an exit port, if it did. */
   readonly exitStatus: () => number | undefined;
-  readonly dispose: () => Promise<void>;
+  readonly disposeVm: () => Promise<void>;
+  readonly disposeDevices: () => void;
 };
 
 /** The finished machine as its caller drives it. */
-export function createRunner({ vm, driver, inputs, exitStatus, dispose }: RunnerParts): Machine {
+export function createRunner({ vm, driver, inputs, exitStatus, disposeVm, disposeDevices }: RunnerParts): Machine {
   let firstInstructionMs = 0;
+  /** Settles, never rejects, when the guest has left. */
+  let running: Promise<unknown> | undefined;
+  let disposed: Promise<void> | undefined;
+  const takeDown = async (): Promise<void> => {
+    driver.stop();
+    // A device may have called this: the guest is to be gone before devices are.
+    await Promise.all([running, disposeVm()]);
+    disposeDevices();
+  };
   return {
     vm,
     start: async () => {
+      if (disposed) throw new MachineError('MACHINES_DISPOSED', 'the machine is gone');
       firstInstructionMs = performance.now();
-      return toGuestExit(await driver.run(), exitStatus());
+      const run = driver.run();
+      running ??= Promise.allSettled([run]).then(() => {
+        running = undefined;
+      });
+      return toGuestExit(await run, exitStatus());
     },
     sendSerial: (port, bytes) => inputs[port].send(bytes),
     stop: () => driver.stop(),
@@ -38,7 +54,10 @@ export function createRunner({ vm, driver, inputs, exitStatus, dispose }: Runner
       for (const [name, count] of Object.entries(processors)) stats[`cpu.${name}`] = count;
       return stats;
     },
-    dispose,
+    dispose: () => {
+      disposed ??= takeDown();
+      return disposed;
+    },
   };
 }
 

@@ -94,11 +94,15 @@ export class RemoteVcpu {
 
   #answered(answer: Answer): void {
     const waiting = this.#waiting.get(answer.id);
-    this.#waiting.delete(answer.id);
     if ('error' in answer) {
       const { code, message } = answer.error;
-      waiting?.reject(Object.assign(new Error(message), code === undefined ? {} : { code }));
+      const error = Object.assign(new Error(message), code === undefined ? {} : { code });
+      // A thread without a vCPU answers nothing else.
+      if (answer.id === SET_UP)
+        this.#end(new VmmError('VMM_THREAD_ENDED', `vCPU ${this.id} cannot be set up: ${message}`, { cause: error }));
+      else waiting?.reject(error);
     } else waiting?.resolve(answer.value as never);
+    this.#waiting.delete(answer.id);
   }
 
   #end(error: Error): void {

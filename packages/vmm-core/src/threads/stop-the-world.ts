@@ -43,6 +43,8 @@ export class StopTheWorld {
   readonly #me: number;
   readonly #kick: (vcpu: number) => void;
   readonly #apply: protocol.Apply;
+  /** Calls of `enter` without their `leave`. */
+  #depth = 0;
 
   /** @throws ThreadError `THREADS_INVALID` */
   constructor({ place, vcpus, me, kick, apply, spinUs = SPIN_US }: StopTheWorldOptions) {
@@ -70,12 +72,13 @@ export class StopTheWorld {
     return true;
   }
 
-  /** Returns when no other vCPU runs guest code, until `leave`. Inside or outside of the guest. Does not nest. @throws ThreadError `THREADS_CANNOT_BLOCK` */
+  /** Returns when no other vCPU runs guest code, until as many calls of `leave`. Inside or outside of the guest. @throws ThreadError `THREADS_CANNOT_BLOCK` */
   enter(): void {
-    protocol.enter(this.#world, this.#me, this.#kick, this.#apply);
+    if (this.#depth === 0) protocol.enter(this.#world, this.#me, this.#kick, this.#apply);
+    this.#depth++;
   }
   leave(): void {
-    protocol.leave(this.#world);
+    if (--this.#depth === 0) protocol.leave(this.#world);
   }
 
   /**

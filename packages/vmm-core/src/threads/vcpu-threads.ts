@@ -3,6 +3,7 @@ import type { GuestMemory } from '@tsvisor/mmu-ept-npt';
 import type { Arena } from '../arena.ts';
 import type { MachineClock } from '../clock.ts';
 import type { MachineDoorbells } from '../doorbells.ts';
+import { KvmError } from '../errors.ts';
 import type { SystemEvent } from '../exits.ts';
 import type { Host } from '../host.ts';
 import { VCPU_LAYOUT } from '../mp-state.ts';
@@ -58,6 +59,9 @@ export class VcpuThreads {
   readonly #served: Promise<void>;
   #onEnd: ((end: RunEnd) => void) | undefined;
   #onCall: (() => void) | undefined;
+  /** Settles, never rejects, when `run` does. */
+  #running: Promise<unknown> | undefined;
+  #disposed = false;
 
   constructor(parts: VcpuThreadsParts) {
     const { arena, cpus, memory, clock } = parts;
@@ -105,7 +109,9 @@ export class VcpuThreads {
     this.#served.catch(() => undefined);
   }
 
+  /** @throws KvmError ENODEV when the threads have been ended, ENOMEM */
   create(id: number): RemoteVcpu {
+    this.#checkAlive();
     const { arena, codeBytes, cpuBytes, start, irqchip, doorbells } = this.#parts;
     const claimStart = arena.alloc(codeBytes + cpuBytes, PAGE);
     const spec = {
@@ -176,7 +182,7 @@ export class VcpuThreads {
     this.#onEnd?.({ reason: 'system-event', event });
   }
 
-  /** Makes `run` resolve with `stopped`. */
+  /** Makes `run` resolve with `stopped`; the next one, if there is none now. */
   stop(): void {
     this.#stopAll();
     this.#onEnd?.({ reason: 'stopped' });
@@ -187,11 +193,28 @@ export class VcpuThreads {
     for (const id of this.#remotes.keys()) this.kick(id);
   }
 
+  #checkAlive(): void {
+    if (this.#disposed) throw new KvmError('ENODEV', 'the virtual machine is gone');
+  }
+
   /**
-   * Runs all vCPUs until the guest ends or `stop` is called. `flush` hands on what devices have collected.
-   * @throws what a device throws, and VmmError `VMM_THREAD_ENDED`
+   * Runs all vCPUs until the guest ends or `stop` or `dispose` is called. `flush` hands on what devices have collected. Must not be called while it
+   * runs.
+   * @throws what a device throws, VmmError `VMM_THREAD_ENDED`, KvmError ENODEV
    */
   async run(flush: () => void): Promise<RunEnd> {
+    this.#checkAlive();
+    if (this.#running) throw new RangeError('the machine runs already');
+    const run = this.#run(flush);
+    this.#running = Promise.allSettled([run]);
+    try {
+      return await run;
+    } finally {
+      this.#running = undefined;
+    }
+  }
+
+  async #run(flush: () => void): Promise<RunEnd> {
     const { clock } = this.#parts;
     const timers = this.#startTimers();
     let flushing = false;
@@ -200,7 +223,7 @@ export class VcpuThreads {
       flushing = true;
       void this.#parts.host.yieldToEvents().then(() => {
         flushing = false;
-        flush();
+        this.#attempt(flush);
       });
     };
     const wanted = new Promise<RunEnd>((resolve) => {
@@ -223,6 +246,15 @@ export class VcpuThreads {
     }
   }
 
+  /** Does what would have nobody to tell that it threw: `run` does. */
+  #attempt(action: () => unknown): void {
+    try {
+      action();
+    } catch (error) {
+      this.#server.close(error);
+    }
+  }
+
   #startTimers(): Disposable {
     const { clock, host } = this.#parts;
     let cancel: (() => void) | undefined;
@@ -233,7 +265,7 @@ export class VcpuThreads {
       if (wait < Infinity) cancel = host.setTimeout(fire, Math.max(0, Math.min(wait / MS, LONGEST_MS)));
     };
     const fire = (): void => {
-      clock.runDue();
+      this.#attempt(() => clock.runDue());
       this.#onCall?.();
       arm();
     };
@@ -273,12 +305,14 @@ export class VcpuThreads {
     }
   }
 
-  /** Ends all threads; whoever waits for one hears of it. Resolves when they are gone. */
+  /** Ends all threads, whatever they are at; whoever waits for one hears of it. Resolves when they are gone. */
   async dispose(): Promise<void> {
-    this.#stopAll();
+    this.#disposed = true;
+    this.stop();
     this.#server.close();
     await Promise.all([...this.#remotes.values()].map((remote) => remote.dispose()));
     this.#remotes.clear();
+    await this.#running;
   }
 }
 

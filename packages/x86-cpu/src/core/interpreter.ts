@@ -237,6 +237,8 @@ export function addInterpreter(
       });
       // A fault at `record`, or with 0 at `CPU.rip`; or the translator wants the run loop.
       storeFlags();
+      // The others go on before anything else happens: the handler may be waiting for them.
+      f.if(f.i32.load(f.get(cpu), CPU.offset.exclusive), () => f.call(io.exclusiveLeave));
       f.set(entry, f.call(deliverFault, f.get(record)));
       f.if(f.i32.ge_s(f.get(entry), f.i32.const(0)), () => {
         f.set(budget, f.i32.add(f.get(budget), f.get(entry)));

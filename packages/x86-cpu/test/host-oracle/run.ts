@@ -1,4 +1,6 @@
 /** Feeds random cases to the host and to an engine, and collects where they disagree. */
+import { decode } from '../../src/decode/decoder.ts';
+import { DecodeStatus, Insn } from '../../src/decode/instruction.ts';
 import { rows } from '../../src/decode/lookup.ts';
 import type { OpcodeRow } from '../../src/decode/opcodes.ts';
 import type { Engine, OracleCase } from './case.ts';
@@ -18,6 +20,8 @@ export type OracleOptions = {
   readonly modes: readonly OracleMode[];
   readonly engine: Engine;
   readonly generator?: GeneratorOptions;
+  /** Leaves cases out; of `runOracle`. */
+  readonly only?: (one: OracleCase) => boolean;
   readonly fp?: FpComparer;
   readonly disassemble?: Disassembler;
   /** Called after each batch with the number of cases done. */
@@ -53,6 +57,11 @@ export function vectorRows(): OpcodeRow[] {
       hostHas(row, features),
   );
 }
+
+const insn = new Insn();
+/** Whether a case changes memory atomically: with LOCK, or as XCHG always does. */
+export const isLocked = ({ bytes, mode }: OracleCase): boolean =>
+  decode(bytes, 0, bytes.length, mode, insn) === DecodeStatus.Ok && (insn.lock || insn.row.sem === 'xchg');
 
 const REPORTS = 2;
 
@@ -121,7 +130,7 @@ export function runOracle(options: OracleOptions): OracleSummary {
     for (const mode of options.modes)
       for (const row of options.rows)
         for (const one of generator.casesOf(row, Number.parseInt(mode, 10) as 16 | 32 | 64, mode.endsWith('s')))
-          comparison.take(one, row.sem, mode);
+          if (options.only?.(one) ?? true) comparison.take(one, row.sem, mode);
     rounds++;
   }
   comparison.flush();

@@ -1,6 +1,6 @@
 /**
  * The long form of the oracle test: `pnpm soak:oracle --cases 20000000 [--seed N] [--mode 64,32,32s,16s] [--sem add,adc] [--sequences]
- * [--vectors] [--feature sse,sse2]`; `--sequences --rounds 3000 --tier jit` repeats each
+ * [--vectors] [--feature sse,sse2] [--atomic]`; `--sequences --rounds 3000 --tier jit` repeats each
  * sequence until it is compiled.
  * Prints progress, and at the end, or at the first failing batch with `--stop`, the failures and the seed that made them.
  */
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     rounds: { type: 'string', default: '1' },
     tier: { type: 'string', default: 'interp' },
     sequences: { type: 'boolean', default: false },
+    atomic: { type: 'boolean', default: false },
     stop: { type: 'boolean', default: false },
   },
 });
@@ -37,7 +38,7 @@ const candidates = values.vectors ? vectorRows() : integerRows();
 const started = performance.now();
 const total = Number(values.cases);
 
-const machine = createTestMachine(values.tier as Tier);
+const machine = createTestMachine(values.tier as Tier, values.atomic);
 
 class Stop extends Error {}
 

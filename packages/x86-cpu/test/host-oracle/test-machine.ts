@@ -213,7 +213,7 @@ export class TestMachine implements Engine {
   /** The segments in force, as text. */
   #segments = '';
 
-  constructor(tier: Tier) {
+  constructor(tier: Tier, atomic: boolean) {
     const linear = linearMemory();
     const guest = new GuestMemory(linear);
     guest.createSlot({ gpa: 0, bytes: Ram.bytes });
@@ -240,6 +240,8 @@ export class TestMachine implements Engine {
       codeBytes: 4 << 20,
       tier,
       heat: HEAT,
+      // Nobody is there to be stopped.
+      ...(atomic && { exclusive: { enter: () => undefined, leave: () => undefined } }),
     });
     const { buffer } = linear.memory;
     const data = guest.hostAddress(Ram.data) as number;
@@ -425,5 +427,5 @@ export class TestMachine implements Engine {
   }
 }
 
-/** A machine of its own memory; cases may be run on it any number of times. */
-export const createTestMachine = (tier: Tier = 'interp'): TestMachine => new TestMachine(tier);
+/** A machine of its own memory; cases may be run on it any number of times. `atomic`: as where other processors run at the same time. */
+export const createTestMachine = (tier: Tier = 'interp', atomic = false): TestMachine => new TestMachine(tier, atomic);

@@ -1,5 +1,5 @@
 /** The engine over a few megabytes of guest memory, with an interrupt controller and ports that the test itself plays. */
-import { createMmu, GuestMemory, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
+import { createMmu, GuestMemory, type GuestMemoryAddresses, MMU, resetMmuState, TLB_BYTES } from '@tsvisor/mmu-ept-npt';
 import {
   cpuModel,
   createProcessor,
@@ -11,6 +11,7 @@ import {
 
 const RAM = 16 << 20;
 const LINEAR = 64 << 20;
+const LINEAR_START = 0x1_0000;
 
 /** Exceptions with an error code (SDM vol. 3 table 6-1). */
 export const PUSHES_ERROR = new Set([8, 10, 11, 12, 13, 14, 17]);
@@ -27,6 +28,16 @@ export type EngineOptions = {
   readonly heat?: number;
   readonly onRegion?: (region: RegionReport) => void;
   readonly compiler?: ProcessorConfig['compiler'];
+  readonly exclusive?: ProcessorConfig['exclusive'];
+  readonly shared?: SharedMemory;
+};
+
+/** Where one of several machines has its place in a memory; all but the first one find the guest's memory there. */
+export type SharedMemory = {
+  readonly memory: WebAssembly.Memory;
+  readonly start: number;
+  readonly end: number;
+  readonly attach?: GuestMemoryAddresses;
 };
 
 /** The ways a program can be run: it must not see which. */
@@ -52,16 +63,25 @@ export class EngineMachine {
   readonly outs: { readonly port: number; readonly length: number; readonly value: number }[] = [];
 
   constructor(options: EngineOptions = {}) {
-    const memory = new WebAssembly.Memory({ initial: LINEAR >> 16, maximum: 65536, shared: true });
-    let next = 0x1_0000;
+    const { memory, start, end, attach } = options.shared ?? {
+      memory: new WebAssembly.Memory({ initial: LINEAR >> 16, maximum: 65536, shared: true }),
+      start: LINEAR_START,
+      end: LINEAR,
+    };
+    let next = start;
     const alloc = (bytes: number, align: number): number => {
       const at = Math.ceil(next / align) * align;
       next = at + bytes;
-      if (next > memory.buffer.byteLength) throw new RangeError('linear memory is used up');
+      if (next > end) throw new RangeError('linear memory is used up');
       return at;
     };
-    this.guest = new GuestMemory({ memory, alloc, onCodeWrite: (host, length) => this.processor.codeWritten(host, length) });
-    this.guest.createSlot({ gpa: 0, bytes: RAM });
+    this.guest = new GuestMemory({
+      memory,
+      alloc,
+      ...(attach && { attach }),
+      onCodeWrite: (host, length) => this.processor.codeWritten(host, length),
+    });
+    if (!attach) this.guest.createSlot({ gpa: 0, bytes: RAM });
     const stateAddress = alloc(MMU.size, MMU.align);
     const tlbAddress = alloc(TLB_BYTES, 16);
     const mmu = createMmu({ memory, stateAddress, tlbAddress, guest: this.guest });
@@ -102,6 +122,7 @@ export class EngineMachine {
       codeBytes: options.codeBytes ?? 1 << 20,
       ...(options.onRegion ? { onRegion: options.onRegion } : {}),
       ...(options.compiler ? { compiler: options.compiler } : {}),
+      ...(options.exclusive ? { exclusive: options.exclusive } : {}),
       ...(options.heat === undefined ? { tier: 'interp' as const } : { tier: 'jit' as const, heat: options.heat }),
     });
   }

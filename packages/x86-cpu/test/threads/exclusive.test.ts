@@ -1,0 +1,69 @@
+/** How long one processor keeps the others from running: for the instruction that needs it, whatever becomes of that. */
+import { describe, expect, it } from 'vitest';
+import { TIERS } from '../system/engine.ts';
+import { handlerOf, hex, LongModeMachine, Place } from '../system/long-mode.ts';
+
+const PAGE_FAULT = 14;
+
+/** `log`: what happened in order; `out` of a byte to port 0x80 appears in it. */
+function machine(options: (typeof TIERS)[number][1]) {
+  const log: string[] = [];
+  const made = new LongModeMachine({
+    ...options,
+    exclusive: { enter: () => void log.push('alone'), leave: () => void log.push('together') },
+  });
+  const { outs } = made;
+  outs.push = (...all) => log.push(...all.map(({ value }) => `out ${value}`));
+  return { machine: made, log };
+}
+
+describe.each(TIERS)('a locked instruction, %s,', (_name, options) => {
+  it('stops the others where its operand is not aligned, and only there', () => {
+    const { machine: m, log } = machine(options);
+    m.load(`b9 04 00 00 00 # mov ecx, 4
+      f0 ff 04 25 00 00 04 00 # lock inc dword [0x40000]
+      f0 ff 04 25 02 00 04 00 # lock inc dword [0x40002]
+      b0 01 e6 80 # mov al, 1; out 0x80, al
+      ff c9 75 e8 f4 # dec ecx; jnz`);
+    expect(m.run()).toBe('halt');
+    expect(log).toEqual(Array.from({ length: 4 }, () => ['alone', 'together', 'out 1']).flat());
+    expect(m.u64(Place.data)).toBe(0x4_0004n);
+  });
+
+  it('lets the others go on before the handler of its fault runs', () => {
+    const { machine: m, log } = machine(options);
+    m.setPte(0x5_0000, 0n);
+    // The handler says so, maps the page, and returns.
+    m.write(
+      handlerOf(PAGE_FAULT),
+      hex('e9 fb 0f 00 00'), // jmp, to where there is room
+    );
+    m.write(
+      handlerOf(PAGE_FAULT) + 0x1000,
+      hex(`50 b0 02 e6 80 # push rax; mov al, 2; out 0x80, al
+        c7 04 25 80 72 00 00 03 00 05 00 # mov dword [pt + 8 * 0x50], 0x50003
+        0f 01 3c 25 00 00 05 00 58 # invlpg [0x50000]; pop rax
+        48 83 c4 08 48 cf # add rsp, 8; iretq`),
+    );
+    m.load(`b9 04 00 00 00 # mov ecx, 4
+      c7 04 25 80 72 00 00 00 00 00 00 0f 01 3c 25 00 00 05 00 # mov dword [pt + 8 * 0x50], 0; invlpg [0x50000]
+      f0 ff 04 25 00 00 05 00 # lock inc dword [0x50000]
+      ff c9 75 df f4 # dec ecx; jnz`);
+    expect(m.run()).toBe('halt');
+    expect(m.u32(0x5_0000)).toBe(4);
+    expect(log.filter((what) => what === 'out 2')).toHaveLength(4);
+    log.forEach((what, i) => {
+      if (what === 'alone') expect(log[i + 1]).toBe('together');
+    });
+  });
+
+  it('lets the others go on when its fault is the end', () => {
+    const { machine: m, log } = machine(options);
+    m.setPte(0x5_0000, 0n);
+    m.state.idtrLimit = 0;
+    m.load('f0 ff 04 25 00 00 05 00 f4');
+    expect(m.run()).toBe('shutdown');
+    expect(log.at(-1)).toBe('together');
+    expect(log.filter((what) => what === 'alone')).toHaveLength(log.length / 2);
+  });
+});
