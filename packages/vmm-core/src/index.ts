@@ -1,4 +1,5 @@
 /** Virtual machines shaped after the KVM API, and what puts them together and runs them. */
+export { EventFd, EventFdError, type EventFdErrorCode, type EventFdHandle } from '@tsvisor/eventfd';
 export { type Arena, createArena } from './arena.ts';
 export { createMachineClock, type MachineClock } from './clock.ts';
 export { type CpuidEntry, cpuidFromEntries, type VcpuCpuid, vcpuCpuid } from './cpuid.ts';
