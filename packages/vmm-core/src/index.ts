@@ -35,9 +35,10 @@ export type {
 export { type Built, buildPlugins, type Device, type Plugin } from './registry.ts';
 export { type RunEnd, RunLoop, type RunLoopOptions, type RunnableVcpu, type RunnableVm } from './run-loop.ts';
 export { ThreadError, type ThreadErrorCode } from './threads/errors.ts';
+export { IrqSender, type IrqSenderSpec } from './threads/irq-sender.ts';
 export { RemoteVcpu } from './threads/remote-vcpu.ts';
 export { serveVcpu, type ThreadPort } from './threads/serve.ts';
 export type { ThreadExit, VcpuSpec } from './threads/spec.ts';
 export { type StartVcpuThread, VcpuThreads } from './threads/vcpu-threads.ts';
 export { Vcpu } from './vcpu.ts';
-export { type Ioeventfd, type UserMemoryRegion, Vm } from './vm.ts';
+export { type Ioeventfd, type Irqfd, type UserMemoryRegion, Vm } from './vm.ts';
