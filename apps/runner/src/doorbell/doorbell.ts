@@ -22,8 +22,10 @@ async function measure({ paths, seconds }: DoorbellOptions, progress: Progress):
     figures.push(await idleConsumer(factory, path, seconds));
   }
   if (paths.includes(IRQFD)) {
-    progress(`${IRQFD}, halted-vcpu`);
-    figures.push(await haltedVcpu(factory, seconds));
+    for (const form of ['halted-vcpu', 'sleeping-vcpu'] as const) {
+      progress(`${IRQFD}, ${form}`);
+      figures.push(await haltedVcpu(factory, form, seconds));
+    }
   }
   progress('');
   return figures;

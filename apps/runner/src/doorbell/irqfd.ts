@@ -1,9 +1,11 @@
-import type { Vm } from '@tsvisor/vmm-core';
+import { once } from 'node:events';
+import type { EventFdHandle, IrqSenderSpec, Vm } from '@tsvisor/vmm-core';
 import { RunnerError } from '../errors.ts';
+import { startWorker } from './consumer.ts';
 import { haltedGuest } from './guest.ts';
 import * as at from './layout.ts';
 import { bootGuest, type DataWords, type Factory, runToEnd } from './machine.ts';
-import type { Figures } from './measure.ts';
+import { type Figures, us } from './measure.ts';
 import { IRQFD } from './paths.ts';
 import { mean, percentile } from './statistics.ts';
 
@@ -13,9 +15,11 @@ const VECTOR = 0x51;
 const BOOT_CS = 0x10;
 const GATE_BYTES = 16;
 const INTERRUPT_GATE = 0x8e00;
-/** Time between signals, for the processor to halt in; more than it waits awake, so that its thread sleeps. */
-const PAUSE_MS = 2;
-const PATIENCE_NS = 5e9;
+const MSI = 0xfee0_0000;
+/** Between signals: for the processor to halt in, or for its thread to sleep, too. */
+const PAUSE_NS = { 'halted-vcpu': 100e3, 'sleeping-vcpu': 3e6 } as const;
+/** For the guest to come to its first halt. */
+const BOOT_MS = 100;
 
 /** An IDT with one gate (SDM vol. 3 §7.14.1), and what LIDT takes. */
 function writeIdt(vm: Vm, words: DataWords): void {
@@ -43,56 +47,66 @@ function clockMinusTsc(vm: Vm, words: DataWords): number {
   return words.load64(at.SYSTEM_TIME) - words.load64(at.TSC_TIMESTAMP) - ahead;
 }
 
-type Sample = { readonly total: number; readonly signaller: number };
+/** What the signaller's thread is given. Times are ns; `tscToClock` makes one of the machine's clock out of the guest's TSC. */
+export type SignallerData = {
+  readonly event: EventFdHandle;
+  readonly sender: IrqSenderSpec;
+  readonly data: DataWords['place'];
+  readonly originNs: number;
+  readonly tscToClock: number;
+  readonly runNs: number;
+  readonly pauseNs: number;
+};
+/** Of one signal: ns until the handler's first instruction, and until the call returned. */
+export type Timing = { readonly totalNs: number; readonly signallerNs: number };
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** From an event's signal on this thread to the handler of a processor that had halted. */
-export async function haltedVcpu(factory: Factory, seconds: number): Promise<Figures> {
+async function signalFromThread(data: SignallerData): Promise<Timing[]> {
+  const [timings] = (await once(startWorker('signaller', data), 'message')) as [(Timing | undefined)[]];
+  const answered = timings.filter((timing) => timing !== undefined);
+  if (answered.length < timings.length) throw new RunnerError('RUNNER_MEASURE', 'the guest does not hear its interrupts');
+  return answered;
+}
+
+/** From an irqfd's signal on a device's thread to the handler of a processor that has halted. */
+export async function haltedVcpu(factory: Factory, form: keyof typeof PAUSE_NS, seconds: number): Promise<Figures> {
   const { machine, words } = await bootGuest(factory, haltedGuest());
   const { vm } = machine;
   try {
     writeIdt(vm, words);
-    vm.setGsiRouting([{ gsi: GSI, to: 'msi', addressLo: 0xfee0_0000, addressHi: 0, data: VECTOR }]);
+    vm.setGsiRouting([{ gsi: GSI, to: 'msi', addressLo: MSI, addressHi: 0, data: VECTOR }]);
     const event = vm.createEventFd();
-    vm.assignIrqfd({ gsi: GSI, event });
+    const sender = vm.assignIrqfd({ gsi: GSI, event }).sender();
+    if (sender === undefined) throw new RunnerError('RUNNER_MEASURE', 'the processor has no thread');
     const ended = runToEnd(machine, seconds * 1000);
-    const now = (): number => vm.clock.monotonicNs();
-    const signal = async (): Promise<Sample> => {
-      const before = words.load(at.ANSWER);
-      const start = now();
-      event.signal();
-      const signalled = now();
-      while (words.load(at.ANSWER) === before) {
-        if (now() - start > PATIENCE_NS) throw new RunnerError('RUNNER_MEASURE', 'the guest does not hear interrupts');
-        await turn();
-      }
-      return { total: words.load64(at.TICKS) + tscToClock - start, signaller: signalled - start };
-    };
-    await pause(500);
-    const tscToClock = clockMinusTsc(vm, words);
-    const samples: Sample[] = [];
-    for (const end = now() + seconds * 1e9; now() < end; ) {
-      await pause(PAUSE_MS);
-      samples.push(await signal());
-    }
+    await pause(BOOT_MS);
+    const timings = await signalFromThread({
+      event: event.handle,
+      sender,
+      data: words.place,
+      originNs: vm.clock.originNs,
+      tscToClock: clockMinusTsc(vm, words),
+      runNs: seconds * 1e9,
+      pauseNs: PAUSE_NS[form],
+    });
     words.store(at.STOP, 1);
     event.signal();
     await ended;
-    const totals = samples.map(({ total }) => total / 1000);
+    const totals = timings.map(({ totalNs }) => totalNs);
     return {
       path: IRQFD,
-      form: 'halted-vcpu',
-      opsPerSecond: 1e6 / (mean(totals) ?? Number.NaN),
-      p50us: percentile(totals, 0.5) ?? Number.NaN,
-      p99us: percentile(totals, 0.99) ?? Number.NaN,
+      form,
+      opsPerSecond: 1e9 / (mean(totals) ?? Number.NaN),
+      p50us: us(percentile(totals, 0.5)),
+      p99us: us(percentile(totals, 0.99)),
       signalsPerWake: 1,
-      signallerP50us:
-        (percentile(
-          samples.map(({ signaller }) => signaller),
+      signallerP50us: us(
+        percentile(
+          timings.map(({ signallerNs }) => signallerNs),
           0.5,
-        ) ?? Number.NaN) / 1000,
+        ),
+      ),
     };
   } finally {
     await machine.dispose();

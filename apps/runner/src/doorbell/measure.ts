@@ -9,9 +9,10 @@ import { mean, percentile } from './statistics.ts';
 /**
  * - `streaming`: one ring after the other; µs of a ring
  * - `idle-consumer`: each ring finds its consumer asleep; µs until the guest sees its answer
- * - `halted-vcpu`: each signal finds the processor halted; µs until its handler
+ * - `halted-vcpu`: each signal finds the processor halted since not long ago; µs until its handler
+ * - `sleeping-vcpu`: the same after so long that the processor's thread sleeps
  */
-export type Form = 'streaming' | 'idle-consumer' | 'halted-vcpu';
+export type Form = 'streaming' | 'idle-consumer' | 'halted-vcpu' | 'sleeping-vcpu';
 
 export type Figures = {
   readonly path: string;
@@ -31,10 +32,9 @@ const BATCH = { device: 10, eventfd: 1000 } as const;
 const WARM_UP_NS = { least: 50e6, most: 400e6 } as const;
 /** Until the consumer sleeps again. */
 const PAUSE_NS = 100e3;
-/** The processor's answer to a ring does nothing but count, as the doorbell of 2009 did. */
-const UNITS_PER_US = 1000;
+const NS_PER_US = 1000;
 
-/** Connects the path's end in the host; what it returns ends that. */
+/** Connects the path's end in the host, which does nothing but count, as the doorbell of 2009 did. */
 async function connect({ where, served }: DoorbellPath, { vm }: Machine, words: DataWords): Promise<Consumer> {
   if (served === 'eventfd') {
     const event = vm.createEventFd();
@@ -76,7 +76,7 @@ async function run(factory: Factory, path: DoorbellPath, kernel: Uint8Array, sec
   }
 }
 
-const us = (ns: number | undefined): number => (ns ?? Number.NaN) / UNITS_PER_US;
+export const us = (ns: number | undefined): number => (ns ?? Number.NaN) / NS_PER_US;
 
 export async function streaming(factory: Factory, path: DoorbellPath, seconds: number): Promise<Figures> {
   const batch = BATCH[path.served];

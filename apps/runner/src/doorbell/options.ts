@@ -45,8 +45,9 @@ A guest of a few instructions, with its processor on a thread of its own, rings 
 and does so in two forms, which are not to be compared with each other:
   streaming        one ring after the other: operations per second, µs of a ring, signals for each time the consumer took some
   idle-consumer    each ring finds the consumer asleep: µs until the guest sees its answer; 'signaller' is the ring's instruction alone
-An irqfd has one form:
-  halted-vcpu      µs from the signal to the first instruction of the handler; 'signaller' is the signal alone
+An irqfd has two of its own:
+  halted-vcpu      µs from the signal to the first instruction of the handler, 100 µs after the processor halted; 'signaller' is the signal alone
+  sleeping-vcpu    the same after 3 ms, when the processor's thread does not wait awake any more
 
 Times are the guest's, by its TSC. Beside the table are the figures published in 2009 with ioeventfd itself (Linux commit d34e6b175e61,
 "KVM: add ioeventfd support"), whose harness this is after: rings one after the other, so those are to be compared with 'streaming'.
