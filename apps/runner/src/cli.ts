@@ -1,4 +1,5 @@
 import { Command, CommanderError, Option } from 'commander';
+import { type DoorbellOptions, doorbellCommand } from './doorbell/options.ts';
 import { oneLine, RunnerError } from './errors.ts';
 import {
   type DebianArch,
@@ -20,7 +21,10 @@ import {
 } from './options.ts';
 
 /** What the command line asks for. */
-export type Request = { readonly kind: 'run'; readonly options: RunOptions } | { readonly kind: 'text'; readonly text: string };
+export type Request =
+  | { readonly kind: 'run'; readonly options: RunOptions }
+  | { readonly kind: 'doorbell'; readonly options: DoorbellOptions }
+  | { readonly kind: 'text'; readonly text: string };
 
 const DEFAULT_MEMORY = '512M';
 export const DEFAULT_CPU = 'max';
@@ -95,6 +99,9 @@ export function parseCommandLine(argv: readonly string[]): Request {
     .allowExcessArguments(false);
   runCommand(program).action((raw: RawOptions) => {
     request = { kind: 'run', options: toRunOptions(raw) };
+  });
+  doorbellCommand(program, (options) => {
+    request = { kind: 'doorbell', options };
   });
   try {
     if (argv.length === 0)

@@ -5,8 +5,16 @@
  * - `RUNNER_FILE`: a file cannot be read or written
  * - `RUNNER_NO_APT`: no kernel given, and the host has no apt to fetch one with
  * - `RUNNER_FETCH`: apt is there but could not bring a package
+ * - `RUNNER_HOST`: the host has too few processors for what is to be measured
+ * - `RUNNER_MEASURE`: a guest that measures did not come to its end as it should
  */
-export type RunnerErrorCode = 'RUNNER_USAGE' | 'RUNNER_FILE' | 'RUNNER_NO_APT' | 'RUNNER_FETCH';
+export type RunnerErrorCode =
+  | 'RUNNER_USAGE'
+  | 'RUNNER_FILE'
+  | 'RUNNER_NO_APT'
+  | 'RUNNER_FETCH'
+  | 'RUNNER_HOST'
+  | 'RUNNER_MEASURE';
 
 /** Shown to the user as one line; the command then exits with status 2. */
 export class RunnerError extends Error {

@@ -1,5 +1,5 @@
 import { setFlagsFromString } from 'node:v8';
-import type { MachineFactory } from './ports.ts';
+import type { MachineConfig, MachineFactory } from './ports.ts';
 
 const V8_FLAGS = [
   // Compiled regions are many small modules of our own making, most of them short-lived. V8 validates a module as a whole when it is made,
@@ -15,7 +15,7 @@ const V8_FLAGS = [
 ];
 
 /** Loads the code that makes machines; nothing that only prints help needs it. */
-export async function loadMachineFactory(): Promise<MachineFactory> {
+export async function loadMachineFactory() {
   for (const flag of V8_FLAGS) setFlagsFromString(flag);
   const [{ microvm }, { compileThread }, { vcpuThreads }] = await Promise.all([
     import('@tsvisor/machines'),
@@ -24,9 +24,9 @@ export async function loadMachineFactory(): Promise<MachineFactory> {
   ]);
   const compiler = compileThread();
   return {
-    create: ({ inline = false, ...config }) => {
+    create: ({ inline = false, ...config }: MachineConfig) => {
       const threads = inline ? undefined : vcpuThreads();
       return microvm.create({ ...config, ...(compiler && { compiler }), ...(threads && { threads }) });
     },
-  };
+  } satisfies MachineFactory;
 }

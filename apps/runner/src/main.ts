@@ -76,6 +76,11 @@ process.on('unhandledRejection', (error) => process.exit(report(error)));
 try {
   const request = parseCommandLine(process.argv.slice(2));
   if (request.kind === 'run') process.exit(await run(request.options));
+  if (request.kind === 'doorbell') {
+    const { doorbell } = await import('./doorbell/doorbell.ts');
+    stdout(new TextEncoder().encode(await doorbell(request.options, progress)));
+    process.exit(0);
+  }
   stdout(new TextEncoder().encode(request.text));
   process.exit(0);
 } catch (error) {

@@ -107,6 +107,15 @@ describe('GSI routing', () => {
     expect(() => router.line(1024)).toThrow(expect.objectContaining({ code: 'IRQCHIP_BAD_ROUTE' }));
   });
 
+  it('says of a GSI that it is a message, if it is nothing else', () => {
+    const { router } = setup();
+    const message = { gsi: 40, to: 'msi', addressLo: 0xfee00000, addressHi: 0, data: 0x51 } as const;
+    router.setGsiRouting([message, { gsi: 20, to: 'ioapic', pin: 20 }]);
+    expect([40, 20, 7, 4096].map((gsi) => router.messageOf(gsi))).toEqual([message, undefined, undefined, undefined]);
+    router.setGsiRouting([message, { gsi: 40, to: 'ioapic', pin: 20 }]);
+    expect(router.messageOf(40)).toBeUndefined();
+  });
+
   it('saves which sources hold a line', () => {
     const { router } = setup();
     router.setIrq(20, 1);

@@ -86,6 +86,12 @@ export class GsiRouter {
     return false;
   }
 
+  /** The message that `gsi` is, if it is one and nothing else. */
+  messageOf(gsi: number): (GsiRoute & { readonly to: 'msi' }) | undefined {
+    const [first, ...others] = this.targets[gsi] ?? [];
+    return first?.to === 'msi' && others.length === 0 ? first : undefined;
+  }
+
   /**
    * Sets what `source` (0–31) wants of `gsi`. The line is active while any source is.
    * @returns as KVM_IRQ_LINE_STATUS: processors reached, 0 coalesced, negative masked, unrouted or no such GSI.

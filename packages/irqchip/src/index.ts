@@ -31,4 +31,4 @@ export type { PitOptions } from './pit.ts';
 export { createPit, PIT_LAYOUT, Pit } from './pit.ts';
 export { PIT_HZ } from './pit-counter.ts';
 export type { Clock, DeliveryCount, IoLen, OutputPin, StatePlace, Subscription, TimerHandle, Tsc } from './ports.ts';
-export { createProcessorNode, type ProcessorNodeOptions } from './processor-node.ts';
+export { createMessageSender, createProcessorNode, type ProcessorNodeOptions } from './processor-node.ts';

@@ -25,11 +25,48 @@ export type ProcessorNodeOptions = {
   readonly endOfInterrupt: (vector: number, level: boolean) => void;
 };
 
+/** All local APICs of an irqchip, as this thread sees them. */
+function attachLapics(
+  bus: ApicBus,
+  { state, cpus, onEvent }: Pick<ProcessorNodeOptions, 'state' | 'cpus' | 'onEvent'>,
+  clock: (cpu: number) => Clock,
+  tsc: (cpu: number) => Tsc,
+): LocalApic[] {
+  const lapics = irqChipLayout(cpus).lapic.map(
+    (offset, id) =>
+      new LocalApic({
+        state: { buffer: state.buffer, byteOffset: state.byteOffset + offset },
+        id,
+        clock: clock(id),
+        tsc: tsc(id),
+        bus,
+        bootstrap: id === 0,
+        onEvent: () => onEvent(id),
+      }),
+  );
+  for (const lapic of lapics) bus.attach(lapic);
+  return lapics;
+}
+
+/** Sends interrupt messages from a thread that has no processor. The irqchip was created with as many and `processorsElsewhere`. */
+export function createMessageSender(
+  options: Pick<ProcessorNodeOptions, 'state' | 'cpus' | 'onEvent'>,
+): Pick<ApicBus, 'signalMsi'> {
+  const bus = new ApicBus();
+  const clock = withoutTimers({ monotonicNs: () => 0, setTimer: () => ({ [Symbol.dispose]: () => undefined }) });
+  attachLapics(
+    bus,
+    options,
+    () => clock,
+    () => ({ deadlineNs: () => Number.POSITIVE_INFINITY }),
+  );
+  return bus;
+}
+
 /** @throws IrqChipError */
 export function createProcessorNode(options: ProcessorNodeOptions): CpuInterrupts {
   const { state, cpus, cpu, clock } = options;
   const layout = irqChipLayout(cpus);
-  const place = (offset: number): StatePlace => ({ buffer: state.buffer, byteOffset: state.byteOffset + offset });
   const eoiVectors = new Uint32Array(state.buffer, state.byteOffset + layout.eoiVectors, 8);
   const bus = new ApicBus({
     onEoi: (vector, level) => {
@@ -37,19 +74,7 @@ export function createProcessorNode(options: ProcessorNodeOptions): CpuInterrupt
       if (level || Atomics.load(eoiVectors, vector >> 5) & (1 << (vector & 31))) options.endOfInterrupt(vector, level);
     },
   });
-  const lapics = layout.lapic.map(
-    (offset, id) =>
-      new LocalApic({
-        state: place(offset),
-        id,
-        clock: id === cpu ? clock : withoutTimers(clock),
-        tsc: options.tsc(id),
-        bus,
-        bootstrap: id === 0,
-        onEvent: () => options.onEvent(id),
-      }),
-  );
-  for (const lapic of lapics) bus.attach(lapic);
+  const lapics = attachLapics(bus, options, (id) => (id === cpu ? clock : withoutTimers(clock)), options.tsc);
   const { int } = PIC_LAYOUT.view(state.buffer, state.byteOffset + layout.pic);
   const pic = { pending: () => int[0] === 1, acknowledge: options.acknowledgePic };
   return new CpuInterrupts(lapics[cpu], pic, () => options.onEvent(cpu));

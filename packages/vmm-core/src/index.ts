@@ -1,4 +1,5 @@
 /** Virtual machines shaped after the KVM API, and what puts them together and runs them. */
+export { EventFd, EventFdError, type EventFdErrorCode, type EventFdHandle } from '@tsvisor/eventfd';
 export { type Arena, createArena } from './arena.ts';
 export { createMachineClock, type MachineClock } from './clock.ts';
 export { type CpuidEntry, cpuidFromEntries, type VcpuCpuid, vcpuCpuid } from './cpuid.ts';
@@ -34,9 +35,10 @@ export type {
 export { type Built, buildPlugins, type Device, type Plugin } from './registry.ts';
 export { type RunEnd, RunLoop, type RunLoopOptions, type RunnableVcpu, type RunnableVm } from './run-loop.ts';
 export { ThreadError, type ThreadErrorCode } from './threads/errors.ts';
+export { IrqSender, type IrqSenderSpec } from './threads/irq-sender.ts';
 export { RemoteVcpu } from './threads/remote-vcpu.ts';
 export { serveVcpu, type ThreadPort } from './threads/serve.ts';
 export type { ThreadExit, VcpuSpec } from './threads/spec.ts';
 export { type StartVcpuThread, VcpuThreads } from './threads/vcpu-threads.ts';
 export { Vcpu } from './vcpu.ts';
-export { type Ioeventfd, type UserMemoryRegion, Vm } from './vm.ts';
+export { type Ioeventfd, type Irqfd, type UserMemoryRegion, Vm } from './vm.ts';

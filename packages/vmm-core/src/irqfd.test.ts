@@ -2,6 +2,7 @@ import { EventFd } from '@tsvisor/eventfd';
 import { describe, expect, it } from 'vitest';
 import { Kvm } from './kvm.ts';
 import { createFakeHost, createFakeProcessor } from './testing/fakes.ts';
+import { IrqSender } from './threads/irq-sender.ts';
 
 const APIC_SVR = 0xfee0_00f0;
 const VECTOR = 0x51;
@@ -10,15 +11,22 @@ const GSI = 20;
 const withErrno = (errno: string) => expect.objectContaining({ errno, code: `VMM_${errno}` });
 const turn = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 0));
 
+/** Threads that never answer: what is sent to their vCPUs stays. */
+const threads = {
+  parallelism: 2,
+  start: () => ({ post: () => undefined, onMessage: () => undefined, onEnd: () => undefined, terminate: async () => undefined }),
+};
+
 /** A machine with one vCPU, whose IOAPIC sends GSI 20 to it. */
-function setup({ level = false } = {}) {
+function setup({ level = false, threaded = false } = {}) {
   const kvm = new Kvm({
     host: createFakeHost(),
     createProcessor: (config) => createFakeProcessor(config, () => ({ reason: 'budget' })),
   });
-  const vm = kvm.createVm({ memoryBytes: 1 << 20 });
+  const vm = kvm.createVm({ memoryBytes: 1 << 20, ...(threaded && { threads }) });
   const { cpus } = vm.createIrqchip();
-  vm.createVcpu(0, { cpuid: { query: (_leaf, _subleaf, out) => out.fill(0) } });
+  if (threaded) vm.startVcpu(0);
+  else vm.createVcpu(0, { cpuid: { query: (_leaf, _subleaf, out) => out.fill(0) } });
   cpus[0].lapic.device.write(APIC_SVR & 0xfff, 4, 0x1ff);
   const ioapic = (register: number, value: number): void => {
     vm.mmio.write(0xfec0_0000, 4, register);
@@ -129,6 +137,68 @@ describe.each(memories)('an irqfd with an eventfd in memory %s', (_, createEvent
     expect(taken()).toEqual([VECTOR]);
     vm.assignIrqfd({ gsi: GSI, event });
     vm.dispose();
+  });
+});
+
+describe('an irqfd signalled by a thread that sends its interrupts', () => {
+  const MESSAGE = { gsi: 40, to: 'msi', addressLo: 0xfee0_0000, addressHi: 0, data: 0x77 } as const;
+  function withSender(gsi: number) {
+    const { vm, taken } = setup({ threaded: true });
+    vm.setGsiRouting([MESSAGE, { gsi: GSI, to: 'ioapic', pin: GSI }]);
+    const event = EventFd.create();
+    const irqfd = vm.assignIrqfd({ gsi, event });
+    const spec = irqfd.sender();
+    if (spec === undefined) throw new Error('there is a sender');
+    return { vm, taken, event, irqfd, sender: new IrqSender(spec, event) };
+  }
+
+  it('a message is in the local APIC at once, and the event is not signalled', async () => {
+    const { vm, taken, event, sender } = withSender(MESSAGE.gsi);
+    sender.signal();
+    sender.signal();
+    expect(taken()).toEqual([MESSAGE.data]);
+    expect(event.readable).toBe(false);
+    await turn();
+    expect(taken()).toEqual([]);
+    await vm.dispose();
+  });
+  it('what is no message comes as it does from the event', async () => {
+    const { vm, taken, sender } = withSender(GSI);
+    sender.signal();
+    expect(taken()).toEqual([]);
+    await turn();
+    expect(taken()).toEqual([VECTOR]);
+    await vm.dispose();
+  });
+  it('follows the routes', async () => {
+    const { vm, taken, sender } = withSender(MESSAGE.gsi);
+    vm.setGsiRouting([{ ...MESSAGE, data: 0x88 }]);
+    sender.signal();
+    expect(taken()).toEqual([0x88]);
+    vm.setGsiRouting([MESSAGE, { gsi: MESSAGE.gsi, to: 'ioapic', pin: GSI }]);
+    sender.signal();
+    expect(taken()).toEqual([]);
+    await turn();
+    expect(taken()).toEqual([MESSAGE.data, VECTOR].sort((a, b) => b - a));
+    await vm.dispose();
+  });
+  it('sends nothing once the irqfd is gone: the event counts', async () => {
+    const { vm, taken, event, irqfd, sender } = withSender(MESSAGE.gsi);
+    irqfd[Symbol.dispose]();
+    sender.signal();
+    await turn();
+    expect(taken()).toEqual([]);
+    expect(event.tryRead()).toBe(1n);
+    expect(irqfd.sender()).toBeUndefined();
+    await vm.dispose();
+  });
+  it('there is none for resampling, nor where vCPUs have no threads', async () => {
+    const { vm } = setup({ threaded: true });
+    expect(vm.assignIrqfd({ gsi: GSI, event: EventFd.create(), resample: EventFd.create() }).sender()).toBeUndefined();
+    await vm.dispose();
+    const inline = setup();
+    expect(inline.vm.assignIrqfd({ gsi: GSI, event: EventFd.create() }).sender()).toBeUndefined();
+    await inline.vm.dispose();
   });
 });
 

@@ -34,6 +34,7 @@ import { clockMsrs, tscMsrs } from './msrs.ts';
 import type { CpuidSource, ProcessorFactory } from './ports.ts';
 import { createProcessorMmu } from './processor-mmu.ts';
 import { SharedCode } from './shared-code.ts';
+import { IRQFD_LAYOUT, type IrqSenderSpec, type Message, setIrqfdRoute } from './threads/irq-sender.ts';
 import type { RemoteVcpu } from './threads/remote-vcpu.ts';
 import { VcpuThreads, type VcpuThreadsParts } from './threads/vcpu-threads.ts';
 import { Vcpu } from './vcpu.ts';
@@ -52,6 +53,15 @@ export type UserMemoryRegion = {
 
 /** `struct kvm_ioeventfd`. A hypercall's number is its address, its first argument a value of 8 bytes. */
 export type Ioeventfd = IoEventFd & { readonly bus: 'pio' | 'mmio' | 'hypercall'; readonly event: IoEvent };
+
+/** An irqfd that is there until it is disposed. */
+export type Irqfd = Disposable & {
+  /**
+   * For `IrqSender`, with which other threads send its interrupts by themselves. Undefined where the vCPUs have no threads, and for a resampling
+   * irqfd. Its place stays its own: the memory is not used again.
+   */
+  readonly sender: () => IrqSenderSpec | undefined;
+};
 
 export type VmParts = {
   readonly arena: Arena;
@@ -100,7 +110,7 @@ export class Vm {
   readonly #mmus: ReturnType<typeof createProcessorMmu>[] = [];
   readonly #codeBytes: number;
   /** The irqfds by their events. */
-  readonly #irqfds = new Map<IrqfdOptions['event'], Disposable>();
+  readonly #irqfds = new Map<IrqfdOptions['event'], Irqfd & { readonly reroute: () => void }>();
   #irqchip: IrqChip | undefined;
   #irqchipState = 0;
   readonly #threads: VcpuThreads | undefined;
@@ -295,13 +305,30 @@ export class Vm {
    * KVM_IRQFD: signals of an event become interrupts. Disposing it, or closing the event, takes it away again.
    * @throws KvmError ENXIO without an irqchip, EBUSY when the event has its irqfd already, EINVAL
    */
-  assignIrqfd(irqfd: IrqfdOptions): Disposable {
+  assignIrqfd(irqfd: IrqfdOptions): Irqfd {
     const { irqchip } = this;
-    if (this.#irqfds.has(irqfd.event)) throw new KvmError('EBUSY', `the event for GSI ${irqfd.gsi} has its irqfd already`);
+    const { event, gsi, resample } = irqfd;
+    if (this.#irqfds.has(event)) throw new KvmError('EBUSY', `the event for GSI ${gsi} has its irqfd already`);
     return mapErrors(() => {
-      const started = startIrqfd(irqchip, irqfd, () => this.#irqfds.delete(irqfd.event));
-      this.#irqfds.set(irqfd.event, started);
-      return started;
+      let spec: IrqSenderSpec | undefined;
+      const route = (message: Message | undefined): void => {
+        if (spec) setIrqfdRoute(this.arena.memory, spec.route, message);
+      };
+      const started = startIrqfd(irqchip, irqfd, () => {
+        this.#irqfds.delete(event);
+        route(undefined);
+      });
+      const reroute = (): void => route(irqchip.router.messageOf(gsi));
+      const sender = (): IrqSenderSpec | undefined => {
+        // The line is held by whoever listens for the end of the interrupt.
+        if (resample || !this.#threads || !this.#irqfds.has(event)) return undefined;
+        spec ??= this.#threads.irqSender(this.arena.alloc(IRQFD_LAYOUT.size, 64));
+        reroute();
+        return spec;
+      };
+      const assigned = { ...started, sender, reroute };
+      this.#irqfds.set(event, assigned);
+      return assigned;
     });
   }
 
@@ -333,6 +360,7 @@ export class Vm {
   /** @throws KvmError EINVAL for a route that cannot be; then the old table stays */
   setGsiRouting(routes: readonly GsiRoute[]): void {
     mapErrors(() => this.irqchip.setGsiRouting(routes));
+    for (const { reroute } of this.#irqfds.values()) reroute();
   }
 
   /**

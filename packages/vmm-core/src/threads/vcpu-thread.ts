@@ -18,6 +18,7 @@ import { Vcpu } from '../vcpu.ts';
 import { MailboxClient } from './exit-mailbox.ts';
 import { Parking } from './parking.ts';
 import { Call, CONTROL_LAYOUT, type ThreadExit, type VcpuSpec } from './spec.ts';
+import { Spin } from './spin.ts';
 import { StopTheWorld } from './stop-the-world.ts';
 import { ThreadCode } from './thread-code.ts';
 
@@ -33,6 +34,8 @@ export type VcpuThreadParts = {
  */
 const PAUSE_WINDOW = { own: 8192, shared: 256 } as const;
 const PAUSE_NAP_MS = 0.05;
+/** As KVM's halt_poll_ns: to wake a thread takes some tens of microseconds, which is long for who waits for a device. */
+const HALT_POLL_US = 200;
 const A20 = 1n << 20n;
 const ALL = 0xffff_ffff_ffff_ffffn;
 const MS = 1e6;
@@ -45,6 +48,7 @@ export class VcpuThread {
   readonly #vcpus: readonly ReturnType<typeof VCPU_LAYOUT.view>[];
   readonly #parkings: readonly Parking[];
   readonly #mailbox: MailboxClient;
+  readonly #haltPoll: Spin;
   readonly #world: StopTheWorld;
   readonly #code: ThreadCode;
   readonly #mmu: ReturnType<typeof createProcessorMmu>;
@@ -68,6 +72,9 @@ export class VcpuThread {
     // More threads than processors: whoever waits awake keeps from running whom it waits for.
     const spinUs = this.#overcommitted ? 0 : undefined;
     this.#mailbox = new MailboxClient(place(spec.mailboxes), id, spinUs === undefined ? {} : { spinUs });
+
+    // Nor may a vCPU that halts keep the embedding thread from answering the others.
+    this.#haltPoll = new Spin(cpus < spec.parallelism ? HALT_POLL_US : 0);
 
     const clock = createMachineClock(host, spec.originNs);
     const tscs = createTscBank({ state: place(spec.tscs), cpus, clock, onChange: () => this.#tscMoved() });
@@ -225,7 +232,10 @@ export class VcpuThread {
 
   #park(ms: number): void {
     this.#counts.parked++;
-    this.#parkings[this.#spec.id].park(() => this.#stopped || this.vcpu.runnable, ms);
+    const isReady = (): boolean => this.#stopped || this.vcpu.runnable;
+    const end = this.#host.monotonicNs() + ms * MS;
+    if (!this.#haltPoll.until(() => isReady() || this.#host.monotonicNs() >= end))
+      this.#parkings[this.#spec.id].park(isReady, (end - this.#host.monotonicNs()) / MS);
   }
 
   /** An interrupt is there for a processor. */

@@ -10,6 +10,7 @@ import { VCPU_LAYOUT } from '../mp-state.ts';
 import type { IoLen, ProcessorBus, ProcessorHypercalls, ProcessorMmioBus, VcpuThreadPort } from '../ports.ts';
 import type { RunEnd } from '../run-loop.ts';
 import { type MailboxPayload, MailboxServer, mailboxBytes } from './exit-mailbox.ts';
+import type { IrqSenderSpec } from './irq-sender.ts';
 import { PARKING, Parking } from './parking.ts';
 import { RemoteVcpu } from './remote-vcpu.ts';
 import { Call, CONTROL_LAYOUT, type ThreadExit, type VcpuSpec } from './spec.ts';
@@ -133,6 +134,13 @@ export class VcpuThreads {
     );
     this.#remotes.set(id, remote);
     return remote;
+  }
+
+  /** For an irqfd whose route is at that address; undefined without an irqchip. */
+  irqSender(route: number): IrqSenderSpec | undefined {
+    const chip = this.#parts.irqchip();
+    const { memory, vcpus, parkings } = this.#spec;
+    return chip && { memory, route, irqchip: chip.state, vcpus, parkings };
   }
 
   has(id: number): boolean {

@@ -1,5 +1,5 @@
 /** Data movement of MMX, SSE and SSE2 (SDM vol. 1 §10.4.1, §11.4.1). */
-import type { I64, V128 } from '@tsvisor/wasm-codegen';
+import type { I64, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
 import { withoutAlignmentCheck } from './alignment-check.ts';
 import { checkPending, enterMmx, isMmx, lowVector, readAligned, readHigh, writeAligned, writeMmx } from './sse-operands.ts';
@@ -93,6 +93,10 @@ function maskedStore(e: Emitter, size: 8 | 16, value: () => V128, mask: () => V1
   const select = e.letV(f.v128.i8x16_shr_s(mask(), f.i32.const(7)));
   const store = (): void => {
     const host = e.reference(va, size, true);
+    if (e.helpers.atomic) {
+      storeSelectedBytes(e, va, size, value, select);
+      return;
+    }
     const old = e.letV(size === 16 ? f.v128.load(f.get(host)) : lowVector(f, () => f.i64.load(f.get(host))));
     const merged = e.letV(f.v128.bitselect(value(), f.get(old), f.get(select)));
     if (size === 16) f.v128.store(f.get(host), f.get(merged));
@@ -102,6 +106,21 @@ function maskedStore(e: Emitter, size: 8 | 16, value: () => V128, mask: () => V1
   // 16 bytes are two accesses of 8 where RFLAGS.AC asks for alignment, as processors have it.
   if (size === 16) withoutAlignmentCheck(e, () => f.i32.eqz(f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(7))), store);
   else store();
+}
+
+/** One by one: a byte that is not selected may be another processor's at this moment. */
+function storeSelectedBytes(e: Emitter, va: Local<I64>, size: 8 | 16, value: () => V128, select: Local<V128>): void {
+  const { f } = e;
+  const bytes = e.letV(value());
+  const bits = e.let32(f.v128.i8x16_bitmask(f.get(select)));
+  const at = e.tmp();
+  const byte = e.tmp();
+  for (let n = 0; n < size; n++)
+    f.if(f.i32.and(f.get(bits), f.i32.const(1 << n)), () => {
+      f.set(at, e.truncate(f.i64.add(f.get(va), f.i64.const(n)), e.form.mode === 64 ? 8 : 4));
+      f.set(byte, f.i64.extend_i32_u(f.v128.extract_i32('i8x16_u', f.get(bytes), n)));
+      e.store(at, 1, byte);
+    });
 }
 
 const maskedMmx: Semantics = (e) => {

@@ -241,7 +241,7 @@ export class TestMachine implements Engine {
       tier,
       heat: HEAT,
       // Nobody is there to be stopped.
-      ...(atomic && { exclusive: { enter: () => undefined, leave: () => undefined } }),
+      ...(atomic && { exclusive: { enter: () => undefined, leave: () => undefined, serve: () => undefined } }),
     });
     const { buffer } = linear.memory;
     const data = guest.hostAddress(Ram.data) as number;

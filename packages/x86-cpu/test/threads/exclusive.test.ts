@@ -10,7 +10,7 @@ function machine(options: (typeof TIERS)[number][1]) {
   const log: string[] = [];
   const made = new LongModeMachine({
     ...options,
-    exclusive: { enter: () => void log.push('alone'), leave: () => void log.push('together') },
+    exclusive: { enter: () => void log.push('alone'), leave: () => void log.push('together'), serve: () => undefined },
   });
   const { outs } = made;
   outs.push = (...all) => log.push(...all.map(({ value }) => `out ${value}`));

@@ -51,6 +51,10 @@ export class StopOthers implements ExclusiveAccess {
     }
     this.#set(INSIDE);
   };
+  serve = (): void => {
+    this.leaveGuest();
+    this.enterGuest();
+  };
   leave = (): void => {
     Atomics.store(this.#words, 0, NOBODY);
     Atomics.notify(this.#words, 0);
