@@ -71,6 +71,7 @@ type RawOptions = {
   memory: number;
   cpus: number;
   inline?: boolean;
+  deterministic?: boolean;
   cpu: string;
   tier: Tier;
   debian?: DebianArch;
@@ -134,6 +135,10 @@ function runCommand(program: Command): Command {
         .default(parseSize(DEFAULT_MEMORY), DEFAULT_MEMORY),
     )
     .addOption(new Option('-n, --cpus <number>', 'processors, 1 to 254').argParser(parseCpus).default(1))
+    .option(
+      '--deterministic',
+      'count time in instructions, a nanosecond each, and let the processors take turns: two runs of a guest that nobody talks to are the same',
+    )
     .option('--inline', 'let the processors take turns on one thread; without it each has its own')
     .option(
       '-c, --cpu <model>',
@@ -207,6 +212,7 @@ function toRunOptions(raw: RawOptions): RunOptions {
     cpus: raw.cpus,
     // One processor has nobody to run beside.
     inline: raw.inline ?? raw.cpus === 1,
+    deterministic: raw.deterministic ?? false,
     cpu: raw.cpu,
     tier: raw.tier,
     files: raw.file,

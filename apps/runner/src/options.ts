@@ -34,6 +34,8 @@ export type RunOptions = {
   readonly cpus: number;
   /** Processors take turns on one thread. */
   readonly inline: boolean;
+  /** Time is counted in instructions, and all else that differs from run to run is fixed. */
+  readonly deterministic: boolean;
   readonly cpu: string;
   readonly tier: Tier;
   readonly debian?: DebianArch;

@@ -24,6 +24,8 @@ export type MachineConfig = BootConfig & {
   readonly cpus?: number;
   /** The processors take turns on one thread. */
   readonly inline?: boolean;
+  /** Time is counted in instructions: two runs are the same. */
+  readonly deterministic?: boolean;
   readonly cpuModel: string;
   /** `jit` compiles hot code; the interpreter runs the rest. */
   readonly tier?: 'auto' | 'jit' | 'interp';

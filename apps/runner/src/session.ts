@@ -96,6 +96,7 @@ export class Session {
       memoryBytes: this.#options.memoryBytes,
       cpus: this.#options.cpus,
       inline: this.#options.inline,
+      deterministic: this.#options.deterministic,
       cpuModel: this.#options.cpu,
       tier: this.#options.tier,
       ...this.#prepared.boot,

@@ -65,6 +65,20 @@ describe.skipIf(typeof amd64 === 'string')(title("Debian's amd64 kernel on sever
   it('that take turns on one thread', () => boots(['--inline'], 3), BOOT_TIMEOUT);
   it('more than the host has', () => boots([], 8), BOOT_TIMEOUT);
   it('whose TSCs Linux finds in step', () => boots(['--cpu', 'max,+invtsc'], 4), BOOT_TIMEOUT);
+  it(
+    'twice in the same way, to the instruction, when time is counted in them',
+    () => {
+      const script = `${WORK}\ncat /proc/interrupts /proc/stat /proc/uptime; head -c 64 /dev/urandom | sha256sum; date; dmesg`;
+      const runs = [1, 2].map(() => {
+        const { lines, stderr } = tsvisor(['--deterministic', '--cpus', '2', '--stats', '--exec', script]);
+        return { lines, instructions: /instructions +([\d,]+)/.exec(stderr)?.[1] };
+      });
+      expect(runs[0].lines.length).toBeGreaterThan(100);
+      expect(runs[0].instructions).toMatch(/\d,\d{3},\d{3}/);
+      expect(runs[1]).toEqual(runs[0]);
+    },
+    BOOT_TIMEOUT,
+  );
   it('with everything interpreted', () => boots(['--tier', 'interp'], 2), BOOT_TIMEOUT);
 });
 

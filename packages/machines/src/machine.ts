@@ -31,6 +31,11 @@ export type MachineConfig = EngineOptions &
       readonly start: (data: VcpuThreadData) => VcpuThreadPort;
       readonly parallelism: number;
     };
+    /**
+     * Time is counted in instructions, a nanosecond each, the processors take turns and compile on this thread, and random numbers are always the same: two
+     * runs of a guest are identical as long as nothing is sent to it.
+     */
+    readonly deterministic?: boolean;
     /** A name of the engine's models. */
     readonly cpuModel: string;
     /** What the guest sends through ttyS0 and, if there is to be one, ttyS1. */

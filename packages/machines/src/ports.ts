@@ -21,6 +21,8 @@ export type EngineOptions = {
   readonly tier?: Tier;
   /** Compiles what is hot, typically on another thread; without it that is done where the guest runs. */
   readonly compiler?: (service: CompileService) => RegionCompiler;
+  /** What RDRAND and RDSEED answer; without it the host's random numbers. */
+  readonly entropy?: { readonly fill: (out: Uint32Array<ArrayBuffer>) => void };
   /** Called whenever code has been compiled. */
   readonly onRegion?: (region: CompiledRegion) => void;
 };

@@ -6,6 +6,7 @@ export { type CpuidEntry, cpuidFromEntries, type VcpuCpuid, vcpuCpuid } from './
 export { type Errno, KvmError, VmmError, type VmmErrorCode } from './errors.ts';
 export type { SystemEvent, VcpuExit } from './exits.ts';
 export { type Host, systemHost } from './host.ts';
+export { createInstructionHost, type InstructionHostOptions } from './instruction-host.ts';
 export type { IrqfdOptions } from './irqfd.ts';
 export { KVM_API_VERSION, Kvm, type KvmOptions, type VmOptions } from './kvm.ts';
 export { MpState } from './mp-state.ts';

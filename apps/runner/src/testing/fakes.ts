@@ -100,6 +100,7 @@ export const runOptions = (over: Partial<RunOptions> = {}): RunOptions => ({
   memoryBytes: 256 << 20,
   cpus: 1,
   inline: true,
+  deterministic: false,
   cpu: 'max',
   tier: 'interp',
   files: [],

@@ -1,12 +1,13 @@
 import { type LinuxBootPlan, LOW_RAM_LIMIT, loadKernel } from '@tsvisor/boot';
 import type { AcpiTables } from '@tsvisor/devices-pc';
-import { buildPlugins, type Host, Kvm, systemHost, type Vm, type VmOptions } from '@tsvisor/vmm-core';
+import { buildPlugins, createInstructionHost, type Host, Kvm, systemHost, type Vm, type VmOptions } from '@tsvisor/vmm-core';
 import { createA20 } from '../a20.ts';
 import { checkKernelFits } from '../cpu-model.ts';
 import { applyEntryState } from '../entry-state.ts';
 import { MachineError } from '../errors.ts';
 import type { Machine, MachineConfig, MachineFactory } from '../machine.ts';
-import type { Engine, EngineOptions } from '../ports.ts';
+import type { Engine, EngineModel, EngineOptions } from '../ports.ts';
+import { sameNumbers } from '../same-numbers.ts';
 import { SerialInput } from '../serial-input.ts';
 import type { Services } from '../services.ts';
 import { microvmAcpi } from './acpi.ts';
@@ -37,21 +38,43 @@ export function createMicrovmFactory(engine: Engine, host: Host = systemHost): M
   return { create: (config) => createMicrovm(config, engine, host) };
 }
 
-const engineOptions = ({ tier, compiler, onRegion }: MachineConfig): EngineOptions => ({
+const engineOptions = ({ tier, compiler, onRegion, deterministic }: MachineConfig): EngineOptions => ({
   ...(tier === undefined ? {} : { tier }),
-  ...(compiler === undefined ? {} : { compiler }),
+  ...(deterministic ? { entropy: sameNumbers() } : {}),
+  ...(compiler === undefined || deterministic ? {} : { compiler }),
   ...(onRegion === undefined ? {} : { onRegion }),
 });
 
-function vmThreads({ threads, cpuModel, tier, onRegion }: MachineConfig): Pick<VmOptions, 'threads'> {
+function vmThreads({ threads, cpuModel, tier, onRegion, deterministic }: MachineConfig): Pick<VmOptions, 'threads'> {
   // Whoever looks at compiled code is on this thread.
-  if (threads === undefined || onRegion !== undefined) return {};
+  if (threads === undefined || onRegion !== undefined || deterministic) return {};
   const { start, parallelism } = threads;
   return { threads: { parallelism, start: (spec) => start({ spec, cpuModel, ...(tier && { tier }) }) } };
 }
 
-async function createMicrovm(config: MachineConfig, engine: Engine, host: Host): Promise<Machine> {
-  const model = engine.model(config.cpuModel, engineOptions(config));
+/** Where a machine begins whose time is its own. */
+const DETERMINISTIC_START = BigInt(Date.UTC(2025, 0, 1)) * 1_000_000n;
+
+/** Time by what the processors have done, and a model that tells of those it makes. */
+function countedTime(model: EngineModel, host: Host): { readonly model: EngineModel; readonly host: Host } {
+  const processors: { readonly instructions: number }[] = [];
+  const instructions = (): number => processors.reduce((sum, processor) => sum + processor.instructions, 0);
+  return {
+    model: {
+      ...model,
+      createProcessor: (config) => {
+        const processor = model.createProcessor(config);
+        processors.push(processor);
+        return processor;
+      },
+    },
+    host: createInstructionHost({ instructions, startNs: DETERMINISTIC_START, host }),
+  };
+}
+
+async function createMicrovm(config: MachineConfig, engine: Engine, realHost: Host): Promise<Machine> {
+  const plainModel = engine.model(config.cpuModel, engineOptions(config));
+  const { model, host } = config.deterministic ? countedTime(plainModel, realHost) : { model: plainModel, host: realHost };
   if (config.memoryBytes > MAX_MEMORY)
     throw new MachineError('MACHINES_MEMORY', `a guest can have at most ${MAX_MEMORY / MiB} MiB of memory`);
   const cpus = config.cpus ?? 1;
