@@ -60,7 +60,7 @@ export type GuestMachine = {
   /** Makes `start` resolve with `stopped`, soon. */
   readonly stop: () => void;
   readonly stats: () => Record<string, number | string>;
-  readonly dispose: () => void;
+  readonly dispose: () => void | Promise<void>;
 };
 
 /**

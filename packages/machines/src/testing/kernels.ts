@@ -32,7 +32,7 @@ export function makeKernel(parts: Readonly<Record<number, readonly number[]>> = 
   return bytes;
 }
 
-const dword = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];
+export const dword = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];
 /** mov dword [address], value */
 export const store = (address: number, value: number): number[] => [0xc7, 0x04, 0x25, ...dword(address), ...dword(value)];
 /** mov dword [rax + offset], value */

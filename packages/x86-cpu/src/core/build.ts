@@ -38,6 +38,7 @@ const HELPERS = [
   'reference',
   'commit',
   'plainHost',
+  'translate',
   'segmentAddress',
   'segmentOffset',
   'raise',

@@ -24,6 +24,8 @@ export type Helpers = {
   readonly raise: FuncRef<[I32, I32], void>;
   /** Host address of the byte at a linear address if its page is plain memory for that access (0 read, 1 write), else 0; no faults. */
   readonly plainHost: FuncRef<[I64, I32], I32>;
+  /** The same, but 0 where the page is something else, and -1 with the fault recorded, for the caller to leave by `fault`. */
+  readonly translate: FuncRef<[I64, I32], I32>;
   /** High 64 bits of a 128-bit product. */
   readonly mulHighU: FuncRef<[I64, I64], I64>;
   readonly mulHighS: FuncRef<[I64, I64], I64>;
@@ -278,7 +280,10 @@ export abstract class Emitter {
       f.block((exclusive) => {
         if (size > 1) f.brIf(exclusive, f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(size - 1)));
         const host = this.plainTarget(va, size);
-        f.brIf(exclusive, f.i32.eqz(f.get(host)));
+        f.if(f.i32.eqz(f.get(host)), () => {
+          this.faultEarly(va);
+          f.br(exclusive);
+        });
         changeAtomically(f, () => f.get(host), size, change, old);
         f.br(done);
       });
@@ -304,6 +309,12 @@ export abstract class Emitter {
       () => f.set(host, f.call(this.helpers.plainHost, f.get(va), f.i32.const(1))),
     );
     return host;
+  }
+
+  /** A page fault is for this processor alone: it comes before the others are stopped. Not for what may be misaligned, which faults first (#AC). */
+  faultEarly(va: Local<I64>): void {
+    const { f } = this;
+    f.if(f.i32.eq(f.call(this.helpers.translate, f.get(va), f.i32.const(1)), f.i32.const(-1)), () => this.fault());
   }
 
   /** Emits what is to be done while other processors stand still. If it faults, whoever sees to the fault lets them go on. */

@@ -556,6 +556,8 @@ export class RegionEmitter extends Emitter {
   system(_id: number): void {
     this.#leaveHere(this.#transfers.record());
   }
+  /** The interpreter's. */
+  override faultEarly(): void {}
   override exclusively(): void {
     this.system(-1);
   }

@@ -176,8 +176,10 @@ const compareExchangePair: Semantics = (e) => {
     // SDM vol. 2A, CMPXCHG16B: #GP(0) if not aligned on a 16-byte boundary.
     f.if(f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(15)), () => e.raise(13, 0));
   if (!e.isLocked) exchangePairAt(e, va);
-  else if (half === 8) e.exclusively(() => exchangePairAt(e, va));
-  else {
+  else if (half === 8) {
+    e.faultEarly(va);
+    e.exclusively(() => exchangePairAt(e, va));
+  } else {
     const pair = (low: number, high: number) => (): I64 => {
       const upper = f.i64.shl(e.gpr(high, half), f.i64.const(32));
       return f.i64.or(upper, e.gpr(low, half));
