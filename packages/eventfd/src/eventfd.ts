@@ -137,19 +137,19 @@ export class EventFd {
   }
 
   #blocking<T>(side: Side, { timeoutMs = Number.POSITIVE_INFINITY }: WaitOptions, prepare: () => Attempt<T>): T {
-    const end = performance.now() + timeoutMs;
+    const end = endOf(timeoutMs);
     for (;;) {
       const attempt = prepare();
       if (attempt === 'closed') throw closedError();
       if ('value' in attempt) return attempt.value;
       if (this.handle.nonBlocking) throw new EventFdError('EVENTFD_AGAIN', 'it would block');
-      if (this.#words.sleep(side, attempt.epoch, Math.max(0, end - performance.now())) === 'late') throw timeoutError(timeoutMs);
+      if (this.#words.sleep(side, attempt.epoch, timeUntil(end)) === 'late') throw timeoutError(timeoutMs);
     }
   }
 
   async #waiting<T>(side: Side, options: AsyncWaitOptions, prepare: () => Attempt<T>): Promise<T> {
     const { timeoutMs = Number.POSITIVE_INFINITY, signal: abort } = options;
-    const end = performance.now() + timeoutMs;
+    const end = endOf(timeoutMs);
     // Waiting cannot be taken back, only ended: all who wait look again, and one of them sees why.
     const wake = (): void => this.#words.wake(side);
     abort?.addEventListener('abort', wake);
@@ -159,14 +159,18 @@ export class EventFd {
         const attempt = prepare();
         if (attempt === 'closed') throw closedError();
         if ('value' in attempt) return attempt.value;
-        if ((await this.#words.sleepAsync(side, attempt.epoch, Math.max(0, end - performance.now()))) === 'late')
-          throw timeoutError(timeoutMs);
+        if ((await this.#words.sleepAsync(side, attempt.epoch, timeUntil(end))) === 'late') throw timeoutError(timeoutMs);
       }
     } finally {
       abort?.removeEventListener('abort', wake);
     }
   }
 }
+
+const { performance } = globalThis;
+/** Who waits without end does not look at the time: where a signal wakes its reader on the signaller's core, that waits meanwhile. */
+const endOf = (ms: number): number => (ms === Number.POSITIVE_INFINITY ? ms : performance.now() + ms);
+const timeUntil = (end: number): number => (end === Number.POSITIVE_INFINITY ? end : Math.max(0, end - performance.now()));
 
 const closedError = (): EventFdError => new EventFdError('EVENTFD_CLOSED', 'the eventfd is closed');
 const timeoutError = (ms: number): EventFdError => new EventFdError('EVENTFD_TIMEOUT', `nothing happened within ${ms} ms`);

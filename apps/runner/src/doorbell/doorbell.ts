@@ -3,6 +3,7 @@ import { cpus } from 'node:os';
 import { fileError } from '../errors.ts';
 import { loadMachineFactory } from '../machine.ts';
 import { chart } from './chart.ts';
+import { watchOthers } from './host-load.ts';
 import { haltedVcpu } from './irqfd.ts';
 import { type Figures, idleConsumer, streaming } from './measure.ts';
 import type { DoorbellOptions } from './options.ts';
@@ -49,9 +50,10 @@ export async function doorbell(options: DoorbellOptions, progress: Progress): Pr
   const { json, svg, seconds } = options;
   // Not after all has been measured.
   for (const path of [json, svg]) if (typeof path === 'string') write(path, '');
+  const others = watchOthers();
   const figures = await measure(options, progress);
   const data = `${JSON.stringify(figures, undefined, 2)}\n`;
   if (typeof json === 'string') write(json, data);
   if (svg !== undefined) write(svg, chart(figures));
-  return json === true ? data : report(figures, seconds, host());
+  return json === true ? data : report({ figures, seconds, host: host(), others: others() });
 }

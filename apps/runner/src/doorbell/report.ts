@@ -50,8 +50,19 @@ export function ratios(figures: readonly Figures[]): Ratio[] {
 /** 200,100 / 110,000; and 367,300 / 110,000, as no userspace-pio was measured then. */
 const RATIOS_OF_2009 = { MMIO: '1.82', PIO: '3.34, to userspace-mmio' } as const;
 
-/** For people. `host`: what it was measured on. */
-export function report(figures: readonly Figures[], seconds: number, host: string): string {
+/** Above this, figures are not what the host can do. */
+const MUCH = 0.1;
+
+export type Measured = {
+  readonly figures: readonly Figures[];
+  readonly seconds: number;
+  /** What it was measured on, and the share of its processors that other programs used meanwhile. */
+  readonly host: string;
+  readonly others: number;
+};
+
+/** For people. */
+export function report({ figures, seconds, host, others }: Measured): string {
   const rows = figures.map((figure) => [
     figure.path,
     figure.form,
@@ -70,6 +81,7 @@ export function report(figures: readonly Figures[], seconds: number, host: strin
     '',
     table([HEADINGS, ...rows]),
     '',
+    ...(others > MUCH ? [`Other programs used ${Math.round(others * 100)} % of the host's processors meanwhile.`, ''] : []),
     ...compared,
     ...(compared.length > 0 ? [''] : []),
     "2009: G. Haskins' figures for KVM (Linux commit d34e6b175e61), rings one after the other; userspace was QEMU.",
