@@ -37,6 +37,7 @@ export { type Built, buildPlugins, type Device, type Plugin } from './registry.t
 export { type RunEnd, RunLoop, type RunLoopOptions, type RunnableVcpu, type RunnableVm } from './run-loop.ts';
 export { ThreadError, type ThreadErrorCode } from './threads/errors.ts';
 export { IrqSender, type IrqSenderSpec } from './threads/irq-sender.ts';
+export { kickVcpu, type VcpuKickHandle } from './threads/kick.ts';
 export { RemoteVcpu } from './threads/remote-vcpu.ts';
 export { serveVcpu, type ThreadPort } from './threads/serve.ts';
 export type { ThreadExit, VcpuSpec } from './threads/spec.ts';

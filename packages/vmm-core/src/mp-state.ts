@@ -19,4 +19,6 @@ export const VCPU_LAYOUT = defineLayout('vcpu', {
   kicked: 'u32',
   stepAside: 'u32',
   codeMap: 'u32',
+  /** As in `struct kvm_run`: 1, stored before a kick, has `run` return `intr`. */
+  immediateExit: 'u32',
 });

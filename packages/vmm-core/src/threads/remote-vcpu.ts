@@ -1,6 +1,7 @@
 import { VmmError } from '../errors.ts';
 import type { MpState } from '../mp-state.ts';
 import type { Regs, Sregs, VcpuThreadPort } from '../ports.ts';
+import { kickVcpu, type VcpuKickHandle } from './kick.ts';
 import { SET_UP } from './serve.ts';
 import type { Answer, ThreadExit, ThreadStats, VcpuCall, VcpuCalls } from './spec.ts';
 
@@ -15,16 +16,17 @@ export class RemoteVcpu {
   /** The thread has set itself up. */
   readonly ready: Promise<void>;
   readonly #port: VcpuThreadPort;
-  readonly #kick: () => void;
+  /** For `kickVcpu` in another thread. */
+  readonly kickHandle: VcpuKickHandle;
   readonly #waiting = new Map<number, Waiting>();
   #next = SET_UP + 1;
   #ended: Error | undefined;
   #stats: ThreadStats = { processor: {}, loop: {} };
 
-  constructor(id: number, port: VcpuThreadPort, kick: () => void, onEnd: (id: number) => void) {
+  constructor(id: number, port: VcpuThreadPort, kickHandle: VcpuKickHandle, onEnd: (id: number) => void) {
     this.id = id;
     this.#port = port;
-    this.#kick = kick;
+    this.kickHandle = kickHandle;
     this.ready = new Promise((resolve, reject) => this.#waiting.set(SET_UP, { resolve, reject }));
     // Whoever runs the machine hears of it; until then nobody may be listening.
     this.ready.catch(() => undefined);
@@ -35,16 +37,16 @@ export class RemoteVcpu {
     });
   }
 
-  /** KVM_RUN: resolves when the guest ends, or `Vm` tells all vCPUs to stop. */
+  /** KVM_RUN: resolves when the guest ends, at a kick, or when `VcpuThreads` stops all vCPUs. */
   async run(): Promise<ThreadExit> {
     const { exit, stats } = await this.#ask('run');
     this.#stats = stats;
     return exit;
   }
 
-  /** Has a guest that runs look at what the machine wants of it. */
+  /** Makes `run` resolve with `intr`, as `kickVcpu` does from other threads. */
   kick(): void {
-    this.#kick();
+    kickVcpu(this.kickHandle);
   }
 
   getRegs(): Promise<Regs> {

@@ -59,8 +59,8 @@ export const Call = {
   Hypercall: 8,
 } as const;
 
-/** Why a vCPU's thread is not in the guest any more. `stopped`: it was asked to. */
-export type ThreadExit = Exclude<VcpuExit, { readonly reason: 'intr' | 'hlt' | 'pause' }> | { readonly reason: 'stopped' };
+/** Why a vCPU's thread is not in the guest any more. `stopped`: all were asked to. `intr`: this one was kicked. */
+export type ThreadExit = Exclude<VcpuExit, { readonly reason: 'hlt' | 'pause' }> | { readonly reason: 'stopped' };
 
 /** Counters of a vCPU's processor, and counts and times (ns) of its run loop. */
 export type ThreadStats = {

@@ -56,6 +56,7 @@ export class VcpuThread {
   /** Index of the word that says to stop. */
   readonly #stop: number;
   readonly #a20Closed: number;
+  readonly #immediateExit: number;
 
   constructor(spec: VcpuSpec, { createProcessor, cpuid, host }: VcpuThreadParts) {
     const { memory, id, cpus } = spec;
@@ -66,6 +67,7 @@ export class VcpuThread {
     this.#host = host;
     this.#words = new Int32Array(shared);
     this.#stop = (spec.control + CONTROL_LAYOUT.offset.stop) / 4;
+    this.#immediateExit = (spec.vcpus[id] + VCPU_LAYOUT.offset.immediateExit) / 4;
     this.#a20Closed = (spec.control + CONTROL_LAYOUT.offset.a20Closed) / 4;
     this.#vcpus = spec.vcpus.map((at) => VCPU_LAYOUT.view(shared, at));
     this.#parkings = spec.parkings.map((at) => new Parking(place(at)));
@@ -186,6 +188,13 @@ export class VcpuThread {
     return Atomics.load(this.#words, this.#stop) !== 0;
   }
 
+  get #kicked(): boolean {
+    return Atomics.load(this.#words, this.#immediateExit) !== 0;
+  }
+  #takeKick(): boolean {
+    return Atomics.exchange(this.#words, this.#immediateExit, 0) !== 0;
+  }
+
   /** Runs the guest until it ends or the embedding thread says to stop. */
   async run(): Promise<ThreadExit> {
     const vcpu: RunnableVcpu = {
@@ -202,7 +211,8 @@ export class VcpuThread {
       flush: () => undefined,
       park: (ns) => this.#park(ns / MS),
     });
-    return await this.#loop.run();
+    const exit = await this.#loop.run();
+    return this.#takeKick() && exit.reason === 'stopped' ? { reason: 'intr' } : exit;
   }
 
   #loop: RunLoop | undefined;
@@ -214,7 +224,7 @@ export class VcpuThread {
 
   /** One stay in the guest. */
   #stay(budget: number): ReturnType<Vcpu['run']> {
-    if (this.#stopped) {
+    if (this.#stopped || this.#kicked) {
       this.#loop?.stop();
       return { reason: 'intr' };
     }
@@ -232,7 +242,7 @@ export class VcpuThread {
 
   #park(ms: number): void {
     this.#counts.parked++;
-    const isReady = (): boolean => this.#stopped || this.vcpu.runnable;
+    const isReady = (): boolean => this.#stopped || this.#kicked || this.vcpu.runnable;
     const end = this.#host.monotonicNs() + ms * MS;
     if (!this.#haltPoll.until(() => isReady() || this.#host.monotonicNs() >= end))
       this.#parkings[this.#spec.id].park(isReady, (end - this.#host.monotonicNs()) / MS);

@@ -126,7 +126,7 @@ export class VcpuThreads {
     const remote = new RemoteVcpu(
       id,
       start(spec),
-      () => this.kick(id),
+      { memory: this.#spec.memory, vcpu: this.#spec.vcpus[id], parking: this.#spec.parkings[id] },
       (ended) => {
         this.#world.retire(ended);
         doorbells.table.forget(ended);
@@ -237,11 +237,11 @@ export class VcpuThreads {
     const wanted = new Promise<RunEnd>((resolve) => {
       this.#onEnd = resolve;
     });
-    let runs: Promise<ThreadExit>[] = [];
+    let runs: ReturnType<typeof runOn>[] = [];
     try {
       const remotes = [...this.#remotes.values()];
       await Promise.race([Promise.all(remotes.map(({ ready }) => ready)), wanted]);
-      runs = remotes.map((remote) => remote.run());
+      runs = remotes.map(runOn);
       return await Promise.race([wanted, ...runs, this.#served.then((): RunEnd => ({ reason: 'stopped' }))]);
     } finally {
       this.#stopAll();
@@ -321,6 +321,14 @@ export class VcpuThreads {
     await Promise.all([...this.#remotes.values()].map((remote) => remote.dispose()));
     this.#remotes.clear();
     await this.#running;
+  }
+}
+
+/** A vCPU that somebody kicked goes on. */
+async function runOn(remote: RemoteVcpu): Promise<Exclude<ThreadExit, { readonly reason: 'intr' }>> {
+  for (;;) {
+    const exit = await remote.run();
+    if (exit.reason !== 'intr') return exit;
   }
 }
 
