@@ -1,6 +1,6 @@
 import { once } from 'node:events';
-import { Worker } from 'node:worker_threads';
 import type { EventFd, EventFdHandle } from '@tsvisor/vmm-core';
+import { startDoorbellThread } from '../doorbell-thread.ts';
 import type { DataWords } from './machine.ts';
 
 export type ConsumerData = { readonly event: EventFdHandle; readonly data: DataWords['place'] };
@@ -13,14 +13,9 @@ export type Consumer = {
   readonly heard: () => Promise<Heard>;
 };
 
-export function startWorker(name: string, workerData: unknown): Worker {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  return new Worker(new URL(`./${name}.worker.${extension}`, import.meta.url), { workerData });
-}
-
 /** A thread that sleeps on the event; resolves when it does, or is about to. */
 export async function startConsumer(event: EventFd, data: DataWords): Promise<Consumer> {
-  const worker = startWorker('consumer', { event: event.handle, data: data.place } satisfies ConsumerData);
+  const worker = startDoorbellThread('consumer', { event: event.handle, data: data.place } satisfies ConsumerData);
   await once(worker, 'message');
   return {
     heard: async () => {

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { EventFdHandle, IrqSenderSpec, Vm } from '@tsvisor/vmm-core';
+import { startDoorbellThread } from '../doorbell-thread.ts';
 import { RunnerError } from '../errors.ts';
-import { startWorker } from './consumer.ts';
 import { haltedGuest } from './guest.ts';
 import * as at from './layout.ts';
 import { bootGuest, type DataWords, type Factory, runToEnd } from './machine.ts';
@@ -63,7 +63,7 @@ export type Timing = { readonly totalNs: number; readonly signallerNs: number };
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 async function signalFromThread(data: SignallerData): Promise<Timing[]> {
-  const [timings] = (await once(startWorker('signaller', data), 'message')) as [(Timing | undefined)[]];
+  const [timings] = (await once(startDoorbellThread('signaller', data), 'message')) as [(Timing | undefined)[]];
   const answered = timings.filter((timing) => timing !== undefined);
   if (answered.length < timings.length) throw new RunnerError('RUNNER_MEASURE', 'the guest does not hear its interrupts');
   return answered;

@@ -1,9 +1,9 @@
 /** The thread of a device that interrupts: waits until the processor has halted, signals, and notes when the handler ran. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { EventFd, IrqSender, systemHost } from '@tsvisor/vmm-core';
-import type { SignallerData, Timing } from './irqfd.ts';
-import { ANSWER, TICKS } from './layout.ts';
-import { DataWords } from './machine.ts';
+import type { SignallerData, Timing } from './doorbell/irqfd.ts';
+import { ANSWER, TICKS } from './doorbell/layout.ts';
+import { DataWords } from './doorbell/machine.ts';
 
 const { event, sender, data, originNs, tscToClock, runNs, pauseNs } = workerData as SignallerData;
 const irqfd = new IrqSender(sender, EventFd.open(event));

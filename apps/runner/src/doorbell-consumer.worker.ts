@@ -1,9 +1,9 @@
 /** The thread of a device that doorbells are for: it sleeps on their event, counts, and tells the guest how many it has heard. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { EventFd, EventFdError } from '@tsvisor/vmm-core';
-import type { ConsumerData, Heard } from './consumer.ts';
-import { PHASE, Phase } from './layout.ts';
-import { DataWords } from './machine.ts';
+import type { ConsumerData, Heard } from './doorbell/consumer.ts';
+import { PHASE, Phase } from './doorbell/layout.ts';
+import { DataWords } from './doorbell/machine.ts';
 
 const { event: handle, data } = workerData as ConsumerData;
 const event = EventFd.open(handle);
