@@ -1,4 +1,5 @@
 /** Machines with threads that end in the middle of something: whoever waits hears why, and nothing is left running. */
+import { Worker } from 'node:worker_threads';
 import { Kvm, type VcpuSpec } from '@tsvisor/vmm-core';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { type Machine, type MachineConfig, microvm, x86Engine } from '../index.ts';
@@ -244,6 +245,48 @@ describe('a virtual machine with threads', () => {
     await expect(vcpu.getRegs()).rejects.toMatchObject(gone);
     await expect(vcpu.run()).rejects.toMatchObject(gone);
     expect(() => vm.startVcpu(1)).toThrow(expect.objectContaining({ code: 'VMM_ENODEV' }));
+    await kvm.dispose();
+    expect(pool.alive()).toBe(0);
+  });
+
+  it('has a vCPU return at a kick, in a loop and halted, from its own thread and another, and goes on', async () => {
+    pool = testThreads();
+    const { parallelism, start } = pool.threads;
+    const { createProcessor } = x86Engine.model('max');
+    const kvm = new Kvm({ createProcessor });
+    const vm = kvm.createVm({
+      memoryBytes: 1 << 20,
+      threads: { parallelism, start: (spec: VcpuSpec) => start({ spec, cpuModel: 'max' }) },
+    });
+    vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0x1000, memorySize: 0x1000 });
+    // inc eax; jmp to the inc
+    vm.memory.write(0x1000, Uint8Array.of(0x66, 0x40, 0xeb, 0xfc));
+    vm.memory.write(0x1100, Uint8Array.from(HALT));
+    const vcpu = vm.startVcpu(0);
+    const sregs = await vcpu.getSregs();
+    await vcpu.setSregs({ ...sregs, cs: { ...sregs.cs, base: 0n, selector: 0 } });
+    await vcpu.setRegs({ ...(await vcpu.getRegs()), rip: 0x1000n, rflags: 2n, rax: 0n });
+    // Before it runs: the next run is the one.
+    vcpu.kick();
+    expect(await vcpu.run()).toEqual({ reason: 'intr' });
+    let before = -1n;
+    for (let times = 0; times < 3; times++) {
+      const run = vcpu.run();
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      vcpu.kick();
+      expect(await run).toEqual({ reason: 'intr' });
+      const { rax } = await vcpu.getRegs();
+      expect(rax).toBeGreaterThan(before);
+      before = rax;
+    }
+    await vcpu.setRegs({ ...(await vcpu.getRegs()), rip: 0x1100n });
+    const run = vcpu.run();
+    const kicker = new Worker(new URL('../testing/kick.worker.ts', import.meta.url), {
+      workerData: vcpu.kickHandle,
+      execArgv: ['--conditions=tsvisor-source', '--no-warnings'],
+    });
+    expect(await run).toEqual({ reason: 'intr' });
+    await kicker.terminate();
     await kvm.dispose();
     expect(pool.alive()).toBe(0);
   });
