@@ -1,13 +1,13 @@
 /** The processor: one vCPU's engine over shared memory, driven by `run`. */
+import { CodeFetch } from './code-fetch.ts';
 import type { CoreImage } from './core/build.ts';
 import { buildCore, buildForms } from './core/build.ts';
 import { NON_CANONICAL, Vector } from './core/memory.ts';
-import { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
+import { DeviceMemory } from './device-memory.ts';
 import { TLB_ENTRIES } from './emit/emitter.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
 import type { CompiledRegion } from './jit/compile.ts';
-import type { CompileJob } from './jit/job.ts';
 import type { Region } from './jit/region.ts';
 import type { RegionReport } from './jit/report.ts';
 import { reportRegion } from './jit/report.ts';
@@ -22,7 +22,6 @@ import type {
   ExclusiveAccess,
   HypercallBus,
   InterruptController,
-  IoLength,
   MmioBus,
   Mmu,
   MsrDevice,
@@ -30,13 +29,13 @@ import type {
   TimeStampCounter,
 } from './ports.ts';
 import { hotForms } from './records/hot-forms.ts';
-import { codeSize, is64Bit } from './records/mode-key.ts';
 import { Translator } from './records/translator.ts';
 import { initState, resetState } from './reset.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
-import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, REGION_TABLE, Record, Reg, Rflags, Seg, Shadow } from './state.ts';
+import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, REGION_TABLE, Record, Rflags, Shadow } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
 import { deliver, deliverException, TripleFault, UnsupportedFeature } from './system/events.ts';
+import { InstructionAtRip } from './system/instruction-at-rip.ts';
 import type { SystemPorts } from './system/instructions.ts';
 import { systemInstructions } from './system/instructions.ts';
 import type { CpuModel } from './system/model.ts';
@@ -140,6 +139,9 @@ export class Processor {
   readonly #tier: RegionTier;
   readonly #compiler: RegionCompiler;
   readonly #operands: RecordOperands;
+  readonly #devices: DeviceMemory;
+  readonly #code: CodeFetch;
+  readonly #instruction: InstructionAtRip;
   readonly #exports: Record<string, (...args: never[]) => unknown>;
   readonly #table: WebAssembly.Table;
   readonly #image: CoreImage;
@@ -153,13 +155,10 @@ export class Processor {
   readonly #systems = SYSTEM_INSTRUCTIONS.map((name) => systemInstructions[name]);
   #nextHandler: number;
   #refused: string | undefined;
-  /** Why generated code that is returning cannot go on. */
-  #refusal: string | undefined;
   /** Someone wants the run loop's caller to look around. */
   #asked = false;
-  #needsFlush = false;
   readonly #exits: Record<number, number> = { [Exit.Budget]: 0, [Exit.Fault]: 0, [Exit.Resync]: 0, [Exit.Refused]: 0 };
-  readonly #counts = { exits: 0, halts: 0, faults: 0, interrupts: 0, system: 0, forms: 0, codeWrites: 0, mmio: 0 };
+  readonly #counts = { exits: 0, halts: 0, faults: 0, interrupts: 0, system: 0, forms: 0, codeWrites: 0 };
 
   constructor(config: ProcessorConfig) {
     this.#config = config;
@@ -191,6 +190,8 @@ export class Processor {
     this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache), regionTable: global(regionTable) };
     const counter = new Uint32Array(memory.buffer, address + CPU.offset.helper, 2);
     this.#readTsc = () => config.tsc.read(counter);
+    const devices = new DeviceMemory(memory, address, mmu, config.mmio);
+    this.#devices = devices;
     const instance = new WebAssembly.Instance(module, {
       mmu: { fill: mmu.exports.fill, flushNonGlobal: mmu.exports.flushNonGlobal, flushPage: mmu.exports.flushPage },
       env: {
@@ -200,8 +201,8 @@ export class Processor {
         codeMap: global(config.codeSharing?.mapAddress ?? codeMap),
         doorbells: global(doorbells?.address ?? 0),
         doorbellReader: global(doorbells?.reader ?? 0),
-        mmioRead: (size: number) => this.#mmioRead(size),
-        mmioWrite: (size: number) => this.#mmioWrite(size),
+        mmioRead: (size: number) => devices.read(size),
+        mmioWrite: (size: number) => devices.write(size),
         watch: (va: bigint, size: number, write: number) =>
           this.context.breakpoints.note(BigInt.asUintN(64, va), size, write ? 'write' : 'read'),
         codeWrite: (host: number, size: number) => this.#codeStored(host >>> 0, size),
@@ -209,9 +210,9 @@ export class Processor {
         readTsc: this.#readTsc,
         ...this.#exclusive,
         hot: (header: number) => this.#tier.compile(header),
-        verifyCrossing: (record: number) => this.#verifyCrossing(record),
-        translate: (host: number) => this.#translate(host >>> 0),
-        link: (record: number) => this.#link(record),
+        verifyCrossing: (record: number) => this.#code.verifyCrossing(record),
+        translate: (host: number) => this.#code.translate(host >>> 0),
+        link: (record: number) => this.#code.link(record),
       },
     });
     this.#exports = instance.exports as Record<string, (...args: never[]) => unknown>;
@@ -250,11 +251,12 @@ export class Processor {
       regionTable,
       core: () => this.#coreImports(),
       translator: () => this.#translator,
-      place: () => this.#place(),
+      place: () => this.#code.place(),
       limit: config.regionBytes ?? REGION_BYTES,
       compile: this.#compiler.compile,
     });
     this.#operands = new RecordOperands(this.context, memory);
+    this.#instruction = new InstructionAtRip(this.context);
     this.#translator = new Translator(
       {
         memory,
@@ -270,11 +272,12 @@ export class Processor {
         forms,
         heat,
         dropRegions: (page, headers) => this.#tier.drop(page, headers),
-        fetch: (lo, hi) => this.#fetch(lo, hi),
+        fetch: (lo, hi) => this.#code.fetch(lo, hi),
         protectCode: (page) => void mmu.protectCode(page),
         unprotectCode: (page) => mmu.unprotectCode(page),
       },
     );
+    this.#code = new CodeFetch(memory, this.context, mmu, this.#translator);
     this.reset();
   }
 
@@ -370,6 +373,7 @@ export class Processor {
       exitsResync: this.#exits[Exit.Resync],
       exitsRefused: this.#exits[Exit.Refused],
       ...this.#counts,
+      mmio: this.#devices.accesses,
     };
   }
 
@@ -384,7 +388,7 @@ export class Processor {
     const bytes = new Uint8Array(this.#config.memory.buffer);
     return (region, compiled) => {
       const rip = this.context.state.pageRip;
-      const [lo, hi] = this.#linear(rip);
+      const [lo, hi] = this.#code.linear(rip);
       onRegion(reportRegion(region, compiled, { bytes, rip, address: (BigInt(hi) << 32n) | BigInt(lo) }));
     };
   }
@@ -440,7 +444,7 @@ export class Processor {
       }
     } catch (e) {
       if (e instanceof TripleFault) return { reason: 'shutdown' };
-      if (e instanceof UnsupportedFeature) return { reason: 'error', message: `${e.message} at ${this.#where()}` };
+      if (e instanceof UnsupportedFeature) return { reason: 'error', message: `${e.message} at ${this.#instruction.place}` };
       throw e;
     }
   }
@@ -599,16 +603,16 @@ export class Processor {
         this.#fault();
         return retired;
       case Exit.Resync:
-        if (this.#needsFlush) {
-          this.#needsFlush = false;
+        if (this.#code.needsFlush) {
+          this.#code.needsFlush = false;
           this.#tier.dropAll();
           this.#translator.flush();
         }
         this.context.flushJumps();
         break;
       case Exit.Refused:
-        this.#refused = `${this.#refusal ?? `no semantics for the instruction ${this.#instructionText()}`} at ${this.#where()}`;
-        this.#refusal = undefined;
+        this.#refused = `${this.#code.refusal ?? `no semantics for the instruction ${this.#instruction.name}`} at ${this.#instruction.place}`;
+        this.#code.refusal = undefined;
         break;
       default:
     }
@@ -626,54 +630,13 @@ export class Processor {
     const c = this.context;
     c.breakpoints.forget();
     let vector = c.state.faultVector;
-    if (vector === NON_CANONICAL) vector = this.#usesStack() ? Vector.SS : Vector.GP;
+    if (vector === NON_CANONICAL) vector = this.#instruction.usesStack ? Vector.SS : Vector.GP;
     const error = c.state.faultHasError ? c.state.faultError : -1;
     if (this.#onFault) this.#onFault(vector, error);
     else {
       c.state.deliveries++;
       deliverException(c, vector, error);
     }
-  }
-
-  readonly #insn = new Insn();
-
-  /** Decodes the instruction at RIP again; false if its bytes cannot be read. */
-  #decodeAgain(): boolean {
-    const c = this.context;
-    const bytes = new Uint8Array(15);
-    let length = 0;
-    try {
-      for (; length < 15; length++)
-        bytes[length] = Number(c.read(c.wrap(c.state.rip + c.state.segBase[Seg.CS] + BigInt(length)), 1));
-    } catch (e) {
-      if (!(e instanceof GuestFault)) throw e;
-    }
-    return decode(bytes, 0, length, codeSize(c.state.modeKey), this.#insn) === DecodeStatus.Ok;
-  }
-
-  /** Whether the access that faulted was through SS: a push or pop, or a memory operand based on RSP or RBP. */
-  #usesStack(): boolean {
-    if (!this.#decodeAgain()) return false;
-    const { row, seg, kind, operandCount } = this.#insn;
-    const { state } = this.context;
-    // The stack pointer wraps where the mode's addresses do.
-    const bits = is64Bit(state.modeKey) ? 64 : 32;
-    const near = (register: number): boolean => BigInt.asUintN(bits, state.scratchVa - state.gpr[register] + 64n) < 128n;
-    const memory = kind.some((k, n) => n < operandCount && (k === OperandKind.Mem || k === OperandKind.Moffs));
-    // A string instruction's other operand is in ES.
-    if (memory && seg === Seg.SS) return row.rep === 'no' || near(Reg.RSI);
-    if (!/^(push|pop|call|ret|enter|leave|iret)/.test(row.sem)) return false;
-    // With a memory operand too (PUSH, POP, CALL), the stack's access is the one near the stack pointer.
-    return !memory || near(Reg.RSP);
-  }
-
-  #instructionText(): string {
-    return this.#decodeAgain() ? `'${this.#insn.row.mnemonic}'` : '(unreadable)';
-  }
-
-  #where(): string {
-    const { state } = this.context;
-    return `${state.segSel[Seg.CS].toString(16)}:${state.rip.toString(16)}`;
   }
 
   // --- what generated code calls -------------------------------------------------------------------------------------------------
@@ -689,7 +652,7 @@ export class Processor {
     } catch (e) {
       const { state } = c;
       if (e instanceof UnsupportedFeature) {
-        this.#refuse(e.message);
+        this.#code.refuse(e.message);
         return Status.Fault;
       }
       if (!(e instanceof GuestFault)) throw e;
@@ -699,121 +662,6 @@ export class Processor {
       state.faultError = e.error;
       return Status.Fault;
     }
-  }
-
-  #gpa(): number {
-    const at = this.#config.mmu.stateAddress >> 2;
-    const { gpaLo, gpaHi } = this.#config.mmu.offsets;
-    return this.#u32[at + (gpaLo >> 2)] + this.#u32[at + (gpaHi >> 2)] * 0x1_0000_0000;
-  }
-
-  #mmioRead(size: number): void {
-    this.#counts.mmio++;
-    const { mmio } = this.#config;
-    const gpa = this.#gpa();
-    const out = (this.#address + CPU.offset.helper) >> 2;
-    this.#u32[out] = mmio.read(gpa, Math.min(size, 4) as IoLength);
-    this.#u32[out + 1] = size === 8 ? mmio.read(gpa + 4, 4) : 0;
-  }
-
-  #mmioWrite(size: number): void {
-    this.#counts.mmio++;
-    const { mmio } = this.#config;
-    const gpa = this.#gpa();
-    const from = (this.#address + CPU.offset.helper) >> 2;
-    const value = this.#u32[from];
-    if (size === 8) mmio.write64(gpa, value, this.#u32[from + 1]);
-    else mmio.write(gpa, size as IoLength, size === 1 ? value & 0xff : size === 2 ? value & 0xffff : value);
-  }
-
-  /** Code-segment limit for the translator: none in 64-bit mode. */
-  #codeLimit(): number {
-    const { state } = this.context;
-    return is64Bit(state.modeKey) ? Number.POSITIVE_INFINITY : state.segLimit[Seg.CS];
-  }
-
-  /** Linear address of a RIP, as halves. */
-  #linear(rip: bigint): [number, number] {
-    const { state } = this.context;
-    const linear = is64Bit(state.modeKey) ? rip : (rip + state.segBase[Seg.CS]) & 0xffff_ffffn;
-    return [Number(linear & 0xffff_ffffn), Number(linear >> 32n)];
-  }
-
-  /** Makes room, or has the run loop do it: translations in use cannot be dropped here. */
-  #leaveToFlush(rip: bigint): number {
-    const { state } = this.context;
-    this.#needsFlush = true;
-    state.rip = rip;
-    state.exitReason = Exit.Resync;
-    state.exitRecord = 0;
-    return 0;
-  }
-
-  /** Has generated code leave, which counts what has retired. */
-  #refuse(why: string): 0 {
-    this.#refusal = why;
-    this.context.state.exitReason = Exit.Refused;
-    return 0;
-  }
-
-  #translate(host: number): number {
-    const { state } = this.context;
-    const rip = state.rip;
-    if (!this.#translator.hasRoom) return this.#leaveToFlush(rip);
-    if (host === 0) return this.#refuse('execution outside memory');
-    const [lo, hi] = this.#linear(rip);
-    return this.#translator.translate(host, lo, hi, Number(rip & 0xffff_ffffn), state.modeKey, this.#codeLimit());
-  }
-
-  #link(record: number): number {
-    const { state } = this.context;
-    const rip = this.context.wrap(state.pageRip + BigInt(this.#translator.linkOffset(record)));
-    state.exitRecord = 0;
-    if (!this.#translator.hasRoom) return this.#leaveToFlush(rip);
-    const [lo, hi] = this.#linear(rip);
-    const header = this.#translator.link(record, lo, hi, Number(rip & 0xffff_ffffn), state.modeKey, this.#codeLimit());
-    if (header === 0) state.rip = rip;
-    return header;
-  }
-
-  /** Host address of a code byte in a further page, or 0 with the page fault recorded for the instruction at `CPU.rip`. */
-  #fetch(lo: number, hi: number): number {
-    const { state } = this.context;
-    const va = (BigInt(hi) << 32n) | BigInt(lo);
-    const host = (this.#config.mmu.exports.fill as (va: bigint, access: number) => number)(va, 2 | state.mmuAccess);
-    if (host !== -1) return host >>> 0;
-    state.cr2 = va;
-    state.exitReason = Exit.Fault;
-    state.exitRecord = 0;
-    state.faultVector = Vector.PF;
-    state.faultHasError = 1;
-    state.faultError = this.#u32[(this.#config.mmu.stateAddress + this.#config.mmu.offsets.faultError) >> 2];
-    return 0;
-  }
-
-  /** For the compiled tier: where the block that is about to run lies, and which fetch TLB serves it. */
-  #place(): Pick<CompileJob, 'pageRip' | 'codeBase' | 'tlbFetch'> {
-    const { pageRip, segBase, tlbFetch } = this.context.state;
-    return { pageRip, codeBase: segBase[Seg.CS], tlbFetch };
-  }
-
-  /** A block whose instruction crosses pages: is the second page still what was translated? */
-  #verifyCrossing(record: number): number {
-    const { state } = this.context;
-    const expected = this.#u32[(record + 4) >> 2];
-    const place = this.#u16[(record + Record.place) >> 1];
-    const rip = this.context.wrap(state.pageRip + BigInt(place & 0xfff));
-    const [lo, hi] = this.#linear(rip);
-    const page = (lo & ~0xfff) >>> 0;
-    const next = page + 4096;
-    const host = this.#fetch(next >>> 0, is64Bit(state.modeKey) ? hi + (next > 0xffff_ffff ? 1 : 0) : 0);
-    if (host === 0) return 0;
-    if (host === expected) return 1;
-    // Another page now: retire this translation and have the run loop ask again.
-    this.#translator.invalidate(this.#translator.hostOf(record), 1);
-    this.context.flushJumps();
-    state.exitReason = Exit.Resync;
-    return 0;
   }
 
   /** Gives a form a handler: a function of its own, in a module of its own. */
