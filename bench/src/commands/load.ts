@@ -37,6 +37,11 @@ const SMP_STRESSORS = [
   .concat('--vm 2 --vm-bytes 16M --cpu 2 --cpu-method all --mremap-bytes 4M')
   .join(' ');
 
+const BEAT_SECONDS = 10;
+const BEATS_PER_REPORT = 6;
+/** A guest that has said nothing for so long has stalled. */
+const STALL_MS = 120_000;
+
 export type LoadOptions = { readonly minutes: number; readonly cpus: number };
 
 /** `host:guest` pairs of a program and of the libraries that the host's loader would give it. */
@@ -56,10 +61,15 @@ const guestScript = ({ minutes, cpus }: LoadOptions, workloads: readonly string[
   [
     'mkdir -p /tmp',
     'export LD_LIBRARY_PATH=/lib/x86_64-linux-gnu BENCH_TMP=/tmp',
+    // Whether all goes on is seen by this, also while the processors are so busy that a round takes long.
+    `while sleep ${BEAT_SECONDS}; do echo BEAT; done &`,
+    'beat=$!',
     `(stress-ng --verify ${cpus > 1 ? SMP_STRESSORS : STRESSORS} --temp-path /tmp --timeout ${Math.round(minutes * 60)}s --metrics-brief; echo STRESS $?) &`,
+    'stress=$!',
     `end=$(($(date +%s) + ${Math.round(minutes * 60)}))`,
     `while [ $(date +%s) -lt $end ]; do BENCH_SCALE=${SCALE} bench ${workloads.join(' ')} || exit 9; echo ROUND; done`,
-    'wait',
+    'wait $stress',
+    'kill $beat',
     `dmesg | grep -E '${KERNEL_COMPLAINTS}' | sed 's/^/KERNEL /'`,
   ].join('\n');
 
@@ -116,11 +126,22 @@ async function run(
   const failures: string[] = [];
   let rounds = 0;
   let stress: number | undefined;
+  let beats = 0;
+  let longestGap = 0;
+  let lastBeat = performance.now();
   const lines = new LineSplitter((line) => {
     const [, name, , checksum] = /^BENCH (\S+) (\S+) (\S+)/.exec(line) ?? [];
     if (name !== undefined && checksum !== undefined) checksums.set(name, (checksums.get(name) ?? new Set()).add(checksum));
     else if (line === 'ROUND') progress(`${++rounds} rounds, ${residentMiB(child.pid as number).toFixed(0)} MiB resident`);
-    else if (line.startsWith('STRESS ')) stress = Number(line.slice(7));
+    else if (line === 'BEAT') {
+      const now = performance.now();
+      longestGap = Math.max(longestGap, now - lastBeat);
+      lastBeat = now;
+      if (++beats % BEATS_PER_REPORT === 0)
+        progress(
+          `${Math.round((beats * BEAT_SECONDS) / 60)} minutes, ${residentMiB(child.pid as number).toFixed(0)} MiB resident`,
+        );
+    } else if (line.startsWith('STRESS ')) stress = Number(line.slice(7));
     else if (/stress-ng: (?!info|metrc)|not verified|^KERNEL /.test(line)) failures.push(line);
   });
   child.stdout.on('data', (bytes: Uint8Array) => lines.push(bytes));
@@ -130,6 +151,7 @@ async function run(
   clearInterval(timer);
   for (const [name, seen] of checksums) if (seen.size > 1) failures.push(`${name} has ${seen.size} checksums`);
   if (status !== 0) failures.push(`the guest ended with status ${status}`);
+  if (longestGap > STALL_MS) failures.push(`the guest said nothing for ${Math.round(longestGap / 1000)} s`);
   if (stress !== 0) failures.push(`stress-ng ended with ${stress ?? 'nothing'}`);
 
   const settled = samples.slice(Math.floor(samples.length * SETTLED));
@@ -145,6 +167,7 @@ async function run(
         ['middle third', mib(middle)],
         ['last third', mib(last)],
         ['peak', mib(Math.max(...samples))],
+        ['longest silence', `${(longestGap / 1000).toFixed(0)} s`],
       ],
     ),
     ...failures,
