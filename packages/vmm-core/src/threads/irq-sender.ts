@@ -1,8 +1,7 @@
 import { createMessageSender } from '@tsvisor/irqchip';
 import { defineLayout } from '@tsvisor/state-layout';
-import { VCPU_LAYOUT } from '../mp-state.ts';
 import type { ResampleEvent } from '../ports.ts';
-import { Parking } from './parking.ts';
+import { VcpuSignals } from './vcpu-signals.ts';
 import { line, SharedWords } from './words.ts';
 
 /** An interrupt message, as a route has it. */
@@ -62,19 +61,13 @@ export class IrqSender {
   constructor(spec: IrqSenderSpec, event: ResampleEvent) {
     const { memory, irqchip, vcpus, parkings } = spec;
     const buffer = memory.buffer as unknown as SharedArrayBuffer;
-    const words = new Int32Array(buffer);
-    const views = vcpus.map((at) => VCPU_LAYOUT.view(buffer, at));
-    const parked = parkings.map((byteOffset) => new Parking({ buffer, byteOffset }));
+    const signals = vcpus.map((vcpu, cpu) => new VcpuSignals(memory, { vcpu, parking: parkings[cpu] }));
     this.#event = event;
     this.#words = wordsAt(memory, spec.route);
     const sender = createMessageSender({
       state: { buffer, byteOffset: irqchip },
       cpus: vcpus.length,
-      onEvent: (cpu) => {
-        const { exitRequest } = views[cpu];
-        if (exitRequest !== 0) Atomics.store(words, exitRequest >> 2, -1);
-        parked[cpu].kick();
-      },
+      onEvent: (cpu) => signals[cpu].interrupt(),
     });
     this.#signalMsi = (lo, hi, data) => sender.signalMsi(lo, hi, data);
   }

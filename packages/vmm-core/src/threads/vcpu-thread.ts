@@ -21,6 +21,7 @@ import { Call, CONTROL_LAYOUT, type ThreadExit, type VcpuSpec } from './spec.ts'
 import { Spin } from './spin.ts';
 import { StopTheWorld } from './stop-the-world.ts';
 import { ThreadCode } from './thread-code.ts';
+import { VcpuSignals } from './vcpu-signals.ts';
 
 export type VcpuThreadParts = {
   readonly createProcessor: ProcessorFactory;
@@ -46,7 +47,8 @@ export class VcpuThread {
   readonly #host: Host;
   readonly #words: Int32Array;
   readonly #vcpus: readonly ReturnType<typeof VCPU_LAYOUT.view>[];
-  readonly #parkings: readonly Parking[];
+  readonly #signals: readonly VcpuSignals[];
+  readonly #parking: Parking;
   readonly #mailbox: MailboxClient;
   readonly #haltPoll: Spin;
   readonly #world: StopTheWorld;
@@ -70,7 +72,8 @@ export class VcpuThread {
     this.#immediateExit = (spec.vcpus[id] + VCPU_LAYOUT.offset.immediateExit) / 4;
     this.#a20Closed = (spec.control + CONTROL_LAYOUT.offset.a20Closed) / 4;
     this.#vcpus = spec.vcpus.map((at) => VCPU_LAYOUT.view(shared, at));
-    this.#parkings = spec.parkings.map((at) => new Parking(place(at)));
+    this.#signals = spec.vcpus.map((vcpu, cpu) => new VcpuSignals(memory, { vcpu, parking: spec.parkings[cpu] }));
+    this.#parking = new Parking(place(spec.parkings[id]));
     // More threads than processors: whoever waits awake keeps from running whom it waits for.
     const spinUs = this.#overcommitted ? 0 : undefined;
     this.#mailbox = new MailboxClient(place(spec.mailboxes), id, spinUs === undefined ? {} : { spinUs });
@@ -109,7 +112,7 @@ export class VcpuThread {
       place: place(spec.world),
       vcpus: cpus,
       me: id,
-      kick: (cpu) => this.#stepAside(cpu),
+      kick: (cpu) => this.#signals[cpu].stepAside(),
       apply: (kind, hostAddress, length) => this.#apply(kind, hostAddress, length),
     });
     this.#code = new ThreadCode({
@@ -245,24 +248,13 @@ export class VcpuThread {
     const isReady = (): boolean => this.#stopped || this.#kicked || this.vcpu.runnable;
     const end = this.#host.monotonicNs() + ms * MS;
     if (!this.#haltPoll.until(() => isReady() || this.#host.monotonicNs() >= end))
-      this.#parkings[this.#spec.id].park(isReady, (end - this.#host.monotonicNs()) / MS);
+      this.#parking.park(isReady, (end - this.#host.monotonicNs()) / MS);
   }
 
   /** An interrupt is there for a processor. */
   #interrupt(cpu: number): void {
-    const { exitRequest } = this.#vcpus[cpu];
-    if (exitRequest !== 0) Atomics.store(this.#words, exitRequest >> 2, -1);
-    if (cpu === this.#spec.id) return;
-    this.#counts.kicks++;
-    this.#parkings[cpu].kick();
-  }
-
-  /** A processor is to stand at an instruction boundary. */
-  #stepAside(cpu: number): void {
-    const { exitRequest, stepAside } = this.#vcpus[cpu];
-    if (exitRequest === 0) return;
-    Atomics.store(this.#words, stepAside >> 2, 1);
-    Atomics.store(this.#words, exitRequest >> 2, -1);
+    if (cpu !== this.#spec.id) this.#counts.kicks++;
+    this.#signals[cpu].interrupt();
   }
 
   #apply(kind: 'dropWrites' | 'codeWritten' | 'mapChanged' | 'everything', hostAddress: number, length: number): void {

@@ -11,10 +11,11 @@ import type { IoLen, ProcessorBus, ProcessorHypercalls, ProcessorMmioBus, VcpuTh
 import type { RunEnd } from '../run-loop.ts';
 import { type MailboxPayload, MailboxServer, mailboxBytes } from './exit-mailbox.ts';
 import type { IrqSenderSpec } from './irq-sender.ts';
-import { PARKING, Parking } from './parking.ts';
+import { PARKING } from './parking.ts';
 import { RemoteVcpu } from './remote-vcpu.ts';
 import { Call, CONTROL_LAYOUT, type ThreadExit, type VcpuSpec } from './spec.ts';
 import { StopTheWorld, worldBytes } from './stop-the-world.ts';
+import { VcpuSignals } from './vcpu-signals.ts';
 
 /** Starts a thread for a vCPU, which is to call `serveVcpu` with the specification. */
 export type StartVcpuThread = (spec: VcpuSpec) => VcpuThreadPort;
@@ -51,8 +52,7 @@ export class VcpuThreads {
   readonly #words: Int32Array;
   readonly #stop: number;
   readonly #a20Closed: number;
-  readonly #vcpus: readonly ReturnType<typeof VCPU_LAYOUT.view>[];
-  readonly #parkings: readonly Parking[];
+  readonly #signals: readonly VcpuSignals[];
   readonly #server: MailboxServer;
   readonly #world: StopTheWorld;
   readonly #remotes = new Map<number, RemoteVcpu>();
@@ -91,15 +91,14 @@ export class VcpuThreads {
     this.#words = new Int32Array(buffer);
     this.#stop = (control + CONTROL_LAYOUT.offset.stop) / 4;
     this.#a20Closed = (control + CONTROL_LAYOUT.offset.a20Closed) / 4;
-    this.#vcpus = this.#spec.vcpus.map((at) => VCPU_LAYOUT.view(buffer, at));
-    this.#parkings = this.#spec.parkings.map((byteOffset) => new Parking({ buffer, byteOffset }));
+    this.#signals = this.#spec.vcpus.map((vcpu, id) => new VcpuSignals(arena.memory, { vcpu, parking: this.#spec.parkings[id] }));
     const spinUs = cpus >= parts.parallelism ? 0 : undefined;
     this.#server = new MailboxServer({ buffer, byteOffset: mailboxes }, cpus, spinUs === undefined ? {} : { spinUs });
     this.#world = new StopTheWorld({
       place: { buffer, byteOffset: world },
       vcpus: cpus,
       me: 'outsider',
-      kick: (cpu) => this.#stepAside(cpu),
+      kick: (cpu) => this.#signals[cpu].stepAside(),
       apply: () => undefined,
     });
     this.#served = this.#server.serve((_, payload) => {
@@ -149,25 +148,7 @@ export class VcpuThreads {
 
   /** An interrupt is there for a vCPU. */
   interrupt(id: number): void {
-    const { exitRequest } = this.#vcpus[id];
-    if (exitRequest !== 0) Atomics.store(this.#words, exitRequest >> 2, -1);
-    this.#parkings[id].kick();
-  }
-
-  /** A vCPU is to leave the guest and look what is wanted of it. */
-  kick(id: number): void {
-    const { exitRequest, kicked } = this.#vcpus[id];
-    if (exitRequest === 0) return;
-    Atomics.store(this.#words, kicked >> 2, 1);
-    Atomics.store(this.#words, exitRequest >> 2, -1);
-    this.#parkings[id].kick();
-  }
-
-  #stepAside(id: number): void {
-    const { exitRequest, stepAside } = this.#vcpus[id];
-    if (exitRequest === 0) return;
-    Atomics.store(this.#words, stepAside >> 2, 1);
-    Atomics.store(this.#words, exitRequest >> 2, -1);
+    this.#signals[id].interrupt();
   }
 
   codeWritten(hostAddress: number, length: number): void {
@@ -198,7 +179,7 @@ export class VcpuThreads {
 
   #stopAll(): void {
     Atomics.store(this.#words, this.#stop, 1);
-    for (const id of this.#remotes.keys()) this.kick(id);
+    for (const id of this.#remotes.keys()) this.#signals[id].kick();
   }
 
   #checkAlive(): void {

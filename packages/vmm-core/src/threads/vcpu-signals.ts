@@ -1,0 +1,51 @@
+import { VCPU_LAYOUT } from '../mp-state.ts';
+import { Parking } from './parking.ts';
+
+/** Where a vCPU's shared state is in the machine's memory: its `VCPU_LAYOUT`, and its `PARKING`. */
+export type VcpuPlace = { readonly vcpu: number; readonly parking: number };
+
+/** How any thread gets a vCPU's attention. What it is to look for is stored before. */
+export class VcpuSignals {
+  readonly #words: Int32Array;
+  readonly #state: ReturnType<typeof VCPU_LAYOUT.view>;
+  readonly #parking: Parking;
+  readonly #immediateExit: number;
+
+  constructor(memory: WebAssembly.Memory, { vcpu, parking }: VcpuPlace) {
+    const buffer = memory.buffer as unknown as SharedArrayBuffer;
+    this.#words = new Int32Array(buffer);
+    this.#state = VCPU_LAYOUT.view(buffer, vcpu);
+    this.#parking = new Parking({ buffer, byteOffset: parking });
+    this.#immediateExit = (vcpu + VCPU_LAYOUT.offset.immediateExit) / 4;
+  }
+
+  /** An interrupt is there: the guest takes it at the next block boundary, and wakes if it has halted. */
+  interrupt(): void {
+    this.#leave(undefined);
+    this.#parking.kick();
+  }
+
+  /** The vCPU is to stand at an instruction boundary, if it runs guest code. */
+  stepAside(): void {
+    this.#leave('stepAside');
+  }
+
+  /** The vCPU's thread is to leave the guest, or its sleep, and look what is wanted. */
+  kick(): void {
+    this.#leave('kicked');
+    this.#parking.kick();
+  }
+
+  /** As `struct kvm_run` has it: `run` is to return `intr`, and does so at the kick after this. */
+  setImmediateExit(): void {
+    Atomics.store(this.#words, this.#immediateExit, 1);
+  }
+
+  /** A vCPU whose processor is still being made has no words for it, and looks before it runs. */
+  #leave(reason: 'stepAside' | 'kicked' | undefined): void {
+    const { exitRequest } = this.#state;
+    if (exitRequest === 0) return;
+    if (reason) Atomics.store(this.#words, this.#state[reason] >> 2, 1);
+    Atomics.store(this.#words, exitRequest >> 2, -1);
+  }
+}
