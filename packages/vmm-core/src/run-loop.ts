@@ -71,6 +71,8 @@ export class RunLoop {
   /** End of the slice that runs: a timer set to fire before it ends the slice. */
   #sliceEndNs = 0;
   #inGuest = false;
+  /** When the event loop is to have its next turn. */
+  #yieldAt = 0;
   #wake: (() => void) | undefined;
   #counters = { slices: 0, yields: 0, halts: 0, timers: 0, guestNs: 0, idleNs: 0 };
 
@@ -120,7 +122,7 @@ export class RunLoop {
   async #loop(): Promise<RunEnd> {
     const { clock } = this.#vm;
     const counters = this.#counters;
-    let yieldAt = clock.monotonicNs() + YIELD_NS;
+    this.#yieldAt = clock.monotonicNs() + YIELD_NS;
     while (!this.#stopped) {
       counters.timers += clock.runDue();
       const ready = this.#nextTurn();
@@ -129,16 +131,13 @@ export class RunLoop {
         for (const turn of this.#turns) turn.stuck = false;
         // One of them looks, whatever it was that ended the waiting: it may be the end of the machine.
         this.#turns[0].halted = false;
-        yieldAt = clock.monotonicNs() + YIELD_NS;
         continue;
       }
       const exit = this.#runTurn(this.#turns[this.#current], SLICE_NS / ready);
       if (exit.reason !== 'intr' && exit.reason !== 'hlt' && exit.reason !== 'pause') return exit;
-      if (clock.monotonicNs() < yieldAt) continue;
+      if (clock.monotonicNs() < this.#yieldAt) continue;
       this.#flush();
-      counters.yields++;
-      await this.#host.yieldToEvents();
-      yieldAt = clock.monotonicNs() + YIELD_NS;
+      await this.#yield();
     }
     return { reason: 'stopped' };
   }
@@ -204,19 +203,25 @@ export class RunLoop {
     if (this.#turns.some(({ vcpu, stuck }) => vcpu.runnable && !stuck)) return;
     const start = clock.monotonicNs();
     const wait = clock.nextDeadlineNs() - start;
-    if (this.#park) await this.#parkAfterEvents(wait);
-    else if (wait >= MS) await this.#sleep(Math.min(Math.floor(wait / MS), IDLE_MAX_MS));
-    else {
+    if (this.#park) {
+      // What the event loop has, such as compiled code, nobody would see during a sleep; to look each time takes longer than many a sleep.
+      if (start >= this.#yieldAt) await this.#yield();
+      if (!this.#stopped) this.#park(wait);
+    } else if (wait >= MS) {
+      await this.#sleep(Math.min(Math.floor(wait / MS), IDLE_MAX_MS));
+      this.#yieldAt = clock.monotonicNs() + YIELD_NS;
+    } else {
       if (wait > 2 * NAP_SLACK_NS) this.#host.nap(Math.min(wait - NAP_SLACK_NS, NAP_NS));
-      await this.#host.yieldToEvents();
+      await this.#yield();
     }
     this.#counters.idleNs += clock.monotonicNs() - start;
   }
 
-  /** What the event loop has, such as compiled code, comes first: nobody would see it during the sleep. */
-  async #parkAfterEvents(ns: number): Promise<void> {
+  /** Lets the event loop have its turn. */
+  async #yield(): Promise<void> {
+    this.#counters.yields++;
     await this.#host.yieldToEvents();
-    if (!this.#stopped) this.#park?.(ns);
+    this.#yieldAt = this.#vm.clock.monotonicNs() + YIELD_NS;
   }
 
   #sleep(ms: number): Promise<void> {
