@@ -16,15 +16,18 @@ export class RemoteVcpu {
   readonly ready: Promise<void>;
   readonly #port: VcpuThreadPort;
   readonly #kick: () => void;
+  readonly #onEnd: (id: number) => void;
   readonly #waiting = new Map<number, Waiting>();
   #next = SET_UP + 1;
   #ended: Error | undefined;
   #stats: ThreadStats = { processor: {}, loop: {} };
 
+  /** @param onEnd told when the thread is gone, whoever ended it; perhaps more than once */
   constructor(id: number, port: VcpuThreadPort, kick: () => void, onEnd: (id: number) => void) {
     this.id = id;
     this.#port = port;
     this.#kick = kick;
+    this.#onEnd = onEnd;
     this.ready = new Promise((resolve, reject) => this.#waiting.set(SET_UP, { resolve, reject }));
     // Whoever runs the machine hears of it; until then nobody may be listening.
     this.ready.catch(() => undefined);
@@ -78,9 +81,10 @@ export class RemoteVcpu {
   }
 
   /** Ends the thread, whatever it is at. */
-  dispose(): Promise<void> {
+  async dispose(): Promise<void> {
     this.#end(new VmmError('VMM_THREAD_ENDED', `vCPU ${this.id} is gone with its machine`));
-    return this.#port.terminate();
+    await this.#port.terminate();
+    this.#onEnd(this.id);
   }
 
   #ask<C extends VcpuCall>(call: C, ...args: Parameters<VcpuCalls[C]>): Promise<Awaited<ReturnType<VcpuCalls[C]>>> {
