@@ -8,7 +8,7 @@ import { assemble, jump, jumpIf } from '../testing/assemble.ts';
 import { dword, makeKernel, POWER_OFF, START_SECOND, store, TRAMPOLINE_OFFSET, trampoline } from '../testing/kernels.ts';
 import { testThreads } from '../testing/vcpu-threads.ts';
 
-const LIMIT_MS = 60_000;
+const LIMIT_MS = 120_000;
 const ROUNDS = 10_000;
 const SECOND = 0x800;
 /** EDI: the code, a page of its own, with words in it. */
@@ -95,7 +95,8 @@ describe('code that another processor writes', () => {
   ] as const)(
     'is the new one after flag and CPUID, and keeps its neighbours: tier %s, threads %s',
     async (tier, withThreads) => {
-      const pool = testThreads();
+      // On a busy host, whoever spins takes the time of the one that it waits for.
+      const pool = testThreads(undefined, 1);
       const machine = await microvm.create({
         tier,
         memoryBytes: 32 << 20,

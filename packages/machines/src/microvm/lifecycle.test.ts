@@ -6,7 +6,7 @@ import { type Machine, type MachineConfig, microvm, x86Engine } from '../index.t
 import { loadEax, makeKernel, POWER_OFF, print, START_SECOND, TRAMPOLINE_OFFSET, trampoline } from '../testing/kernels.ts';
 import { testThreads } from '../testing/vcpu-threads.ts';
 
-const LIMIT_MS = 10_000;
+const LIMIT_MS = 30_000;
 vi.setConfig({ testTimeout: LIMIT_MS });
 
 const SECOND = 0x800;

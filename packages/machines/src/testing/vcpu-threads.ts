@@ -11,8 +11,8 @@ export type TestThreads = {
   readonly alive: () => number;
 };
 
-/** `change`: what a thread is given instead. */
-export function testThreads(change: (data: VcpuThreadData) => VcpuThreadData = (data) => data): TestThreads {
+/** `change`: what a thread is given instead. `parallelism`: below the number of vCPUs, they give way where they spin. */
+export function testThreads(change: (data: VcpuThreadData) => VcpuThreadData = (data) => data, parallelism = 2): TestThreads {
   const workers: Worker[] = [];
   let alive = 0;
   const start = (data: VcpuThreadData): VcpuThreadPort => {
@@ -35,5 +35,5 @@ export function testThreads(change: (data: VcpuThreadData) => VcpuThreadData = (
       },
     };
   };
-  return { threads: { parallelism: 2, start }, workers, alive: () => alive };
+  return { threads: { parallelism, start }, workers, alive: () => alive };
 }

@@ -18,7 +18,7 @@ if (values.help || !Number.isSafeInteger(count) || count < 1 || !(bound > 0)) {
 }
 
 /** Caches fill, and the engine of JavaScript finds its size. */
-const WARM_UP = 5;
+const WARM_UP = 10;
 let failed = false;
 for (const withThreads of [true, false]) {
   const kind = withThreads ? 'with a thread for each vCPU' : 'without threads';

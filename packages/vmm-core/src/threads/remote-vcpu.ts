@@ -18,15 +18,18 @@ export class RemoteVcpu {
   readonly #port: VcpuThreadPort;
   /** For `kickVcpu` in another thread. */
   readonly kickHandle: VcpuKickHandle;
+  readonly #onEnd: (id: number) => void;
   readonly #waiting = new Map<number, Waiting>();
   #next = SET_UP + 1;
   #ended: Error | undefined;
   #stats: ThreadStats = { processor: {}, loop: {} };
 
+  /** @param onEnd told when the thread is gone, whoever ended it; perhaps more than once */
   constructor(id: number, port: VcpuThreadPort, kickHandle: VcpuKickHandle, onEnd: (id: number) => void) {
     this.id = id;
     this.#port = port;
     this.kickHandle = kickHandle;
+    this.#onEnd = onEnd;
     this.ready = new Promise((resolve, reject) => this.#waiting.set(SET_UP, { resolve, reject }));
     // Whoever runs the machine hears of it; until then nobody may be listening.
     this.ready.catch(() => undefined);
@@ -80,9 +83,10 @@ export class RemoteVcpu {
   }
 
   /** Ends the thread, whatever it is at. */
-  dispose(): Promise<void> {
+  async dispose(): Promise<void> {
     this.#end(new VmmError('VMM_THREAD_ENDED', `vCPU ${this.id} is gone with its machine`));
-    return this.#port.terminate();
+    await this.#port.terminate();
+    this.#onEnd(this.id);
   }
 
   #ask<C extends VcpuCall>(call: C, ...args: Parameters<VcpuCalls[C]>): Promise<Awaited<ReturnType<VcpuCalls[C]>>> {
