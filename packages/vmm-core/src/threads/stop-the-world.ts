@@ -28,6 +28,9 @@ export type StopTheWorldOptions = {
 /** Requests that can wait for a vCPU which is outside: pages that were filled while it was halted, mostly. */
 const SLOTS = 4096;
 
+const NAP = new Int32Array(new SharedArrayBuffer(4));
+const NAP_MS = 0.03;
+
 const KINDS: readonly (WorldRequest | 'everything')[] = ['everything', 'dropWrites', 'codeWritten', 'mapChanged'];
 const kindOf = { dropWrites: 1, codeWritten: 2, mapChanged: 3 } as const;
 
@@ -78,7 +81,9 @@ export class StopTheWorld {
     this.#depth++;
   }
   leave(): void {
-    if (--this.#depth === 0) protocol.leave(this.#world);
+    if (--this.#depth > 0 || !protocol.leave(this.#world)) return;
+    // It takes them so long to wake that who enters again and again would never let them.
+    Atomics.wait(NAP, 0, 0, NAP_MS);
   }
 
   /**

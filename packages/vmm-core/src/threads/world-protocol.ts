@@ -61,8 +61,11 @@ function take(words: Words, word: number, who: number): void {
   for (let value: number; (value = words.compareExchange(word, 0, idOf(who))) !== 0; ) sleepUntilFree(words, word, value);
 }
 
-function release(words: Words, word: number): void {
-  if (words.exchange(word, 0) & SLEEPERS_HERE) words.wake(word);
+/** Whether somebody slept until it was free. */
+function release(words: Words, word: number): boolean {
+  const slept = (words.exchange(word, 0) & SLEEPERS_HERE) !== 0;
+  if (slept) words.wake(word);
+  return slept;
 }
 
 function setState(words: Words, vcpu: number, applied: number, mode: typeof INSIDE | 0): void {
@@ -194,8 +197,9 @@ export function enter(world: World, me: number, kick: Kick, apply: Apply): void 
   if (inside) enterGuest(world, me, apply);
 }
 
-export function leave({ words }: World): void {
-  release(words, EXCLUSIVE);
+/** Whether others slept meanwhile, who are to get somewhere before the next `enter`. */
+export function leave({ words }: World): boolean {
+  return release(words, EXCLUSIVE);
 }
 
 /** The thread of a vCPU is no more, wherever it was: perhaps between an exchange and the wake that was to follow. Any other thread may say so. */
