@@ -42,6 +42,33 @@ export function changeAtomically(f: FunctionBuilder, host: () => I32, size: numb
   }
 }
 
+/** The widest atomic operation of WebAssembly, bytes. */
+export const WORD = 8;
+
+/** The same for 2 or 4 bytes at a host address that are not aligned, but within one word: that is compared and exchanged as a whole. */
+export function changeWithinWord(f: FunctionBuilder, host: Local<I32>, size: number, change: Change, old: Local<I64>): void {
+  const { i32, i64 } = f;
+  const [word, before, seen] = [f.local('i32'), f.local('i64'), f.local('i64')];
+  const [shift, value] = [f.local('i64'), f.local('i64')];
+  const ones = i64.const(size === 2 ? 0xffff : 0xffff_ffff);
+  const mask = f.local('i64');
+  f.set(mask, ones);
+  f.set(word, i32.and(f.get(host), i32.const(-WORD)));
+  f.set(shift, i64.extend_i32_u(i32.shl(i32.and(f.get(host), i32.const(WORD - 1)), i32.const(3))));
+  f.set(before, i64.atomic_load(f.get(word)));
+  f.loop((again) => {
+    f.set(old, i64.and(i64.shr_u(f.get(before), f.get(shift)), f.get(mask)));
+    f.set(value, i64.shl(i64.and(changed(f, change, old), f.get(mask)), f.get(shift)));
+    const others = i64.and(f.get(before), i64.xor(i64.shl(f.get(mask), f.get(shift)), i64.const(-1)));
+    f.set(value, i64.or(others, f.get(value)));
+    f.set(seen, i64.atomic_cmpxchg(f.get(word), f.get(before), f.get(value)));
+    f.if(i64.ne(f.get(seen), f.get(before)), () => {
+      f.set(before, f.get(seen));
+      f.br(again);
+    });
+  });
+}
+
 function loaded({ i64 }: FunctionBuilder, host: I32, size: number): I64 {
   if (size === 1) return i64.atomic_load8_u(host);
   if (size === 2) return i64.atomic_load16_u(host);

@@ -1,7 +1,7 @@
-import type { F32, F64, FuncRef, FunctionBuilder, I32, I64, Local, V128 } from '@tsvisor/wasm-codegen';
+import type { F32, F64, FuncRef, FunctionBuilder, I32, I64, Label, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Form } from '../form.ts';
 import { CPU } from '../state.ts';
-import { type Change, changeAtomically, changed } from './atomic.ts';
+import { type Change, changeAtomically, changed, changeWithinWord, WORD } from './atomic.ts';
 import type { FlagLocals } from './flags.ts';
 import { addCarries, condition, statusFlags, subCarries } from './flags.ts';
 
@@ -287,6 +287,8 @@ export abstract class Emitter {
         changeAtomically(f, () => f.get(host), size, change, old);
         f.br(done);
       });
+      // Regions leave misaligned operands to the interpreter.
+      if ((size === 2 || size === 4) && !this.inRegion) this.#changeInWord(va, size, change, old, done);
       this.exclusively(() => {
         const host = this.reference(va, size, true);
         f.set(old, this.loadHost(f.get(host), size));
@@ -296,6 +298,19 @@ export abstract class Emitter {
       });
     });
     return old;
+  }
+
+  /** Changes a misaligned operand, if it lies within eight aligned bytes, by an atomic change of those. */
+  #changeInWord(va: Local<I64>, size: number, change: Change, old: Local<I64>, done: Label): void {
+    const { f } = this;
+    f.block((across) => {
+      const place = f.i32.and(f.i32.wrap_i64(f.get(va)), f.i32.const(WORD - 1));
+      f.brIf(across, f.i32.gt_u(place, f.i32.const(WORD - size)));
+      const host = this.plainTarget(va, size);
+      f.brIf(across, f.i32.eqz(f.get(host)));
+      changeWithinWord(f, host, size, change, old);
+      f.br(done);
+    });
   }
 
   /** Host address of bytes that are to be written, in one page of plain memory; 0 if they are not that. */
