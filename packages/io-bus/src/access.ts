@@ -1,4 +1,6 @@
-import type { DoorbellBusName, DoorbellTable, PublishedDoorbell } from './doorbell-table.ts';
+import type { CoalescedMmio } from './coalesced-mmio.ts';
+import type { CoalescedBus } from './coalesced-ring.ts';
+import type { DoorbellTable, PublishedDoorbell } from './doorbell-table.ts';
 import { Doorbells, type IoEventFds } from './ioeventfd.ts';
 import type { IoLen, UnclaimedHook } from './ports.ts';
 import type { Region } from './range.ts';
@@ -10,6 +12,8 @@ export type IoBusOptions = {
   readonly ioeventfdLimit?: number;
   /** Where processors look for ioeventfds before they ask the bus. */
   readonly doorbells?: DoorbellTable;
+  /** Where writes to coalesced zones wait. */
+  readonly coalesced?: CoalescedMmio;
 };
 
 /** Finds the region that holds an address; what distinguishes the port bus from the memory bus. */
@@ -19,7 +23,7 @@ export type Lookup = (address: number) => Region | undefined;
 export type IoAccess = {
   /** Reads `len` bytes; bits above them are zero. Bytes that no device claims read as ones, and as zeros where an ioeventfd is. */
   readonly read: (address: number, len: IoLen) => number;
-  /** Writes the low `len` bytes of `value`. Bytes that no device claims are dropped. A write that an ioeventfd answers reaches no device. */
+  /** Writes the low `len` bytes of `value`, at once or, in a coalesced zone, later. Bytes that no device claims are dropped. A write that an ioeventfd answers reaches no device. */
   readonly write: (address: number, len: IoLen, value: number) => void;
   /** Reads 8 bytes as two 4-byte accesses, low half first, into `out[0]` (low) and `out[1]` (high). */
   readonly read64: (address: number, out: Uint32Array) => void;
@@ -40,8 +44,8 @@ function isOneTransfer(region: Region, address: number, len: IoLen): boolean {
 /** Builds the CPU side of a bus over its lookup, for addresses below `limit`, and what stands before all devices: the ioeventfds. */
 export function createAccess(
   find: Lookup,
-  { bus, limit }: { readonly bus: DoorbellBusName; readonly limit: number },
-  { onUnclaimed, ioeventfdLimit, doorbells: table }: IoBusOptions,
+  { bus, limit }: { readonly bus: CoalescedBus; readonly limit: number },
+  { onUnclaimed, ioeventfdLimit, doorbells: table, coalesced }: IoBusOptions,
 ): IoAccess & IoEventFds {
   const publish = table && ((bell: PublishedDoorbell) => table.publish(bus, bell));
   const doorbells = new Doorbells(limit, { limit: ioeventfdLimit, publish });
@@ -77,14 +81,14 @@ export function createAccess(
   const splitsIntoWords = (region: Region, address: number, len: IoLen): boolean =>
     len === 4 && region.width === 2 && address % 2 === 0 && address + len <= region.end;
 
-  const read = (address: number, len: IoLen): number => {
+  const readDevice = (address: number, len: IoLen): number => {
     const region = find(address);
     if (region === undefined) {
       if (len > 1 && hasNeighbour(find, address, len)) return readSplit(address, len);
       return unclaimed(address, len);
     }
     if (isOneTransfer(region, address, len)) return (region.device.read(address - region.base, len) & ONES[len]) >>> 0;
-    if (splitsIntoWords(region, address, len)) return (read(address, 2) | (read(address + 2, 2) << 16)) >>> 0;
+    if (splitsIntoWords(region, address, len)) return (readDevice(address, 2) | (readDevice(address + 2, 2) << 16)) >>> 0;
     return readSplit(address, len);
   };
   const writeDevice = (address: number, len: IoLen, masked: number): void => {
@@ -100,25 +104,46 @@ export function createAccess(
       writeDevice(address + 2, 2, masked >>> 16);
     } else writeSplit(address, len, masked);
   };
-  /** Doorbells see an access as the processor makes it, and none of its parts. */
-  const write = (address: number, len: IoLen, value: number): void => {
-    const masked = (value & ONES[len]) >>> 0;
-    if (doorbells.count === 0 || !doorbells.ring(address, len, masked, 0)) writeDevice(address, len, masked);
+  /** Doorbells see an access as the processor makes it, and none of its parts; so do coalesced zones. */
+  const ring = (address: number, len: IoLen | 8, lo: number, hi: number): boolean =>
+    doorbells.count !== 0 && doorbells.ring(address, len, lo, hi);
+  const writeDevice64 = (address: number, lo: number, hi: number): void => {
+    writeDevice(address, 4, lo);
+    writeDevice(address + 4, 4, hi);
+  };
+  // A thread that has put a write in may not know of the doorbell.
+  coalesced?.connect(bus, limit, (address, len, lo, hi) => {
+    if (ring(address, len, lo, hi)) return;
+    if (len === 8) writeDevice64(address, lo, hi);
+    else writeDevice(address, len, lo);
+  });
+  /** Whether a write waits. One that does not comes after all that do. */
+  const coalesce = (address: number, len: IoLen | 8, lo: number, hi: number): boolean => {
+    if (coalesced === undefined) return false;
+    if (coalesced.put(bus, address, len, lo, hi)) return true;
+    coalesced.flush();
+    return false;
+  };
+  const read = (address: number, len: IoLen): number => {
+    coalesced?.flush();
+    return readDevice(address, len);
   };
 
   return {
     assignIoeventfd,
     deassignIoeventfd,
     read,
-    write,
+    write: (address, len, value) => {
+      const masked = (value & ONES[len]) >>> 0;
+      if (!ring(address, len, masked, 0) && !coalesce(address, len, masked, 0)) writeDevice(address, len, masked);
+    },
     read64: (address, out) => {
       out[0] = read(address, 4);
       out[1] = read(address + 4, 4);
     },
     write64: (address, lo, hi) => {
-      if (doorbells.count !== 0 && doorbells.ring(address, 8, lo >>> 0, hi >>> 0)) return;
-      writeDevice(address, 4, lo >>> 0);
-      writeDevice(address + 4, 4, hi >>> 0);
+      if (!ring(address, 8, lo >>> 0, hi >>> 0) && !coalesce(address, 8, lo >>> 0, hi >>> 0))
+        writeDevice64(address, lo >>> 0, hi >>> 0);
     },
   };
 }

@@ -6,12 +6,14 @@ export type IoBusErrorCode =
   | 'IO_BUS_RANGE'
   /** An ioeventfd that would answer a write which another answers. KVM: EEXIST. */
   | 'IO_BUS_EXISTS'
-  /** An ioeventfd with an impossible length, address or value. KVM: EINVAL. */
+  /** An ioeventfd with an impossible length, address or value, or a coalesced zone that cannot be. KVM: EINVAL. */
   | 'IO_BUS_INVALID'
-  /** As many ioeventfds as the bus takes. KVM: ENOSPC. */
+  /** As many ioeventfds as the bus takes, or coalesced zones as there can be. KVM: ENOSPC. */
   | 'IO_BUS_FULL'
   /** De-assigning what was not assigned. KVM: ENOENT. */
-  | 'IO_BUS_NOT_FOUND';
+  | 'IO_BUS_NOT_FOUND'
+  /** Unregistering a coalesced zone that was not registered. */
+  | 'IO_BUS_NO_ZONE';
 
 export class IoBusError extends Error {
   override readonly name = 'IoBusError';

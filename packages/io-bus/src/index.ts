@@ -1,5 +1,8 @@
 /** Port and memory-mapped I/O buses for a virtual machine monitor. */
 export type { IoAccess, IoBusOptions } from './access.ts';
+export { CoalescedMmio } from './coalesced-mmio.ts';
+export { COALESCED_BYTES, COALESCED_MMIO_MAX, type CoalescedPlace, CoalescedRing } from './coalesced-ring.ts';
+export { COALESCED_ZONE_MAX, type CoalescedMmioZone } from './coalesced-zones.ts';
 export {
   DOORBELL_LAYOUT,
   type DoorbellBusName,

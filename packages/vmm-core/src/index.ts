@@ -1,5 +1,6 @@
 /** Virtual machines shaped after the KVM API, and what puts them together and runs them. */
 export { EventFd, EventFdError, type EventFdErrorCode, type EventFdHandle } from '@tsvisor/eventfd';
+export type { CoalescedMmioZone } from '@tsvisor/io-bus';
 export { type Arena, createArena } from './arena.ts';
 export { createMachineClock, type MachineClock } from './clock.ts';
 export { type CpuidEntry, cpuidFromEntries, type VcpuCpuid, vcpuCpuid } from './cpuid.ts';

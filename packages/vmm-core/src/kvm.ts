@@ -44,7 +44,7 @@ const EXTENSIONS: ReadonlyMap<string, number> = new Map(
     irqchip: 1,
     userMemory: 1,
     nrMemslots: 512,
-    nrVcpus: 1,
+    nrVcpus: Math.min(globalThis.navigator?.hardwareConcurrency ?? 1, MAX_CPUS),
     maxVcpus: MAX_CPUS,
     extCpuid: 1,
     pit2: 1,
@@ -53,6 +53,14 @@ const EXTENSIONS: ReadonlyMap<string, number> = new Map(
     readonlyMem: 1,
     destroyMemoryRegionWorks: 1,
     tscDeadlineTimer: 1,
+    ioeventfd: 1,
+    ioeventfdNoLength: 1,
+    ioeventfdAnyLength: 1,
+    irqfd: 1,
+    irqfdResample: 1,
+    mpState: 1,
+    coalescedMmio: 1,
+    coalescedPio: 1,
   }),
 );
 

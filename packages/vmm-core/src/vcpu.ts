@@ -43,6 +43,8 @@ export type VcpuParts = {
   readonly onReset: () => void;
   /** `VCPU_LAYOUT`, zero at first. */
   readonly state: { readonly buffer: ArrayBufferLike; readonly byteOffset: number };
+  /** Coalesced writes reach the devices. */
+  readonly flushCoalescedMmio: () => void;
   /** A device of the guest's asked for the end, and nobody has been told yet. */
   readonly takeSystemEvent: () => SystemEvent | undefined;
 };
@@ -100,6 +102,7 @@ export class Vcpu {
     if (event !== undefined) return { reason: 'system-event', event };
     if (!this.#started()) return { reason: 'hlt' };
     const exit = this.processor.run(budget);
+    this.#parts.flushCoalescedMmio();
     const raised = this.#parts.takeSystemEvent();
     if (raised !== undefined) return { reason: 'system-event', event: raised };
     switch (exit.reason) {

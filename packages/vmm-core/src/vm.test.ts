@@ -35,7 +35,9 @@ describe('Kvm', () => {
   it('has the API version of KVM, and answers 0 for capabilities that it does not have', () => {
     const { kvm } = setup();
     expect(kvm.getApiVersion()).toBe(12);
-    expect(kvm.checkExtension('irqchip')).toBe(1);
+    const present = ['irqchip', 'ioeventfd', 'ioeventfdNoLength', 'ioeventfdAnyLength', 'irqfd', 'irqfdResample', 'mpState'];
+    for (const name of [...present, 'coalescedMmio', 'coalescedPio']) expect([name, kvm.checkExtension(name)]).toEqual([name, 1]);
+    expect(kvm.checkExtension('nrVcpus')).toBe(Math.min(navigator.hardwareConcurrency, kvm.checkExtension('maxVcpus')));
     expect(kvm.checkExtension('nonsense')).toBe(0);
     expect(kvm.checkExtension('toString')).toBe(0);
   });
@@ -314,5 +316,49 @@ describe('the clock of a virtual machine', () => {
     expect(vm.getClock().clockNs).toBe(5_010);
     expect(() => vm.setClock(1, 1)).toThrow(withErrno('EINVAL'));
     expect(() => vm.setClock(-1)).toThrow(withErrno('EINVAL'));
+  });
+});
+
+describe('registerCoalescedMmio', () => {
+  const zone = { addr: 0xd000_0000, size: 16, pio: false };
+
+  it('has writes wait until the vCPU returns, or somebody looks', () => {
+    const seen: (string | number)[] = [];
+    const { vm } = setup(({ config: { mmio, pio } }) => {
+      mmio.write(zone.addr, 4, 1);
+      pio.write(0x500, 1, 2);
+      seen.push('both wait');
+      mmio.read(zone.addr + 16, 4);
+      mmio.write(zone.addr, 4, 3);
+      seen.push('one waits');
+      vm.flushCoalescedMmio();
+      mmio.write(zone.addr, 4, 4);
+      seen.push('one waits');
+    });
+    const device = { read: () => seen.push('read'), write: (_: number, _len: number, value: number) => void seen.push(value) };
+    vm.mmio.register({ base: zone.addr, size: 32, name: 'registers' }, device);
+    vm.pio.register({ base: 0x500, size: 1, name: 'port' }, device);
+    vm.registerCoalescedMmio(zone);
+    vm.registerCoalescedMmio({ addr: 0x500, size: 1, pio: true });
+    vm.createVcpu(0, { cpuid: model }).run(100);
+    expect(seen).toEqual(['both wait', 1, 2, 'read', 'one waits', 3, 'one waits', 4]);
+  });
+
+  it('has the end that such a write asks for seen by the run that it was made in', () => {
+    const { vm } = setup(({ config }) => config.mmio.write(zone.addr, 4, 1));
+    const write = () => vm.raiseSystemEvent('shutdown');
+    vm.mmio.register({ base: zone.addr, size: 4, name: 'power' }, { read: () => 0, write });
+    vm.registerCoalescedMmio(zone);
+    expect(vm.createVcpu(0, { cpuid: model }).run(100)).toEqual({ reason: 'system-event', event: 'shutdown' });
+  });
+
+  it('refuses what cannot be with EINVAL, the hundred and first with ENOSPC, and to take away what is not there with ENXIO', () => {
+    const { vm } = setup();
+    expect(() => vm.registerCoalescedMmio({ ...zone, size: 0 })).toThrow(withErrno('EINVAL'));
+    expect(() => vm.unregisterCoalescedMmio(zone)).toThrow(withErrno('ENXIO'));
+    for (let i = 0; i < 100; i++) vm.registerCoalescedMmio({ ...zone, addr: 0x1000 + i });
+    expect(() => vm.registerCoalescedMmio(zone)).toThrow(withErrno('ENOSPC'));
+    vm.unregisterCoalescedMmio({ ...zone, addr: 0x1000 });
+    vm.registerCoalescedMmio(zone);
   });
 });

@@ -1,5 +1,8 @@
 import type { EventFd, EventFdOptions } from '@tsvisor/eventfd';
 import {
+  COALESCED_BYTES,
+  CoalescedMmio,
+  type CoalescedMmioZone,
   createHypercallBus,
   createMmioBus,
   createPioBus,
@@ -103,6 +106,7 @@ export class Vm {
   readonly #tscs: TscBank;
   readonly #kvmClock: KvmClock;
   readonly #doorbells: MachineDoorbells;
+  readonly #coalesced: CoalescedMmio;
   /** KVM's slot numbers are the caller's, the memory's are its own. */
   readonly #slots = new Map<number, number>();
   /** Where there can be several vCPUs. */
@@ -141,8 +145,11 @@ export class Vm {
     this.#doorbells = new MachineDoorbells(parts.arena, parts.cpus);
     const doorbells = this.#doorbells.table;
     const { onUnclaimedPort, onUnclaimedMemory } = parts;
-    this.pio = createPioBus({ doorbells, ...(onUnclaimedPort && { onUnclaimed: onUnclaimedPort }) });
-    this.mmio = createMmioBus({ doorbells, ...(onUnclaimedMemory && { onUnclaimed: onUnclaimedMemory }) });
+    const coalescedState = { buffer: parts.arena.memory.buffer, byteOffset: parts.arena.alloc(COALESCED_BYTES, 64) };
+    const coalesced = new CoalescedMmio(coalescedState, parts.cpus);
+    this.#coalesced = coalesced;
+    this.pio = createPioBus({ doorbells, coalesced, ...(onUnclaimedPort && { onUnclaimed: onUnclaimedPort }) });
+    this.mmio = createMmioBus({ doorbells, coalesced, ...(onUnclaimedMemory && { onUnclaimed: onUnclaimedMemory }) });
     this.hypercall = createHypercallBus({ doorbells });
     const { cpus, clock } = parts;
     this.#codeBytes = parts.codeBytes;
@@ -161,6 +168,7 @@ export class Vm {
         mmio: this.mmio,
         hypercalls: this.hypercall,
         doorbells: this.#doorbells,
+        coalesced: { bus: this.#coalesced, state: coalescedState.byteOffset },
         tscs: tscState.byteOffset,
         kvmClock: clockState.byteOffset,
         irqchip: () => this.#irqchip && { chip: this.#irqchip, state: this.#irqchipState },
@@ -357,6 +365,28 @@ export class Vm {
     mapErrors(() => this[bus].deassignIoeventfd(where, event));
   }
 
+  /**
+   * KVM_REGISTER_COALESCED_MMIO: the guest's writes in the zone wait until somebody looks: another access to a device, the end of a slice, or a full
+   * ring. Doorbells come first: those in the machine's memory are rung at once, others when the write is handed on.
+   * @throws KvmError EINVAL, ENOSPC
+   */
+  registerCoalescedMmio(zone: CoalescedMmioZone): void {
+    mapErrors(() => this.#coalesced.register(zone));
+  }
+
+  /**
+   * KVM_UNREGISTER_COALESCED_MMIO. Writes that wait are handed on before it returns.
+   * @throws KvmError ENXIO unless exactly this was registered, EINVAL
+   */
+  unregisterCoalescedMmio(zone: CoalescedMmioZone): void {
+    mapErrors(() => this.#coalesced.unregister(zone));
+  }
+
+  /** Hands coalesced writes that wait to the devices. */
+  flushCoalescedMmio(): void {
+    this.#coalesced.flush();
+  }
+
   /** @throws KvmError EINVAL for a route that cannot be; then the old table stays */
   setGsiRouting(routes: readonly GsiRoute[]): void {
     mapErrors(() => this.irqchip.setGsiRouting(routes));
@@ -413,6 +443,7 @@ export class Vm {
       msrs: [tscMsrs(this.#tscs, id), clockMsrs(this.#kvmClock, id)],
       state: { buffer: this.arena.memory.buffer, byteOffset: this.arena.alloc(VCPU_LAYOUT.size, 64) },
       onReset: () => this.#kvmClock.resetCpu(id),
+      flushCoalescedMmio: () => this.#coalesced.flush(),
       takeSystemEvent: () => this.#takeSystemEvent(),
     });
     this.#mmus.push(mmu);
@@ -504,6 +535,7 @@ const ERRNO: Readonly<Record<string, Errno>> = {
   IO_BUS_EXISTS: 'EEXIST',
   IO_BUS_FULL: 'ENOSPC',
   IO_BUS_NOT_FOUND: 'ENOENT',
+  IO_BUS_NO_ZONE: 'ENXIO',
 };
 
 /** Errors of the parts become the errno that KVM has for them. */

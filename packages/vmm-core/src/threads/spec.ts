@@ -28,6 +28,8 @@ export type VcpuSpec = {
   /** The map of translated code that all share (`CodeSharing`). */
   readonly codeMap: number;
   readonly doorbells: ProcessorDoorbells;
+  /** Ring and zones of coalesced writes. */
+  readonly coalesced: number;
   /** Bytes for translations. */
   readonly codeBytes: number;
   /** When, by the host's clock, the machine's showed 0. */
@@ -57,6 +59,8 @@ export const Call = {
   EndOfInterrupt: 7,
   /** A hypercall of that number, with its first argument: whether it was a signal. */
   Hypercall: 8,
+  /** Coalesced writes have waited long enough. */
+  FlushCoalescedMmio: 9,
 } as const;
 
 /** Why a vCPU's thread is not in the guest any more. `stopped`: all were asked to. `intr`: this one was kicked. */

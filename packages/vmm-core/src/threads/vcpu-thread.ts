@@ -2,7 +2,7 @@
  * A vCPU on a thread of its own. What KVM has in the kernel runs here: guest code, the local APIC and its timer, kvm-clock and TSC. Everything else
  * is on the embedding thread, which is asked through a mailbox and answers while this thread waits.
  */
-import { hideDoorbells } from '@tsvisor/io-bus';
+import { CoalescedRing, hideDoorbells } from '@tsvisor/io-bus';
 import { createProcessorNode } from '@tsvisor/irqchip';
 import { createKvmClock, createTscBank, MSR_IA32_TSC } from '@tsvisor/kvmclock';
 import { GuestMemory } from '@tsvisor/mmu-ept-npt';
@@ -50,6 +50,7 @@ export class VcpuThread {
   readonly #signals: readonly VcpuSignals[];
   readonly #parking: Parking;
   readonly #mailbox: MailboxClient;
+  readonly #coalesced: CoalescedRing;
   readonly #haltPoll: Spin;
   readonly #world: StopTheWorld;
   readonly #code: ThreadCode;
@@ -78,6 +79,7 @@ export class VcpuThread {
     const spinUs = this.#overcommitted ? 0 : undefined;
     this.#mailbox = new MailboxClient(place(spec.mailboxes), id, spinUs === undefined ? {} : { spinUs });
 
+    this.#coalesced = new CoalescedRing(place(spec.coalesced), id);
     // Nor may a vCPU that halts keep the embedding thread from answering the others.
     this.#haltPoll = new Spin(cpus < spec.parallelism ? HALT_POLL_US : 0);
 
@@ -169,6 +171,9 @@ export class VcpuThread {
       msrs: [tscMsrs(tscs, id), clockMsrs(kvmClock, id)],
       state: place(spec.vcpus[id]),
       onReset: () => kvmClock.resetCpu(id),
+      flushCoalescedMmio: () => {
+        if (this.#coalesced.waits) this.#call(Call.FlushCoalescedMmio, 0, 0, 0, 0);
+      },
       takeSystemEvent: () => undefined,
     });
     const { exitRequest, ...words } = this.vcpu.processor.addresses;
@@ -295,15 +300,21 @@ export class VcpuThread {
   #pio(): ProcessorBus {
     return {
       read: (port, length) => this.#call(Call.PioRead, port, length, 0, 0),
-      write: (port, length, value) => void this.#call(Call.PioWrite, port, length, value, 0),
+      write: (port, length, value) => {
+        if (!this.#coalesced.put('pio', port, length, value, 0)) this.#call(Call.PioWrite, port, length, value, 0);
+      },
     };
   }
 
   #mmio(): ProcessorMmioBus {
     return {
       read: (gpa, length) => this.#call(Call.MmioRead, gpa, length, 0, 0),
-      write: (gpa: number, length: IoLen, value: number) => void this.#call(Call.MmioWrite, gpa, length, value, 0),
-      write64: (gpa, lo, hi) => void this.#call(Call.MmioWrite64, gpa, 8, lo, hi),
+      write: (gpa: number, length: IoLen, value: number) => {
+        if (!this.#coalesced.put('mmio', gpa, length, value, 0)) this.#call(Call.MmioWrite, gpa, length, value, 0);
+      },
+      write64: (gpa, lo, hi) => {
+        if (!this.#coalesced.put('mmio', gpa, 8, lo, hi)) this.#call(Call.MmioWrite64, gpa, 8, lo, hi);
+      },
     };
   }
 }

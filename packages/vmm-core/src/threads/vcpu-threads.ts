@@ -1,3 +1,4 @@
+import type { CoalescedMmio } from '@tsvisor/io-bus';
 import type { IrqChip } from '@tsvisor/irqchip';
 import type { GuestMemory } from '@tsvisor/mmu-ept-npt';
 import type { Arena } from '../arena.ts';
@@ -36,6 +37,7 @@ export type VcpuThreadsParts = {
   readonly mmio: ProcessorMmioBus;
   readonly hypercalls: ProcessorHypercalls;
   readonly doorbells: MachineDoorbells;
+  readonly coalesced: { readonly bus: CoalescedMmio; readonly state: number };
   /** Where their state is. */
   readonly tscs: number;
   readonly kvmClock: number;
@@ -76,6 +78,7 @@ export class VcpuThreads {
       slotTable: memory.slotTable,
       tscs: parts.tscs,
       kvmClock: parts.kvmClock,
+      coalesced: parts.coalesced.state,
       vcpus: each(VCPU_LAYOUT.size),
       parkings: each(PARKING.size),
       mailboxes: place(mailboxBytes(cpus)),
@@ -112,7 +115,7 @@ export class VcpuThreads {
   /** @throws KvmError ENODEV when the threads have been ended, ENOMEM */
   create(id: number): RemoteVcpu {
     this.#checkAlive();
-    const { arena, codeBytes, cpuBytes, start, irqchip, doorbells } = this.#parts;
+    const { arena, codeBytes, cpuBytes, start, irqchip, doorbells, coalesced } = this.#parts;
     const claimStart = arena.alloc(codeBytes + cpuBytes, PAGE);
     const spec = {
       ...this.#spec,
@@ -129,6 +132,7 @@ export class VcpuThreads {
       (ended) => {
         this.#world.retire(ended);
         doorbells.table.forget(ended);
+        coalesced.bus.forget(ended);
       },
     );
     this.#remotes.set(id, remote);
@@ -231,6 +235,7 @@ export class VcpuThreads {
       timers[Symbol.dispose]();
       clock.onEarlier = undefined;
       this.#onCall = this.#onEnd = undefined;
+      this.#parts.coalesced.bus.flush();
       flush();
     }
   }
@@ -264,7 +269,7 @@ export class VcpuThreads {
   }
 
   #handle(call: MailboxPayload): void {
-    const { pio, mmio, irqchip, hypercalls } = this.#parts;
+    const { pio, mmio, irqchip, hypercalls, coalesced } = this.#parts;
     const { address, valueLo: value } = call;
     const length = call.length as IoLen;
     switch (call.kind) {
@@ -283,6 +288,10 @@ export class VcpuThreads {
       case Call.MmioWrite64:
         mmio.write64(address, value, call.valueHi);
         return;
+    }
+    // The buses do this by themselves.
+    coalesced.bus.flush();
+    switch (call.kind) {
       case Call.AcknowledgePic:
         call.resultLo = irqchip()?.chip.pic.acknowledge() ?? 0;
         return;
