@@ -35,6 +35,11 @@ export type VcpuThreadParts = {
  */
 const PAUSE_WINDOW = { own: 8192, shared: 256 } as const;
 const PAUSE_NAP_MS = 0.05;
+/**
+ * For an answer of the embedding thread: if there is a processor for it, so long that it can wake meanwhile. Once both are awake they stay so, at less than a
+ * microsecond a call; if both gave up sooner than the other wakes, each call would cost two wake-ups.
+ */
+const ANSWER_POLL_US = { alone: 100, shared: 20 } as const;
 /** As KVM's halt_poll_ns: to wake a thread takes some tens of microseconds, which is long for who waits for a device. */
 const HALT_POLL_US = 200;
 const A20 = 1n << 20n;
@@ -76,8 +81,8 @@ export class VcpuThread {
     this.#signals = spec.vcpus.map((vcpu, cpu) => new VcpuSignals(memory, { vcpu, parking: spec.parkings[cpu] }));
     this.#parking = new Parking(place(spec.parkings[id]));
     // More threads than processors: whoever waits awake keeps from running whom it waits for.
-    const spinUs = this.#overcommitted ? 0 : undefined;
-    this.#mailbox = new MailboxClient(place(spec.mailboxes), id, spinUs === undefined ? {} : { spinUs });
+    const spinUs = this.#overcommitted ? 0 : cpus < spec.parallelism ? ANSWER_POLL_US.alone : ANSWER_POLL_US.shared;
+    this.#mailbox = new MailboxClient(place(spec.mailboxes), id, { spinUs });
 
     this.#coalesced = new CoalescedRing(place(spec.coalesced), id);
     // Nor may a vCPU that halts keep the embedding thread from answering the others.

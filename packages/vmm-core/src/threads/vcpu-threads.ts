@@ -45,6 +45,8 @@ export type VcpuThreadsParts = {
 };
 
 const PAGE = 4096;
+/** For the next call, where that keeps no vCPU from running. */
+const CALL_POLL_US = 50;
 const MS = 1e6;
 
 /** The vCPUs of a machine that each have a thread, and what they ask of the one that embeds the machine: devices, chips, timers. */
@@ -95,8 +97,8 @@ export class VcpuThreads {
     this.#stop = (control + CONTROL_LAYOUT.offset.stop) / 4;
     this.#a20Closed = (control + CONTROL_LAYOUT.offset.a20Closed) / 4;
     this.#signals = this.#spec.vcpus.map((vcpu, id) => new VcpuSignals(arena.memory, { vcpu, parking: this.#spec.parkings[id] }));
-    const spinUs = cpus >= parts.parallelism ? 0 : undefined;
-    this.#server = new MailboxServer({ buffer, byteOffset: mailboxes }, cpus, spinUs === undefined ? {} : { spinUs });
+    const spinUs = cpus < parts.parallelism ? CALL_POLL_US : 0;
+    this.#server = new MailboxServer({ buffer, byteOffset: mailboxes }, cpus, { spinUs });
     this.#world = new StopTheWorld({
       place: { buffer, byteOffset: world },
       vcpus: cpus,
