@@ -12,6 +12,8 @@ import { table } from '../table.ts';
 import { type CommandContext, type Outcome, verdict } from './command.ts';
 
 const MEMORY_MIB = 256;
+/** Twice as many stressors need more. */
+const SMP_MEMORY_MIB = 512;
 const SAMPLE_MS = 5000;
 /** Of the first third, in which caches fill, nothing is asked. */
 const SETTLED = 1 / 3;
@@ -76,6 +78,9 @@ const guestScript = ({ minutes, cpus }: LoadOptions, workloads: readonly string[
 const residentMiB = (pid: number): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? Number.NaN) / 1024;
 
+const LAST_LINES = 60;
+const lastLines = (path: string): string[] => readFileSync(path, 'utf8').trimEnd().split(/\r?\n/).slice(-LAST_LINES);
+
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Mixed load in one guest for as long as wanted: workloads in a loop beside stress-ng; checksums, failures and resident memory. */
@@ -92,7 +97,7 @@ export async function load(options: LoadOptions, { progress }: CommandContext): 
     // These start programs by /proc/self/exe and the guest's own busybox; the rest runs anywhere.
     const workloads = workloadNames(readFileSync(join(guestFolder, 'bench.c'), 'utf8')).filter((name) => name !== 'gzip');
     const files = [...programFiles(stress, '/bin/stress-ng', packages.env), `${program}:/bin/bench`];
-    return await run(options, workloads, files, progress);
+    return await run(options, folder, workloads, files, progress);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -100,11 +105,14 @@ export async function load(options: LoadOptions, { progress }: CommandContext): 
 
 async function run(
   load: LoadOptions,
+  folder: string,
   workloads: readonly string[],
   files: readonly string[],
   progress: (text: string) => void,
 ): Promise<Outcome> {
   const { minutes, cpus } = load;
+  const memoryMiB = cpus > 1 ? SMP_MEMORY_MIB : MEMORY_MIB;
+  const consoleFile = join(folder, 'console.log');
   const script = guestScript(load, workloads);
   const options = [
     'run',
@@ -150,7 +158,7 @@ async function run(
   const status = await new Promise<number | null>((resolve) => child.on('exit', resolve));
   clearInterval(timer);
   for (const [name, seen] of checksums) if (seen.size > 1) failures.push(`${name} has ${seen.size} checksums`);
-  if (status !== 0) failures.push(`the guest ended with status ${status}`);
+  if (status !== 0) failures.push(`the guest ended with status ${status}; its last words:`, ...lastLines(consoleFile));
   if (longestGap > STALL_MS) failures.push(`the guest said nothing for ${Math.round(longestGap / 1000)} s`);
   if (stress !== 0) failures.push(`stress-ng ended with ${stress ?? 'nothing'}`);
 
@@ -160,7 +168,7 @@ async function run(
   const flat = last <= middle * GROWTH;
   const mib = (value: number): string => `${value.toFixed(0)} MiB`;
   const text = [
-    `Mixed load: ${minutes} minutes, ${cpus} processors, ${rounds} rounds of ${workloads.length} workloads beside stress-ng, ${MEMORY_MIB} MiB`,
+    `Mixed load: ${minutes} minutes, ${cpus} processors, ${rounds} rounds of ${workloads.length} workloads beside stress-ng, ${memoryMiB} MiB`,
     table(
       ['resident memory', ''],
       [

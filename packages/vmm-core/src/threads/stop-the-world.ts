@@ -1,4 +1,4 @@
-import { PatientWords, SPIN_US } from './spin.ts';
+import { PatientWords } from './spin.ts';
 import type { Place } from './words.ts';
 import * as protocol from './world-protocol.ts';
 
@@ -28,8 +28,13 @@ export type StopTheWorldOptions = {
 /** Requests that can wait for a vCPU which is outside: pages that were filled while it was halted, mostly. */
 const SLOTS = 4096;
 
+/** Others stand aside within a few microseconds, unless the host has taken their processor away; to sleep and wake takes ten times that. */
+const STEP_ASIDE_US = 200;
+
 const NAP = new Int32Array(new SharedArrayBuffer(4));
 const NAP_MS = 0.03;
+/** Exclusive so often in a row while somebody slept until that was over. */
+const STARVING = 8;
 
 const KINDS: readonly (WorldRequest | 'everything')[] = ['everything', 'dropWrites', 'codeWritten', 'mapChanged'];
 const kindOf = { dropWrites: 1, codeWritten: 2, mapChanged: 3 } as const;
@@ -47,10 +52,11 @@ export class StopTheWorld {
   readonly #kick: (vcpu: number) => void;
   readonly #apply: protocol.Apply;
   /** Calls of `enter` without their `leave`. */
+  #slept = 0;
   #depth = 0;
 
   /** @throws ThreadError `THREADS_INVALID` */
-  constructor({ place, vcpus, me, kick, apply, spinUs = SPIN_US }: StopTheWorldOptions) {
+  constructor({ place, vcpus, me, kick, apply, spinUs = STEP_ASIDE_US }: StopTheWorldOptions) {
     this.#world = { words: new PatientWords(place, worldBytes(vcpus), spinUs), vcpus, slots: SLOTS };
     this.#me = me === 'outsider' ? protocol.OUTSIDER : me;
     this.#kick = kick;
@@ -81,8 +87,11 @@ export class StopTheWorld {
     this.#depth++;
   }
   leave(): void {
-    if (--this.#depth > 0 || !protocol.leave(this.#world)) return;
-    // It takes them so long to wake that who enters again and again would never let them.
+    if (--this.#depth > 0) return;
+    this.#slept = protocol.leave(this.#world) ? this.#slept + 1 : 0;
+    if (this.#slept < STARVING) return;
+    // It takes the others so long to wake that who enters again and again would never let them.
+    this.#slept = 0;
     Atomics.wait(NAP, 0, 0, NAP_MS);
   }
 

@@ -121,6 +121,7 @@ export class VcpuThread {
       me: id,
       kick: (cpu) => this.#signals[cpu].stepAside(),
       apply: (kind, hostAddress, length) => this.#apply(kind, hostAddress, length),
+      ...(this.#overcommitted ? { spinUs: 0 } : {}),
     });
     this.#code = new ThreadCode({
       memory,
