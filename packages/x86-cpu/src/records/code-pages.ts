@@ -105,7 +105,8 @@ export class CodePages {
     const at = this.#mapAt(page);
     const shared = this.#sharedMap === undefined ? 0 : this.#mapAt(page, this.#sharedMap);
     for (let granule = first >> 6; granule <= (end - 1) >> 6; granule++) {
-      const [word, bit] = [granule >> 5, 1 << (granule & 31)];
+      const word = granule >> 5;
+      const bit = 1 << (granule & 31);
       this.#i32[at + word] |= bit;
       if (shared) Atomics.or(this.#i32, shared + word, bit);
     }
