@@ -1,7 +1,16 @@
 import { describe, expect, it } from 'vitest';
 import { parseCommandLine } from './cli.ts';
 import { RunnerError } from './errors.ts';
-import { parseDevice, parseFile, parseJitDump, parseSerial, parseSize, parseTimeout, type RunOptions } from './options.ts';
+import {
+  parseCpus,
+  parseDevice,
+  parseFile,
+  parseJitDump,
+  parseSerial,
+  parseSize,
+  parseTimeout,
+  type RunOptions,
+} from './options.ts';
 
 describe('option values', () => {
   it('sizes: K, M, G; a plain number is MiB; whole pages', () => {
@@ -13,6 +22,12 @@ describe('option values', () => {
     expect(parseSize('1.0001M') % 4096).toBe(0);
     for (const bad of ['', 'abc', '-5', '0', '1T', '1K', '12MM', 'NaN', '1e9'])
       expect(() => parseSize(bad), bad).toThrow(/is not a size/);
+  });
+
+  it('numbers of processors', () => {
+    expect(parseCpus('1')).toBe(1);
+    expect(parseCpus(' 254 ')).toBe(254);
+    for (const bad of ['0', '255', '-1', '1.5', '2x', '', '1e2', '0x2']) expect(() => parseCpus(bad), bad).toThrow(/--cpus/);
   });
 
   it('timeouts in seconds', () => {
