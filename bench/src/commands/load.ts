@@ -117,11 +117,13 @@ async function run(
   const options = [
     'run',
     '--memory',
-    `${MEMORY_MIB}M`,
+    `${memoryMiB}M`,
     '--cpus',
     String(cpus),
     '--exec',
     script,
+    '--serial',
+    `file:${consoleFile}`,
     '--timeout',
     String(Math.round(minutes * 60) + 300),
   ];
