@@ -1,5 +1,4 @@
 /** A vCPU's thread: `workerData` says of which machine. */
-import { availableParallelism } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { serveMachineVcpu, type VcpuThreadData } from '@tsvisor/machines/vcpu';
 import { compileElsewhere } from './compile-port.ts';
@@ -13,7 +12,5 @@ serveMachineVcpu(
     onMessage: (fn) => void port.on('message', fn),
   },
   // The embedding thread knows the one that compiles.
-  availableParallelism() < 2
-    ? {}
-    : { compiler: (service) => compileElsewhere(service, (customer) => port.postMessage({ customer }, [customer.port])) },
+  { compiler: (service) => compileElsewhere(service, (customer) => port.postMessage({ customer }, [customer.port])) },
 );

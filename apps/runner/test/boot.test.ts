@@ -2,48 +2,19 @@
  * The command with the real engine and Debian's real kernel. A boot takes seconds, so each test looks at everything its boot can show.
  * Where Debian's packages cannot be had the tests are skipped, and their title says why.
  */
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, describe, expect, it } from 'vitest';
-import { cacheFolder, type DebianFiles, readCache } from '../src/debian/cache.ts';
-import { debianFiles } from '../src/debian/fetch.ts';
-import type { DebianArch } from '../src/options.ts';
+import { COMPLAINTS, debian, tsvisor as runTsvisor, title } from './debian-guest.ts';
 
 const BOOT_TIMEOUT = 180_000;
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-
-function tsvisor(args: readonly string[], input = '') {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--conditions=tsvisor-source', main, 'run', ...args], {
-    encoding: 'utf8',
-    input,
-    timeout: BOOT_TIMEOUT,
-  });
-  return { status, stdout, stderr };
-}
-
-/** What a start of the command would use; or why there is nothing to use. */
-async function debian(arch: DebianArch): Promise<DebianFiles | string> {
-  const cacheRoot = cacheFolder();
-  const progress = (text: string): unknown => text !== '' && process.stderr.write(`boot tests: ${text}\n`);
-  try {
-    return readCache(cacheRoot, arch) ?? (await debianFiles({ arch, cacheRoot, progress }));
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
-}
+const tsvisor = (args: readonly string[], input = '') => runTsvisor(args, BOOT_TIMEOUT, input);
 
 const amd64 = await debian('amd64');
 const i386 = await debian('i386');
 const pae = await debian('i386-pae');
-const title = (text: string, files: DebianFiles | string): string =>
-  typeof files === 'string' ? `${text} (skipped: ${files})` : text;
-
-/** What no boot may report. */
-const COMPLAINTS = /WARNING|BUG|\b[Oo]ops\b|unchecked MSR|[Ss]purious|soft lockup|[Rr][Cc][Uu].*stall|Call Trace/;
 
 describe.skipIf(typeof amd64 === 'string')(title("Debian's amd64 kernel", amd64), () => {
   it(

@@ -1,41 +1,16 @@
 /** The command with several processors, the real engine and Debian's real kernels. */
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { cacheFolder, type DebianFiles, readCache } from '../src/debian/cache.ts';
-import { debianFiles } from '../src/debian/fetch.ts';
-import type { DebianArch } from '../src/options.ts';
+import { COMPLAINTS, debian, tsvisor as runTsvisor, title } from './debian-guest.ts';
 
 const BOOT_TIMEOUT = 300_000;
-const main = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-
 function tsvisor(args: readonly string[]) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, ['--conditions=tsvisor-source', main, 'run', ...args], {
-    encoding: 'utf8',
-    input: '',
-    timeout: BOOT_TIMEOUT,
-  });
+  const { status, stdout, stderr } = runTsvisor(args, BOOT_TIMEOUT);
   return { status, lines: stdout.trimEnd().split('\n'), stderr };
-}
-
-async function debian(arch: DebianArch): Promise<DebianFiles | string> {
-  const cacheRoot = cacheFolder();
-  try {
-    return readCache(cacheRoot, arch) ?? (await debianFiles({ arch, cacheRoot, progress: () => undefined }));
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error);
-  }
 }
 
 const amd64 = await debian('amd64');
 const i386 = await debian('i386');
-const title = (text: string, files: DebianFiles | string): string =>
-  typeof files === 'string' ? `${text} (skipped: ${files})` : text;
-
-/** What no boot may report. */
-const COMPLAINTS =
-  /WARNING|BUG|\b[Oo]ops\b|unchecked MSR|[Ss]purious|lockup|[Rr][Cc][Uu].*stall|Call Trace|warp|clocksource.*unstable/;
 
 /** Work for all processors at once whose results say whether it was done right: pipes, processes, and files that they share. */
 const WORK = [

@@ -12,6 +12,7 @@ export {
   LOW_RAM_LIMIT,
 } from './e820.ts';
 export { type ElfImage, type ElfSegment, parseElf } from './elf.ts';
+export { type ElfKernelOptions, type ElfKernelSegment, writeElfKernel } from './elf-writer.ts';
 export type { EntryState, SegmentState } from './entry.ts';
 export { BootError, type BootErrorCode } from './errors.ts';
 export { expandKernel, type KernelImage, kernelWidth, openKernel } from './image.ts';

@@ -36,6 +36,7 @@ export type {
 } from './ports.ts';
 export { type Built, buildPlugins, type Device, type Plugin } from './registry.ts';
 export { type RunEnd, RunLoop, type RunLoopOptions, type RunnableVcpu, type RunnableVm } from './run-loop.ts';
+export { sharedBufferOf } from './shared-buffer.ts';
 export { ThreadError, type ThreadErrorCode } from './threads/errors.ts';
 export { IrqSender, type IrqSenderSpec } from './threads/irq-sender.ts';
 export { kickVcpu, type VcpuKickHandle } from './threads/kick.ts';

@@ -1,8 +1,8 @@
 import type { Arena } from './arena.ts';
+import { type CodeMapOwner, CodeMapUnion } from './code-map-union.ts';
 import type { CodeSharing } from './ports.ts';
 
 const PAGE = 4096;
-const WORD = 8;
 
 /** A processor among others that translate code from the same memory. */
 export type CodeSharer = {
@@ -16,32 +16,27 @@ export type CodeSharer = {
  */
 export class SharedCode implements CodeSharing {
   readonly mapAddress: number;
-  readonly #words: BigUint64Array;
+  readonly #union: CodeMapUnion;
   readonly #sharers: CodeSharer[] = [];
+  readonly #owners: CodeMapOwner[] = [];
 
   constructor({ memory, alloc }: Pick<Arena, 'memory' | 'alloc'>) {
-    this.mapAddress = alloc((memory.buffer.byteLength / PAGE) * WORD, 64);
-    this.#words = new BigUint64Array(memory.buffer);
+    this.mapAddress = alloc(CodeMapUnion.bytes(memory), 64);
+    this.#union = new CodeMapUnion(memory, this.mapAddress, this.#owners);
   }
 
   join(sharer: CodeSharer): void {
     this.#sharers.push(sharer);
+    this.#owners.push(sharer.addresses);
   }
 
   written = (hostAddress: number, length: number): void => {
     for (const sharer of this.#sharers) sharer.codeWritten(hostAddress, length);
-    for (let page = Math.floor(hostAddress / PAGE); page * PAGE < hostAddress + length; page++) this.#renew(page);
+    this.#union.renewAll(hostAddress, length);
   };
 
   /** A processor has no translation of a page any more: calls `free` if none has. */
   ifFree(hostPage: number, free: () => void): void {
-    if (this.#renew(Math.floor(hostPage / PAGE)) === 0n) free();
-  }
-
-  #renew(page: number): bigint {
-    let union = 0n;
-    for (const { addresses } of this.#sharers) union |= this.#words[addresses.codeMap / WORD + page];
-    this.#words[this.mapAddress / WORD + page] = union;
-    return union;
+    if (this.#union.renew(Math.floor(hostPage / PAGE))) free();
   }
 }

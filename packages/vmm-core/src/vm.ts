@@ -21,19 +21,18 @@ import {
   type KvmClock,
   KvmClockError,
   kvmClockLayout,
-  MSR_IA32_TSC,
   TSC_LAYOUT,
   type TscBank,
 } from '@tsvisor/kvmclock';
 import { GuestMemory, MemoryError } from '@tsvisor/mmu-ept-npt';
 import type { Arena } from './arena.ts';
 import type { MachineClock } from './clock.ts';
+import { cpuTime } from './cpu-time.ts';
 import { MachineDoorbells } from './doorbells.ts';
 import { type Errno, KvmError } from './errors.ts';
 import type { SystemEvent } from './exits.ts';
 import { type IrqfdOptions, startIrqfd } from './irqfd.ts';
 import { VCPU_LAYOUT } from './mp-state.ts';
-import { clockMsrs, tscMsrs } from './msrs.ts';
 import type { CpuidSource, ProcessorFactory } from './ports.ts';
 import { createProcessorMmu } from './processor-mmu.ts';
 import { SharedCode } from './shared-code.ts';
@@ -412,7 +411,6 @@ export class Vm {
         ifFree: (hostPage, free) => sharedCode.ifFree(hostPage, free),
       },
     );
-    const pair = { lo: 0, hi: 0 };
     const interrupts = this.#irqchip?.cpus[id];
     const vcpu = new Vcpu({
       id,
@@ -429,20 +427,11 @@ export class Vm {
       doorbells: this.#doorbells.forCpu(id),
       onApicPage: (gpa) => this.#doorbells.table.hidePage(id, gpa),
       mmu,
-      tsc: {
-        read: (out) => {
-          this.#tscs.read(id, pair);
-          out[0] = pair.lo;
-          out[1] = pair.hi;
-        },
-        write: (lo, hi) => void this.#tscs.writeMsr(id, MSR_IA32_TSC, lo >>> 0, hi >>> 0),
-      },
+      ...cpuTime(this.#tscs, this.#kvmClock, id),
       cpus: this.cpus,
       model: options.cpuid,
       interrupts,
-      msrs: [tscMsrs(this.#tscs, id), clockMsrs(this.#kvmClock, id)],
       state: { buffer: this.arena.memory.buffer, byteOffset: this.arena.alloc(VCPU_LAYOUT.size, 64) },
-      onReset: () => this.#kvmClock.resetCpu(id),
       flushCoalescedMmio: () => this.#coalesced.flush(),
       takeSystemEvent: () => this.#takeSystemEvent(),
     });

@@ -1,5 +1,6 @@
 import { availableParallelism } from 'node:os';
 import type { Machine } from '@tsvisor/machines';
+import { sharedBufferOf } from '@tsvisor/vmm-core';
 import { RunnerError } from '../errors.ts';
 import type { loadMachineFactory } from '../machine.ts';
 import { ANSWER, DATA, MEMORY_BYTES } from './layout.ts';
@@ -25,7 +26,7 @@ export async function bootGuest(factory: Factory, kernel: Uint8Array) {
   const { arena, memory } = machine.vm;
   const address = memory.hostAddress(DATA);
   if (address === undefined) throw new RunnerError('RUNNER_MEASURE', 'the guest has no memory where its data are');
-  return { machine, words: new DataWords(arena.memory.buffer as unknown as SharedArrayBuffer, address) };
+  return { machine, words: new DataWords(sharedBufferOf(arena.memory), address) };
 }
 
 /** The guest's data page. */

@@ -1,35 +1,14 @@
 /** Kernels of a few instructions, in machine code. */
+import { writeElfKernel } from '@tsvisor/boot';
 
 /** Where the code lies and is entered: long mode, interrupts off, the first 4 GiB mapped to themselves. */
 export const KERNEL_GPA = 0x10_0000;
 
 /** A 64-bit ELF kernel of one page with the given bytes at their offsets in it. */
 export function makeKernel(parts: Readonly<Record<number, readonly number[]>> = { 0: [0xf4] }): Uint8Array {
-  const bytes = new Uint8Array(0x2000);
-  const view = new DataView(bytes.buffer);
-  const u16 = (at: number, value: number): void => view.setUint16(at, value, true);
-  const u64 = (at: number, value: number): void => view.setBigUint64(at, BigInt(value), true);
-  bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
-  bytes.set(new TextEncoder().encode('Linux version 0'), 0x80);
-  u16(16, 2); // ET_EXEC
-  u16(18, 62); // EM_X86_64
-  u16(20, 1);
-  u64(24, KERNEL_GPA);
-  u64(32, 64);
-  u16(52, 64);
-  u16(54, 56);
-  u16(56, 1);
-  // The program header: PT_LOAD, RWX, one page from file offset 0x1000.
-  u16(64, 1);
-  u16(68, 7);
-  u64(72, 0x1000);
-  u64(80, KERNEL_GPA);
-  u64(88, KERNEL_GPA);
-  u64(96, 0x1000);
-  u64(104, 0x1000);
-  u64(112, 0x1000);
-  for (const [offset, code] of Object.entries(parts)) bytes.set(code, 0x1000 + Number(offset));
-  return bytes;
+  const page = new Uint8Array(0x1000);
+  for (const [offset, code] of Object.entries(parts)) page.set(code, Number(offset));
+  return writeElfKernel({ segments: [{ gpa: KERNEL_GPA, bytes: page }] });
 }
 
 export const dword = (value: number): number[] => [value & 0xff, (value >> 8) & 0xff, (value >> 16) & 0xff, value >>> 24];

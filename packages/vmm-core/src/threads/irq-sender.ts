@@ -1,6 +1,7 @@
 import { createMessageSender } from '@tsvisor/irqchip';
 import { defineLayout } from '@tsvisor/state-layout';
 import type { ResampleEvent } from '../ports.ts';
+import { sharedBufferOf } from '../shared-buffer.ts';
 import { VcpuSignals } from './vcpu-signals.ts';
 import { line, SharedWords } from './words.ts';
 
@@ -33,7 +34,7 @@ export type IrqSenderSpec = {
 };
 
 const wordsAt = (memory: WebAssembly.Memory, byteOffset: number): SharedWords =>
-  new SharedWords({ buffer: memory.buffer as unknown as SharedArrayBuffer, byteOffset }, IRQFD_LAYOUT.size);
+  new SharedWords({ buffer: sharedBufferOf(memory), byteOffset }, IRQFD_LAYOUT.size);
 
 /** Says what the irqfd's signals are from now on; without a message they are left to the embedding thread. */
 export function setIrqfdRoute(memory: WebAssembly.Memory, route: number, message: Message | undefined): void {
@@ -60,7 +61,7 @@ export class IrqSender {
   /** @param event the irqfd's, as this thread has it */
   constructor(spec: IrqSenderSpec, event: ResampleEvent) {
     const { memory, irqchip, vcpus, parkings } = spec;
-    const buffer = memory.buffer as unknown as SharedArrayBuffer;
+    const buffer = sharedBufferOf(memory);
     const signals = vcpus.map((vcpu, cpu) => new VcpuSignals(memory, { vcpu, parking: parkings[cpu] }));
     this.#event = event;
     this.#words = wordsAt(memory, spec.route);

@@ -1,10 +1,10 @@
 import type { View } from '@tsvisor/state-layout';
+import { CodeMapUnion } from '../code-map-union.ts';
 import type { VCPU_LAYOUT } from '../mp-state.ts';
 import type { CodeSharing } from '../ports.ts';
 import type { StopTheWorld } from './stop-the-world.ts';
 
 const PAGE = 4096;
-const WORD = 8;
 const MOST_TOLD = 4096;
 
 export type ThreadCodeParts = {
@@ -23,7 +23,7 @@ export type ThreadCodeParts = {
  */
 export class ThreadCode implements CodeSharing {
   readonly mapAddress: number;
-  readonly #words: BigUint64Array;
+  readonly #union: CodeMapUnion;
   readonly #parts: ThreadCodeParts;
   /** Where nothing may be asked of others now: pages that are to be looked at later. */
   #deferred: Set<number> | undefined;
@@ -34,7 +34,7 @@ export class ThreadCode implements CodeSharing {
   constructor(parts: ThreadCodeParts) {
     this.#parts = parts;
     this.mapAddress = parts.mapAddress;
-    this.#words = new BigUint64Array(parts.memory.buffer);
+    this.#union = new CodeMapUnion(parts.memory, parts.mapAddress, parts.vcpus);
   }
 
   written = (hostAddress: number, length: number): void => {
@@ -43,7 +43,7 @@ export class ThreadCode implements CodeSharing {
     if (mine) forget(hostAddress, length);
     const others = this.#otherHolders(hostAddress, length);
     if (others.length > 0) this.#tellOthers(others, hostAddress, length);
-    else if (!mine) this.#alone(() => this.#renewAll(hostAddress, length));
+    else if (!mine) this.#alone(() => this.#union.renewAll(hostAddress, length));
   };
 
   /** Others forget whole pages, so that one request does for all stores of somebody who fills one. */
@@ -83,7 +83,7 @@ export class ThreadCode implements CodeSharing {
     const pages = [...this.#freed];
     this.#freed.clear();
     this.#alone(() => {
-      for (const page of pages) if (this.#renew(page) === 0n) free(page * PAGE);
+      for (const page of pages) if (this.#union.renew(page)) free(page * PAGE);
     });
   }
 
@@ -94,9 +94,9 @@ export class ThreadCode implements CodeSharing {
       this.#deferred.add(page);
       return;
     }
-    if (this.#union(page) !== 0n) return;
+    if (this.#union.bits(page) !== 0n) return;
     this.#alone(() => {
-      if (this.#renew(page) === 0n) free();
+      if (this.#union.renew(page)) free();
     });
   }
 
@@ -122,34 +122,14 @@ export class ThreadCode implements CodeSharing {
 
   /** Whether a processor has marked one of the granules. */
   #holds(cpu: number, host: number, length: number): boolean {
+    const vcpu = this.#parts.vcpus[cpu];
     const last = host + length - 1;
     for (let page = Math.floor(host / PAGE); page * PAGE <= last; page++) {
       const from = Math.max(host - page * PAGE, 0) >> 6;
       const to = Math.min(last - page * PAGE, PAGE - 1) >> 6;
       const mask = BigInt.asUintN(64, (1n << BigInt(to + 1)) - (1n << BigInt(from)));
-      if ((this.#mapOf(cpu, page) & mask) !== 0n) return true;
+      if ((this.#union.bitsIn(vcpu, page) & mask) !== 0n) return true;
     }
     return false;
-  }
-
-  #mapOf(cpu: number, page: number): bigint {
-    const { codeMap } = this.#parts.vcpus[cpu];
-    return codeMap === 0 ? 0n : Atomics.load(this.#words, codeMap / WORD + page);
-  }
-
-  #union(page: number): bigint {
-    let union = 0n;
-    for (let cpu = 0; cpu < this.#parts.vcpus.length; cpu++) union |= this.#mapOf(cpu, page);
-    return union;
-  }
-
-  #renew(page: number): bigint {
-    const union = this.#union(page);
-    Atomics.store(this.#words, this.mapAddress / WORD + page, union);
-    return union;
-  }
-
-  #renewAll(host: number, length: number): void {
-    for (let page = Math.floor(host / PAGE); page * PAGE < host + length; page++) this.#renew(page);
   }
 }

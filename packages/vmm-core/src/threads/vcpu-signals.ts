@@ -1,4 +1,5 @@
 import { VCPU_LAYOUT } from '../mp-state.ts';
+import { sharedBufferOf } from '../shared-buffer.ts';
 import { Parking } from './parking.ts';
 
 /** Where a vCPU's shared state is in the machine's memory: its `VCPU_LAYOUT`, and its `PARKING`. */
@@ -12,7 +13,7 @@ export class VcpuSignals {
   readonly #immediateExit: number;
 
   constructor(memory: WebAssembly.Memory, { vcpu, parking }: VcpuPlace) {
-    const buffer = memory.buffer as unknown as SharedArrayBuffer;
+    const buffer = sharedBufferOf(memory);
     this.#words = new Int32Array(buffer);
     this.#state = VCPU_LAYOUT.view(buffer, vcpu);
     this.#parking = new Parking({ buffer, byteOffset: parking });

@@ -4,16 +4,17 @@
  */
 import { CoalescedRing, hideDoorbells } from '@tsvisor/io-bus';
 import { createProcessorNode } from '@tsvisor/irqchip';
-import { createKvmClock, createTscBank, MSR_IA32_TSC } from '@tsvisor/kvmclock';
+import { createKvmClock, createTscBank } from '@tsvisor/kvmclock';
 import { GuestMemory } from '@tsvisor/mmu-ept-npt';
 import { createMachineClock } from '../clock.ts';
+import { cpuTime } from '../cpu-time.ts';
 import { KvmError } from '../errors.ts';
 import type { Host } from '../host.ts';
 import { VCPU_LAYOUT } from '../mp-state.ts';
-import { clockMsrs, tscMsrs } from '../msrs.ts';
 import type { CpuidSource, IoLen, ProcessorBus, ProcessorFactory, ProcessorMmioBus } from '../ports.ts';
 import { createProcessorMmu } from '../processor-mmu.ts';
 import { RunLoop, type RunnableVcpu, type RunnableVm } from '../run-loop.ts';
+import { sharedBufferOf } from '../shared-buffer.ts';
 import { Vcpu } from '../vcpu.ts';
 import { MailboxClient } from './exit-mailbox.ts';
 import { Parking } from './parking.ts';
@@ -68,8 +69,7 @@ export class VcpuThread {
 
   constructor(spec: VcpuSpec, { createProcessor, cpuid, host }: VcpuThreadParts) {
     const { memory, id, cpus } = spec;
-    const { buffer } = memory;
-    const shared = buffer as unknown as SharedArrayBuffer;
+    const shared = sharedBufferOf(memory);
     const place = (byteOffset: number) => ({ buffer: shared, byteOffset });
     this.#spec = spec;
     this.#host = host;
@@ -138,7 +138,6 @@ export class VcpuThread {
       },
       ifFree: (hostPage, free) => this.#code.ifFree(hostPage, free),
     });
-    const pair = { lo: 0, hi: 0 };
     this.vcpu = new Vcpu({
       id,
       createProcessor,
@@ -163,20 +162,11 @@ export class VcpuThread {
       doorbells: spec.doorbells,
       onApicPage: (gpa) => hideDoorbells(shared, spec.doorbells.reader, gpa),
       mmu: this.#mmu,
-      tsc: {
-        read: (out) => {
-          tscs.read(id, pair);
-          out[0] = pair.lo;
-          out[1] = pair.hi;
-        },
-        write: (lo, hi) => void tscs.writeMsr(id, MSR_IA32_TSC, lo >>> 0, hi >>> 0),
-      },
+      ...cpuTime(tscs, kvmClock, id),
       cpus,
       model: cpuid,
       interrupts: this.#interrupts,
-      msrs: [tscMsrs(tscs, id), clockMsrs(kvmClock, id)],
       state: place(spec.vcpus[id]),
-      onReset: () => kvmClock.resetCpu(id),
       flushCoalescedMmio: () => {
         if (this.#coalesced.waits) this.#call(Call.FlushCoalescedMmio, 0, 0, 0, 0);
       },
@@ -211,16 +201,18 @@ export class VcpuThread {
 
   /** Runs the guest until it ends or the embedding thread says to stop. */
   async run(): Promise<ThreadExit> {
-    const vcpu: RunnableVcpu = {
+    const { vcpu } = this;
+    const staying: RunnableVcpu = {
       run: (budget) => this.#stay(budget),
-      kick: () => this.vcpu.processor.requestExit(),
-      runnable: false,
-      processor: this.vcpu.processor,
+      kick: () => vcpu.kick(),
+      get runnable() {
+        return vcpu.runnable;
+      },
+      processor: vcpu.processor,
     };
-    Object.defineProperty(vcpu, 'runnable', { get: () => this.vcpu.runnable });
     this.#loop = new RunLoop({
       vm: this.#vm,
-      vcpus: [vcpu],
+      vcpus: [staying],
       host: this.#host,
       flush: () => undefined,
       park: (ns) => this.#park(ns / MS),

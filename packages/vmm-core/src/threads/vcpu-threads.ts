@@ -3,6 +3,7 @@ import type { IrqChip } from '@tsvisor/irqchip';
 import type { GuestMemory } from '@tsvisor/mmu-ept-npt';
 import type { Arena } from '../arena.ts';
 import type { MachineClock } from '../clock.ts';
+import { CodeMapUnion } from '../code-map-union.ts';
 import type { MachineDoorbells } from '../doorbells.ts';
 import { KvmError } from '../errors.ts';
 import type { SystemEvent } from '../exits.ts';
@@ -10,6 +11,7 @@ import type { Host } from '../host.ts';
 import { VCPU_LAYOUT } from '../mp-state.ts';
 import type { IoLen, ProcessorBus, ProcessorHypercalls, ProcessorMmioBus, VcpuThreadPort } from '../ports.ts';
 import type { RunEnd } from '../run-loop.ts';
+import { sharedBufferOf } from '../shared-buffer.ts';
 import { type MailboxPayload, MailboxServer, mailboxBytes } from './exit-mailbox.ts';
 import type { IrqSenderSpec } from './irq-sender.ts';
 import { PARKING } from './parking.ts';
@@ -86,13 +88,13 @@ export class VcpuThreads {
       mailboxes: place(mailboxBytes(cpus)),
       world: place(worldBytes(cpus)),
       control: place(CONTROL_LAYOUT.size),
-      codeMap: place((arena.memory.buffer.byteLength / PAGE) * 8),
+      codeMap: place(CodeMapUnion.bytes(arena.memory)),
       codeBytes: parts.codeBytes,
       originNs: clock.originNs,
       parallelism: parts.parallelism,
     };
     const { mailboxes, world, control } = this.#spec;
-    const buffer = arena.memory.buffer as unknown as SharedArrayBuffer;
+    const buffer = sharedBufferOf(arena.memory);
     this.#words = new Int32Array(buffer);
     this.#stop = (control + CONTROL_LAYOUT.offset.stop) / 4;
     this.#a20Closed = (control + CONTROL_LAYOUT.offset.a20Closed) / 4;
