@@ -17,7 +17,6 @@ export const VCPU_LAYOUT = defineLayout('vcpu', {
   /** Where other threads find words of its processor, once its own thread has made it: see `Processor.addresses`. 0 until then. */
   exitRequest: 'u32',
   kicked: 'u32',
-  stepAside: 'u32',
   codeMap: 'u32',
   /** As in `struct kvm_run`: 1, stored before a kick, has `run` return `intr`. */
   immediateExit: 'u32',

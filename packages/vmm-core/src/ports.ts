@@ -159,6 +159,20 @@ export type ProcessorDoorbells = {
   readonly layout: typeof DOORBELL_LAYOUT & { readonly eventfd: { readonly counter: number; readonly readers: number } };
 };
 
+/** Where generated code does that by itself: threads/world-protocol.ts, by addresses in linear memory; see x86-cpu's `ExclusiveWords`. */
+export type ExclusiveWords = {
+  readonly exclusive: number;
+  readonly id: number;
+  readonly head: number;
+  readonly states: number;
+  readonly stateBytes: number;
+  readonly processors: number;
+  readonly me: number;
+  readonly looks: number;
+  readonly wait: () => void;
+  readonly enterGuest: () => void;
+};
+
 export type ProcessorConfig = {
   readonly memory: WebAssembly.Memory;
   readonly alloc: (bytes: number, align: number) => number;
@@ -173,7 +187,12 @@ export type ProcessorConfig = {
   readonly cpuid: CpuidSource;
   readonly codeSharing?: CodeSharing;
   /** Where other processors run at the same time: between the two calls, they stand at instruction boundaries. */
-  readonly exclusive?: { readonly enter: () => void; readonly leave: () => void; readonly serve: () => void };
+  readonly exclusive?: {
+    readonly enter: () => void;
+    readonly leave: () => void;
+    readonly serve: () => void;
+    readonly words?: ExclusiveWords;
+  };
   /** PAUSE instructions before `run` returns `pause`. */
   readonly pauseWindow?: number;
   /** Bytes for translations. */
@@ -205,7 +224,7 @@ export type Processor = {
   /** Memory that may hold translated code was written from outside of the processor. */
   readonly codeWritten: (hostAddress: number, length: number) => void;
   /** In linear memory, for others to look at or store to: see x86-cpu's `Processor.addresses`. */
-  readonly addresses: { readonly [name in 'exitRequest' | 'kicked' | 'stepAside' | 'codeMap']: number };
+  readonly addresses: { readonly [name in 'exitRequest' | 'kicked' | 'codeMap']: number };
   readonly dispose: () => void;
 };
 

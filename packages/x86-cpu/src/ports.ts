@@ -10,8 +10,41 @@ export type ExclusiveAccess = {
    */
   readonly enter: () => void;
   readonly leave: () => void;
-  /** This processor stands at an instruction boundary, which somebody asked for (`Processor.addresses`). */
+  /**
+   * This processor stands at an instruction boundary: lets others be alone, and does what they asked for. Called at most a slice of `run` after they did, and soon if
+   * they stored a negative value to `exitRequest` (`Processor.addresses`): -2, in place of 0 alone, if it is for their `enter`.
+   */
   readonly serve: () => void;
+  /** Where they meet, if generated code may do most of that by itself. */
+  readonly words?: ExclusiveWords;
+};
+
+/**
+ * The words by which processors make one another stand still: i32, by address. Whoever is to be alone stores its number in `exclusive`, then looks at
+ * the others' states; whoever goes inside of generated code changes its state, then looks at `exclusive` and `head`.
+ */
+export type ExclusiveWords = {
+  /** 0, or the number of who is alone, with bit 0 set while somebody sleeps until it is not. */
+  readonly exclusive: number;
+  /** This processor's number in `exclusive`: even, not 0. */
+  readonly id: number;
+  /** Counts the requests of another kind, which `serve` does. */
+  readonly head: number;
+  /**
+   * Each processor's state, every `stateBytes` bytes: bit 0, it runs generated code; bit 1, somebody sleeps until that changes; above, how many requests
+   * it has served. The word behind it is the address of its `exitRequest`, 0 until it has one.
+   */
+  readonly states: number;
+  readonly stateBytes: number;
+  readonly processors: number;
+  /** Index of this one. */
+  readonly me: number;
+  /** How often generated code looks whether others have done what it waits for, before it calls one of these. */
+  readonly looks: number;
+  /** This processor has `exclusive`, and is inside: returns when all others are outside. */
+  readonly wait: () => void;
+  /** It is outside: goes inside as soon as nobody else has `exclusive`. */
+  readonly enterGuest: () => void;
 };
 
 /** What several processors that translate code from one memory share, so that each hears of what another one changes. */

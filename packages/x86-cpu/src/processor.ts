@@ -20,6 +20,7 @@ import type {
   Doorbells,
   EntropySource,
   ExclusiveAccess,
+  ExclusiveWords,
   HypercallBus,
   InterruptController,
   MmioBus,
@@ -172,7 +173,6 @@ export class Processor {
     this.addresses = {
       exitRequest: address + CPU.offset.exitRequest,
       kicked: address + CPU.offset.kicked,
-      stepAside: address + CPU.offset.stepAside,
       codeMap,
     };
     const jumpCache = alloc(JUMP_CACHE.entries * JUMP_CACHE.entryBytes, 64);
@@ -209,6 +209,8 @@ export class Processor {
         system: (id: number, record: number) => this.#system(id, record),
         readTsc: this.#readTsc,
         ...this.#exclusive,
+        exclusiveWait: () => config.exclusive?.words?.wait(),
+        enterGuest: () => config.exclusive?.words?.enterGuest(),
         hot: (header: number) => this.#tier.compile(header),
         verifyCrossing: (record: number) => this.#code.verifyCrossing(record),
         translate: (host: number) => this.#code.translate(host >>> 0),
@@ -222,6 +224,7 @@ export class Processor {
     this.context.onIrregularStore(
       (va, value, size) => void (this.#exports.storeSlow as (v: bigint, x: bigint, s: number) => number)(va, value, size),
     );
+    if (config.exclusive?.words) this.#findOthers(config.exclusive.words);
     const emptyTlb = alloc(TLB_ENTRIES * TLB_ENTRY_BYTES, 64);
     new BigUint64Array(memory.buffer, emptyTlb, 1)[0] = TLB_EMPTY_TAG_0;
     this.context.emptyTlb = emptyTlb;
@@ -283,12 +286,10 @@ export class Processor {
 
   /** Linear-memory addresses of what others, on other threads too, may look at or store to. */
   readonly addresses: {
-    /** i32: -1 has `run` look for interrupts at the next block boundary. */
+    /** i32: -1 has `run` look for interrupts at the next block boundary; for -2 see `ExclusiveAccess.serve`. */
     readonly exitRequest: number;
     /** i32: 1, stored before -1 there, has it return. */
     readonly kicked: number;
-    /** i32: the same for `ExclusiveAccess.serve`, without returning. */
-    readonly stepAside: number;
     /** As `CodeSharing.mapAddress`, of this processor's translations alone. Only it stores here. */
     readonly codeMap: number;
   };
@@ -368,6 +369,7 @@ export class Processor {
       compileMs: Math.round(this.#tier.counts.milliseconds),
       compiled: Number(this.context.state.compiled),
       doorbells: this.#doorbellsRung(),
+      exclusive: this.context.state.exclusives,
       exitsBudget: this.#exits[Exit.Budget],
       exitsFault: this.#exits[Exit.Fault],
       exitsResync: this.#exits[Exit.Resync],
@@ -404,10 +406,7 @@ export class Processor {
     try {
       for (;;) {
         const shadow = this.#takeEvents();
-        if (state.stepAside) {
-          state.stepAside = 0;
-          this.#config.exclusive?.serve();
-        }
+        this.#config.exclusive?.serve();
         if (state.kicked) {
           state.kicked = 0;
           return { reason: 'budget' };
@@ -449,15 +448,21 @@ export class Processor {
     }
   }
 
+  #findOthers(words: ExclusiveWords): void {
+    const { state } = this.context;
+    state.exclusiveWord = words.exclusive;
+    state.exclusiveId = words.id;
+    state.headWord = words.head;
+    state.stateBytes = words.stateBytes;
+    state.stateWords = words.states;
+    state.stateWordsEnd = words.states + words.processors * words.stateBytes;
+    state.stateWord = words.states + words.me * words.stateBytes;
+    state.looks = words.looks;
+  }
+
   readonly #exclusive = {
-    exclusiveEnter: (): void => {
-      this.#config.exclusive?.enter();
-      this.context.state.exclusive = 1;
-    },
-    exclusiveLeave: (): void => {
-      this.context.state.exclusive = 0;
-      this.#config.exclusive?.leave();
-    },
+    exclusiveEnter: (): void => this.#config.exclusive?.enter(),
+    exclusiveLeave: (): void => this.#config.exclusive?.leave(),
   };
 
   #deliveriesSeen = 0;
@@ -584,7 +589,7 @@ export class Processor {
       (this.#exports.interpret as (budget: number) => void)(budget);
     } finally {
       // An instruction that did not come to its end: it faulted, or a device threw.
-      if (state.exclusive) this.#exclusive.exclusiveLeave();
+      if (state.exclusive) (this.#exports.exclusiveLeave as () => void)();
     }
     this.#counts.exits++;
     this.#exits[state.exitReason]++;
@@ -686,7 +691,6 @@ export class Processor {
       ...(this.#exports as WebAssembly.ModuleImports),
       system: (id: number, record: number) => this.#system(id, record),
       readTsc: this.#readTsc,
-      ...this.#exclusive,
     };
     return this.#core;
   }

@@ -48,6 +48,14 @@ export const Watch = {
   Alignment: 2,
 } as const;
 
+/** Values of `CPU.exitRequest`, beside 0. */
+export const ExitRequest = {
+  /** The run loop is to look around. */
+  LOOK: -1,
+  /** Another processor waits to be alone, and nothing else is wanted: generated code may see to that itself. Never stored over another request. */
+  STAND_ASIDE: -2,
+} as const;
+
 /** Why generated code returned to the run loop (`CPU.exitReason`). */
 export const Exit = {
   /** The instruction budget is used up, or `exitRequest` was set. State is at an instruction boundary. */
@@ -135,16 +143,25 @@ export const CPU = defineLayout('x86-cpu', {
   kernelLocal: 'u32',
   /** Tag of jump-cache entries that are valid now: one of the two, or for any other key the like of it. */
   jumpTag: 'u32',
-  /** Negative: generated code returns at the next block boundary. Written by anyone, from any thread. */
+  /** Negative: generated code returns at the next block boundary (`ExitRequest`). Written by anyone, from any thread. */
   exitRequest: 'i32',
   /** Non-zero: whoever set `exitRequest` wants `run` to return. */
   kicked: 'i32',
-  /** Non-zero: another processor waits until this one stands at an instruction boundary (ports.ts, `ExclusiveAccess`). */
-  stepAside: 'i32',
   /** How many more PAUSE may run before `run` returns: a processor that spins waits for another one. */
   pauses: 'i32',
   /** Non-zero: all other processors stand still, for the instruction that runs. */
   exclusive: 'u32',
+  /** Times that was so, modulo 2^32. */
+  exclusives: 'u32',
+  /** `ExclusiveWords` (ports.ts): addresses, and what to store and how often to look; `exclusiveWord` is 0 where there are none. */
+  exclusiveWord: 'u32',
+  exclusiveId: 'u32',
+  headWord: 'u32',
+  stateWord: 'u32',
+  stateWords: 'u32',
+  stateWordsEnd: 'u32',
+  stateBytes: 'u32',
+  looks: 'u32',
   exitReason: 'u32',
   exitRecord: 'u32',
   /** Budget left at the last exit. */

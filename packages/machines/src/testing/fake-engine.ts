@@ -69,7 +69,7 @@ export function createFakeEngine(onRun: (config: ProcessorConfig) => ProcessorEx
       initBlocked: false,
       stats: () => ({ blocks: 5 }),
       codeWritten: () => undefined,
-      addresses: { exitRequest: 0, kicked: 0, stepAside: 0, codeMap: 0 },
+      addresses: { exitRequest: 0, kicked: 0, codeMap: 0 },
       dispose: () => {
         processor.disposed = true;
       },

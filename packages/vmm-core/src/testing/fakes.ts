@@ -103,7 +103,7 @@ export function createFakeProcessor(
     },
     stats: () => ({}),
     codeWritten: (address, length) => void self.codeWrites.push([address, length]),
-    addresses: { exitRequest: 0, kicked: 0, stepAside: 0, codeMap: 0 },
+    addresses: { exitRequest: 0, kicked: 0, codeMap: 0 },
     dispose: () => undefined,
   };
   return self;

@@ -1,3 +1,4 @@
+import type { ExclusiveWords } from '../ports.ts';
 import { PatientWords } from './spin.ts';
 import type { Place } from './words.ts';
 import * as protocol from './world-protocol.ts';
@@ -33,7 +34,7 @@ const STEP_ASIDE_US = 200;
 
 const NAP = new Int32Array(new SharedArrayBuffer(4));
 const NAP_MS = 0.03;
-/** Exclusive so often in a row while somebody slept until that was over. */
+/** Exclusive so often while somebody slept until that was over. */
 const STARVING = 8;
 
 const KINDS: readonly (WorldRequest | 'everything')[] = ['everything', 'dropWrites', 'codeWritten', 'mapChanged'];
@@ -51,8 +52,8 @@ export class StopTheWorld {
   readonly #me: number;
   readonly #kick: (vcpu: number) => void;
   readonly #apply: protocol.Apply;
-  /** Calls of `enter` without their `leave`. */
   #slept = 0;
+  /** Calls of `enter` without their `leave`, counting the processor's own; only right while this vCPU has exclusivity. */
   #depth = 0;
 
   /** @throws ThreadError `THREADS_INVALID` */
@@ -83,16 +84,43 @@ export class StopTheWorld {
 
   /** Returns when no other vCPU runs guest code, until as many calls of `leave`. Inside or outside of the guest. @throws ThreadError `THREADS_CANNOT_BLOCK` */
   enter(): void {
-    if (this.#depth === 0) protocol.enter(this.#world, this.#me, this.#kick, this.#apply);
-    this.#depth++;
+    if (protocol.hasExclusivity(this.#world, this.#me)) {
+      this.#depth = Math.max(this.#depth, 1) + 1;
+      return;
+    }
+    protocol.enter(this.#world, this.#me, this.#kick, this.#apply);
+    this.#depth = 1;
   }
   leave(): void {
-    if (--this.#depth > 0) return;
+    if (this.#depth > 1) {
+      this.#depth--;
+      return;
+    }
     this.#slept = protocol.leave(this.#world) ? this.#slept + 1 : 0;
     if (this.#slept < STARVING) return;
     // It takes the others so long to wake that who enters again and again would never let them.
     this.#slept = 0;
     Atomics.wait(NAP, 0, 0, NAP_MS);
+  }
+
+  /** What generated code needs to enter and leave by itself, if the place is in its linear memory: there. */
+  words(address: number): Omit<ExclusiveWords, 'looks'> {
+    return {
+      exclusive: address + 4 * protocol.EXCLUSIVE,
+      id: protocol.idOf(this.#me),
+      head: address + 4 * protocol.HEAD,
+      states: address + 4 * protocol.stateAt(0),
+      stateBytes: protocol.STATE_BYTES,
+      processors: this.#world.vcpus,
+      me: this.#me,
+      wait: () => protocol.stopOthers(this.#world, this.#me, this.#kick),
+      enterGuest: () => this.enterGuest(),
+    };
+  }
+
+  /** Others' generated code finds this vCPU's `exitRequest` at this address. */
+  announce(exitRequest: number): void {
+    protocol.announce(this.#world, this.#me, exitRequest);
   }
 
   /**

@@ -43,6 +43,8 @@ const PAUSE_NAP_MS = 0.05;
 const ANSWER_POLL_US = { alone: 100, shared: 20 } as const;
 /** As KVM's halt_poll_ns: to wake a thread takes some tens of microseconds, which is long for who waits for a device. */
 const HALT_POLL_US = 200;
+/** Some microseconds; to leave generated code takes as long. */
+const LOOKS_FOR_OTHERS = 10_000;
 const A20 = 1n << 20n;
 const ALL = 0xffff_ffff_ffff_ffffn;
 const MS = 1e6;
@@ -119,7 +121,7 @@ export class VcpuThread {
       place: place(spec.world),
       vcpus: cpus,
       me: id,
-      kick: (cpu) => this.#signals[cpu].stepAside(),
+      kick: (cpu) => this.#signals[cpu].standAside(),
       apply: (kind, hostAddress, length) => this.#apply(kind, hostAddress, length),
       ...(this.#overcommitted ? { spinUs: 0 } : {}),
     });
@@ -149,12 +151,10 @@ export class VcpuThread {
         hypercalls: { ring: (number, lo, hi) => this.#call(Call.Hypercall, number, 0, lo, hi) !== 0 },
         codeSharing: this.#code,
         exclusive: {
-          enter: () => {
-            this.#counts.exclusive++;
-            this.#world.enter();
-          },
+          enter: () => this.#world.enter(),
           leave: () => this.#world.leave(),
           serve: () => void this.#world.serve(),
+          words: { ...this.#world.words(spec.world), looks: this.#overcommitted ? 0 : LOOKS_FOR_OTHERS },
         },
         codeBytes: spec.codeBytes,
         pauseWindow: PAUSE_WINDOW[this.#overcommitted ? 'shared' : 'own'],
@@ -176,11 +176,12 @@ export class VcpuThread {
     // Who finds this one finds the others.
     Object.assign(this.#vcpus[id], words);
     this.#vcpus[id].exitRequest = exitRequest;
+    this.#world.announce(exitRequest);
     this.#applyA20();
     this.#vm = { clock, onWake: undefined };
   }
 
-  readonly #counts = { calls: 0, shootdowns: 0, exclusive: 0, parked: 0, kicks: 0 };
+  readonly #counts = { calls: 0, shootdowns: 0, parked: 0, kicks: 0 };
   readonly #interrupts: ReturnType<typeof createProcessorNode> | undefined;
   readonly #tscMoved: () => void = () => undefined;
 

@@ -105,7 +105,7 @@ export class VcpuThreads {
       place: { buffer, byteOffset: world },
       vcpus: cpus,
       me: 'outsider',
-      kick: (cpu) => this.#signals[cpu].stepAside(),
+      kick: (cpu) => this.#signals[cpu].standAside(),
       apply: () => undefined,
     });
     this.#served = this.#server.serve((_, payload) => {

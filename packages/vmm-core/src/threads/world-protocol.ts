@@ -8,11 +8,20 @@
  *
  * A vCPU that is outside applies what it missed on its way in; if the log has wrapped around, it drops everything that a request could name.
  */
-import { defineLayout } from '@tsvisor/state-layout';
+import { array, defineLayout } from '@tsvisor/state-layout';
 import { FOREVER, line, type Words } from './words.ts';
 
 export const WORLD = defineLayout('world', { head: line, lock: line, exclusive: line }, { size: 192 });
-const VCPU = defineLayout('world: vCPU', { state: line }, { size: 64 });
+const VCPU = defineLayout(
+  'world: vCPU',
+  {
+    state: 'i32',
+    /** Address of what makes its processor leave generated code, for others' generated code; 0 until it has one. */
+    exitRequest: 'i32',
+    rest: array('i32', 14),
+  },
+  { size: 64 },
+);
 const REQUEST = defineLayout('world: request', { kind: 'i32', from: 'i32', host: 'i32', length: 'i32' }, { size: 16 });
 
 export const HEAD = WORLD.offset.head / 4;
@@ -30,6 +39,8 @@ export type World = {
 export const OUTSIDER = -1;
 
 export const stateAt = (vcpu: number): number => (WORLD.size + vcpu * VCPU.size) / 4;
+export const STATE_BYTES = VCPU.size;
+const exitRequestAt = (vcpu: number): number => stateAt(vcpu) + VCPU.offset.exitRequest / 4;
 const slotAt = ({ vcpus, slots }: World, count: number): number =>
   stateAt(vcpus) + ((count & 0x3fff_ffff) % slots) * (REQUEST.size / 4);
 export const worldBytes = (vcpus: number, slots: number): number => stateAt(vcpus) * 4 + slots * REQUEST.size;
@@ -49,7 +60,7 @@ export type Kick = (vcpu: number) => void;
 /** Instead of the requests that the log has lost. */
 export const EVERYTHING = 0;
 
-const idOf = (who: number): number => (who + 2) << 1;
+export const idOf = (who: number): number => (who + 2) << 1;
 const isOwnedBy = (value: number, who: number): boolean => (value & ~SLEEPERS_HERE) === idOf(who);
 
 function sleepUntilFree(words: Words, word: number, value: number): void {
@@ -192,9 +203,20 @@ export function post(world: World, me: number, kind: number, host: number, lengt
 export function enter(world: World, me: number, kick: Kick, apply: Apply): void {
   const inside = stepOut(world, me);
   take(world.words, EXCLUSIVE, me);
+  stopOthers(world, me, kick);
+  if (inside) enterGuest(world, me, apply);
+}
+
+/** Returns when every other vCPU is outside, for one that has exclusivity already and may be inside. */
+export function stopOthers(world: World, me: number, kick: Kick): void {
   kickAll(world, me, kick);
   awaitAll(world, me);
-  if (inside) enterGuest(world, me, apply);
+}
+
+export const hasExclusivity = ({ words }: World, me: number): boolean => isOwnedBy(words.load(EXCLUSIVE), me);
+
+export function announce({ words }: World, vcpu: number, exitRequest: number): void {
+  words.store(exitRequestAt(vcpu), exitRequest);
 }
 
 /** Whether others slept meanwhile, who are to get somewhere before the next `enter`. */

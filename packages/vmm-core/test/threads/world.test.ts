@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { FOREVER, type Words } from '../../src/threads/words.ts';
 import * as protocol from '../../src/threads/world-protocol.ts';
 import { EVERYTHING, EXCLUSIVE, HEAD, LOCK, OUTSIDER, stateAt, type World } from '../../src/threads/world-protocol.ts';
+import * as generated from './generated-code.ts';
 import { END, explore, type Load, type Program } from './model.ts';
 
 /** What each thread shows to the invariant, and what the threads of the test have beside the protocol. */
@@ -19,10 +20,11 @@ const DONE = SEEN + 1000;
 const STOP = SEEN + 1001;
 
 /** The protocol as one thread uses it; mutants replace some of it. */
-type Actions = Pick<typeof protocol, 'enterGuest' | 'leaveGuest' | 'broadcast' | 'enter' | 'leave'> & {
-  readonly changed: (words: Words) => Words;
-};
-const right: Actions = { ...protocol, changed: (words) => words };
+type Actions = Pick<typeof protocol, 'enterGuest' | 'leaveGuest' | 'broadcast' | 'enter' | 'leave'> &
+  Pick<typeof generated, 'exclusiveEnter' | 'exclusiveLeave' | 'standAside'> & {
+    readonly changed: (words: Words) => Words;
+  };
+const right: Actions = { ...protocol, ...generated, changed: (words) => words };
 
 class Thread {
   readonly #actions: Actions;
@@ -64,6 +66,26 @@ class Thread {
     action();
     this.words.store(alone(this.#me), 0);
     this.#actions.leave(this.#world);
+  }
+  /** The same from generated code. */
+  exclusivelyWithin(action: () => void = () => undefined): void {
+    const { enter, leave, exclusiveEnter, exclusiveLeave } = this.#actions;
+    if (!exclusiveEnter(this.#world, this.#me, exitRequest, this.#ask)) enter(this.#world, this.#me, this.#ask, this.#apply);
+    this.words.store(alone(this.#me), 1);
+    action();
+    this.words.store(alone(this.#me), 0);
+    if (!exclusiveLeave(this.#world, this.#me)) leave(this.#world);
+  }
+  readonly #ask = (vcpu: number): void => generated.askAside(this.words, exitRequest(vcpu));
+  /** At the start of each stay in generated code. */
+  serve(): void {
+    this.words.store(exitRequest(this.#me), 0);
+    if (!protocol.isAsked(this.#world, this.#me)) return;
+    this.leaveGuest();
+    this.enterGuest();
+  }
+  standAside(): boolean {
+    return this.#actions.standAside(this.#world, this.#me, exitRequest, this.#apply);
   }
   execute(): void {
     this.words.store(guest(this.#me), 1);
@@ -107,6 +129,28 @@ const runner = (me: number): Actor =>
     thread.leaveGuest();
     return thread.words.load(STOP) !== 0;
   });
+/** The same in generated code, which stands aside by itself. */
+const resident = (me: number): Actor =>
+  actor(me, (thread) => {
+    thread.enterGuest();
+    for (;;) {
+      thread.serve();
+      if (thread.words.load(STOP) !== 0) break;
+      do thread.executeUntilKicked();
+      while (thread.standAside());
+    }
+    thread.leaveGuest();
+    return true;
+  });
+/** The same for one request. */
+const aside = (me: number): Actor =>
+  actor(me, (thread) => {
+    thread.enterGuest();
+    thread.executeUntilKicked();
+    if (thread.standAside()) thread.execute();
+    thread.leaveGuest();
+    return true;
+  });
 const end = (thread: Thread, runners: readonly number[]): void => {
   if (runners.length > 0) thread.words.store(STOP, 1);
   for (const vcpu of runners) thread.kick(vcpu);
@@ -144,6 +188,11 @@ const many = (times: number): Actor =>
     return turn + 1 === times;
   });
 const exclusive = (thread: Thread): void => thread.exclusively();
+const exclusiveWithin = (thread: Thread): void => thread.exclusivelyWithin();
+const twice = (thread: Thread): void => {
+  thread.exclusivelyWithin();
+  thread.exclusivelyWithin();
+};
 const posting = (thread: Thread): void => thread.post(1);
 const broadcasting =
   (bit: number) =>
@@ -247,6 +296,19 @@ describe('in every order of their operations', () => {
       [within(0, (thread) => thread.exclusively(() => thread.broadcast(1))), within(1, exclusive)],
     ],
     ['a request that nobody waits for', [outside(OUTSIDER, posting), runnerUntilApplied(0)], { vcpus: 1 }],
+    ['generated code is exclusive while another comes and goes', [within(0, exclusiveWithin), visitor(1, 2)]],
+    ['generated code makes one stop that runs on', [within(0, exclusiveWithin, [1]), runner(1)]],
+    ['generated code makes other generated code stand aside', [within(0, exclusiveWithin, [1]), resident(1)]],
+    ['generated code stands aside for one that is outside', [outside(0, exclusive, [1]), resident(1)]],
+    ['generated code of two wants to be exclusive', [within(0, exclusiveWithin), within(1, exclusiveWithin)]],
+    ['generated code wants to be, and one outside, and a third comes', [within(0, exclusiveWithin), outside(1, exclusive), visitor(2)]],
+    ['generated code stands aside when somebody is exclusive twice', [outside(0, twice, [1]), aside(1)]],
+    ['generated code wants to be when a request is made', [within(0, exclusiveWithin), within(1, broadcasting(1))]],
+    ['a request reaches generated code', [within(0, broadcasting(1), [1]), resident(1)]],
+    [
+      'a request within exclusivity of generated code reaches other generated code',
+      [within(0, (thread) => thread.exclusivelyWithin(() => thread.broadcast(1)), [1]), resident(1)],
+    ],
     ['more requests than the log keeps', [many(3), visitor(0, 2)], { slots: 2, vcpus: 1, plain: false }],
   ];
   for (const [name, actors, options] of cases)
@@ -259,6 +321,7 @@ describe('in every order of their operations', () => {
   for (const [name, act] of [
     ['exclusive', exclusive],
     ['asking', broadcasting(2)],
+    ['exclusive in generated code', exclusiveWithin],
   ] as const)
     it(`one whose thread ends while it is ${name} holds up nobody`, () => {
       const life = (thread: Thread): void => {
@@ -350,6 +413,33 @@ describe('the search finds what is wrong', () => {
       protocol.enterGuest(withWords(world, changes), me, apply);
     },
   };
+  const goingOnUnseen: Actions = {
+    ...right,
+    standAside: (world, me, exitRequests, apply) => {
+      let inside = false;
+      const changes = (words: Words): Partial<Words> => ({
+        load: (word) => (inside && word === EXCLUSIVE ? 0 : words.load(word)),
+        exchange: (word, value) => {
+          inside = (value & 1) !== 0;
+          return words.exchange(word, value);
+        },
+      });
+      return generated.standAside(withWords(world, changes), me, exitRequests, apply);
+    },
+  };
+  const takingAnyRequest: Actions = {
+    ...right,
+    standAside: (world, me, exitRequests, apply) => {
+      const changes = (words: Words): Partial<Words> => ({
+        compareExchange: (word, expected, value) => {
+          if (word !== exitRequests(me)) return words.compareExchange(word, expected, value);
+          words.exchange(word, value);
+          return expected;
+        },
+      });
+      return generated.standAside(withWords(world, changes), me, exitRequests, apply);
+    },
+  };
   const cases: [name: string, actors: Actor[], actions: Actions, options?: Partial<Options>][] = [
     ['going inside after the last look', [outside(0, exclusive), visitor(1)], enteringLate],
     ['going inside after the last look, with a request', [outside(0, broadcasting(1)), visitor(1)], enteringLate],
@@ -360,6 +450,8 @@ describe('the search finds what is wrong', () => {
     ['ending exclusivity without a wake', [outside(0, exclusive), visitor(1)], notWaking((word) => word === EXCLUSIVE)],
     ['unlocking without a wake', [outside(0, broadcasting(1)), outside(1, broadcasting(2))], notWaking((word) => word === LOCK)],
     ['counting a request before it is written', [outside(0, broadcasting(1)), visitor(1)], counting, { plain: false }],
+    ['generated code that goes on without a last look', [outside(0, twice, [1]), aside(1)], goingOnUnseen],
+    ['generated code that takes any request for the one it knows', [within(0, exclusiveWithin, [1]), resident(1)], takingAnyRequest],
     ['trusting what is read from the log', [many(3), visitor(0)], trusting, { slots: 2, vcpus: 1, plain: false }],
   ];
   for (const [name, actors, actions, options] of cases)

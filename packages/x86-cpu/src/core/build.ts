@@ -9,6 +9,7 @@ import { semantics } from '../semantics/index.ts';
 import { addDelivery } from './deliver.ts';
 import { addDivide128, addMulHighS, addMulHighU } from './division.ts';
 import { addDoorbells } from './doorbells.ts';
+import { addExclusivity } from './exclusivity.ts';
 import type { CoreLayouts } from './imports.ts';
 import { importCore, importMemory } from './imports.ts';
 import { addChain, addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interpreter.ts';
@@ -55,12 +56,13 @@ const HELPERS = [
   'readTsc',
   'exclusiveEnter',
   'exclusiveLeave',
+  'standAside',
   'ringPort',
   'ringHypercall',
 ] as const satisfies readonly (keyof Helpers)[];
 
 /** Those that are not the core's own. */
-const IMPORTED: ReadonlySet<string> = new Set(['system', 'readTsc', 'exclusiveEnter', 'exclusiveLeave']);
+const IMPORTED: ReadonlySet<string> = new Set(['system', 'readTsc']);
 
 /** The variants of helpers that compiled regions use. */
 const SAFE: Readonly<Record<string, 'storeSafe' | 'referenceSafe'>> = { storeSlow: 'storeSafe', reference: 'referenceSafe' };
@@ -98,8 +100,7 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
     loadSegment: addLoadSegment(module, io, delivery.systemHost),
     ...addMappings(module, io),
     readTsc: io.readTsc,
-    exclusiveEnter: io.exclusiveEnter,
-    exclusiveLeave: io.exclusiveLeave,
+    ...addExclusivity(module, io),
     // No locked form is a case.
     atomic: false,
     ...doorbells,

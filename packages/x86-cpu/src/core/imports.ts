@@ -44,6 +44,8 @@ export type CoreImports = CoreGlobals & {
   readonly readTsc: FuncRef<[], void>;
   readonly exclusiveEnter: FuncRef<[], void>;
   readonly exclusiveLeave: FuncRef<[], void>;
+  readonly exclusiveWait: FuncRef<[], void>;
+  readonly enterGuest: FuncRef<[], void>;
   /** (size) reads the device at the MMU's gpa into `CPU.helper[0]`. */
   readonly mmioRead: FuncRef<[I32], void>;
   /** (size) writes `CPU.helper[0]`. */
@@ -85,6 +87,8 @@ export function importCore(module: ModuleBuilder, layouts: CoreLayouts): CoreImp
     readTsc: module.importFunction('env', 'readTsc', [], []),
     exclusiveEnter: module.importFunction('env', 'exclusiveEnter', [], []),
     exclusiveLeave: module.importFunction('env', 'exclusiveLeave', [], []),
+    exclusiveWait: module.importFunction('env', 'exclusiveWait', [], []),
+    enterGuest: module.importFunction('env', 'enterGuest', [], []),
     mmioRead: module.importFunction('env', 'mmioRead', ['i32'], []),
     mmioWrite: module.importFunction('env', 'mmioWrite', ['i32'], []),
     codeWrite: module.importFunction('env', 'codeWrite', ['i32', 'i32'], []),

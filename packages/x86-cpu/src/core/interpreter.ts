@@ -125,10 +125,13 @@ export function addInterpreter(
     f.set(budget, f.i32.sub(f.get(budget), f.i32.load(f.get(record), R.b)));
     const events = f.i32.or(f.get(budget), f.i32.load(f.get(cpu), CPU.offset.exitRequest));
     f.if(f.i32.lt_s(events, f.i32.const(0)), () => {
-      f.set(budget, f.i32.add(f.get(budget), f.i32.load(f.get(record), R.b)));
-      f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
-      f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
-      leave(Exit.Budget, exit);
+      const usedUp = f.i32.lt_s(f.get(budget), f.i32.const(0));
+      f.if(f.i32.or(usedUp, f.i32.eqz(f.call(helpers.standAside))), () => {
+        f.set(budget, f.i32.add(f.get(budget), f.i32.load(f.get(record), R.b)));
+        f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
+        f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
+        leave(Exit.Budget, exit);
+      });
     });
   };
 
@@ -238,7 +241,7 @@ export function addInterpreter(
       // A fault at `record`, or with 0 at `CPU.rip`; or the translator wants the run loop.
       storeFlags();
       // The others go on before anything else happens: the handler may be waiting for them.
-      f.if(f.i32.load(f.get(cpu), CPU.offset.exclusive), () => f.call(io.exclusiveLeave));
+      f.if(f.i32.load(f.get(cpu), CPU.offset.exclusive), () => f.call(helpers.exclusiveLeave));
       f.set(entry, f.call(deliverFault, f.get(record)));
       f.if(f.i32.ge_s(f.get(entry), f.i32.const(0)), () => {
         f.set(budget, f.i32.add(f.get(budget), f.get(entry)));

@@ -50,6 +50,8 @@ export type Helpers = {
   /** With `atomic`: from here to there, other processors stand at instruction boundaries. What was known of translations is out of date. */
   readonly exclusiveEnter: FuncRef<[], void>;
   readonly exclusiveLeave: FuncRef<[], void>;
+  /** () at a block boundary where an exit was requested: 1 if generated code can go on (core/exclusivity.ts). */
+  readonly standAside: FuncRef<[], I32>;
   /** (port, value, bytes), (number, first argument): 1 if that was a signal, which is made (core/doorbells.ts). */
   readonly ringPort: FuncRef<[I64, I64, I32], I32>;
   readonly ringHypercall: FuncRef<[I64, I64], I32>;

@@ -261,10 +261,18 @@ class RegionCompiler {
     const f = this.#f;
     const e = this.#e;
     const left = f.i32.sub(f.get(e.budget), f.i32.const(1));
-    f.if(f.unlikely(f.i32.lt_s(f.i32.or(left, e.load32('exitRequest')), f.i32.const(0))), () => {
+    const leave = (): void => {
       set?.();
       f.set(e.status, f.i32.const(Status.Leave));
       f.br(this.#leave);
+    };
+    f.if(f.unlikely(f.i32.lt_s(f.i32.or(left, e.load32('exitRequest')), f.i32.const(0))), () => {
+      if (!e.helpers.atomic) {
+        leave();
+        return;
+      }
+      const usedUp = f.i32.le_s(f.get(e.budget), f.i32.const(0));
+      f.if(f.i32.or(usedUp, f.i32.eqz(f.call(e.helpers.standAside))), leave);
     });
   }
 
