@@ -8,6 +8,7 @@ import { TLB_ENTRIES } from './emit/emitter.ts';
 import { Status } from './emit/interpreter.ts';
 import type { Form } from './form.ts';
 import type { CompiledRegion } from './jit/compile.ts';
+import { Pace } from './jit/pace.ts';
 import type { Region } from './jit/region.ts';
 import type { RegionReport } from './jit/report.ts';
 import { reportRegion } from './jit/report.ts';
@@ -91,7 +92,9 @@ export type ProcessorConfig = {
 export type Tier = 'auto' | 'jit' | 'interp';
 
 /** Executions of a block before it is hot. With `auto` compiled code has then about paid for its making. */
-const HEAT: Readonly<Record<Tier, number>> = { auto: 24_000, jit: 50, interp: 0 };
+const HEAT: Readonly<Record<Tier, number>> = { auto: 16_000, jit: 50, interp: 0 };
+/** Runs in a millisecond that keep a block hot, with `auto` (docs/adr/0007). */
+const PACE = 40;
 
 /** Why `run` returned. */
 export type RunExit =
@@ -255,6 +258,7 @@ export class Processor {
       core: () => this.#coreImports(),
       translator: () => this.#translator,
       place: () => this.#code.place(),
+      pace: new Pace(tier === 'auto' && config.heat === undefined ? PACE : 0),
       limit: config.regionBytes ?? REGION_BYTES,
       compile: this.#compiler.compile,
     });

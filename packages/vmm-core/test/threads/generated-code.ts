@@ -1,6 +1,16 @@
 /** What generated code does of the protocol by itself: core/exclusivity.ts of x86-cpu, step by step. */
 import type { Words } from '../../src/threads/words.ts';
-import { type Apply, EXCLUSIVE, enterGuest, HEAD, idOf, type Kick, stateAt, stopOthers, type World } from '../../src/threads/world-protocol.ts';
+import {
+  type Apply,
+  EXCLUSIVE,
+  enterGuest,
+  HEAD,
+  idOf,
+  type Kick,
+  stateAt,
+  stopOthers,
+  type World,
+} from '../../src/threads/world-protocol.ts';
 
 const INSIDE = 1;
 const SLEEPERS = 2;
@@ -36,7 +46,8 @@ export function exclusiveEnter({ vcpus, ...world }: World, me: number, exitReque
 }
 
 /** False: somebody sleeps until then, whom the protocol has to wake. */
-export const exclusiveLeave = ({ words }: World, me: number): boolean => words.compareExchange(EXCLUSIVE, idOf(me), 0) === idOf(me);
+export const exclusiveLeave = ({ words }: World, me: number): boolean =>
+  words.compareExchange(EXCLUSIVE, idOf(me), 0) === idOf(me);
 
 /** Whether generated code goes on. */
 export function standAside(world: World, me: number, exitRequests: ExitRequests, apply: Apply): boolean {

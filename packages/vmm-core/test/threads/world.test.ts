@@ -301,7 +301,10 @@ describe('in every order of their operations', () => {
     ['generated code makes other generated code stand aside', [within(0, exclusiveWithin, [1]), resident(1)]],
     ['generated code stands aside for one that is outside', [outside(0, exclusive, [1]), resident(1)]],
     ['generated code of two wants to be exclusive', [within(0, exclusiveWithin), within(1, exclusiveWithin)]],
-    ['generated code wants to be, and one outside, and a third comes', [within(0, exclusiveWithin), outside(1, exclusive), visitor(2)]],
+    [
+      'generated code wants to be, and one outside, and a third comes',
+      [within(0, exclusiveWithin), outside(1, exclusive), visitor(2)],
+    ],
     ['generated code stands aside when somebody is exclusive twice', [outside(0, twice, [1]), aside(1)]],
     ['generated code wants to be when a request is made', [within(0, exclusiveWithin), within(1, broadcasting(1))]],
     ['a request reaches generated code', [within(0, broadcasting(1), [1]), resident(1)]],
@@ -451,7 +454,11 @@ describe('the search finds what is wrong', () => {
     ['unlocking without a wake', [outside(0, broadcasting(1)), outside(1, broadcasting(2))], notWaking((word) => word === LOCK)],
     ['counting a request before it is written', [outside(0, broadcasting(1)), visitor(1)], counting, { plain: false }],
     ['generated code that goes on without a last look', [outside(0, twice, [1]), aside(1)], goingOnUnseen],
-    ['generated code that takes any request for the one it knows', [within(0, exclusiveWithin, [1]), resident(1)], takingAnyRequest],
+    [
+      'generated code that takes any request for the one it knows',
+      [within(0, exclusiveWithin, [1]), resident(1)],
+      takingAnyRequest,
+    ],
     ['trusting what is read from the log', [many(3), visitor(0)], trusting, { slots: 2, vcpus: 1, plain: false }],
   ];
   for (const [name, actors, actions, options] of cases)

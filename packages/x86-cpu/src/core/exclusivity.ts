@@ -103,9 +103,7 @@ function addLeave(module: ModuleBuilder, io: CoreImports): FuncRef<[], void> {
   const s = new CoreState(f, io);
   const { word, mine, none } = wordsOf(s);
   s.store32('exclusive', () => f.i32.const(0));
-  f.if(s.load32('exclusiveWord'), () =>
-    f.if(exchanged(f, word, mine, none), () => f.return()),
-  );
+  f.if(s.load32('exclusiveWord'), () => f.if(exchanged(f, word, mine, none), () => f.return()));
   // Somebody sleeps until then.
   f.call(io.exclusiveLeave);
   return f.ref();

@@ -4,6 +4,7 @@ import { codeSize, ModeKey } from '../records/mode-key.ts';
 import type { Translator } from '../records/translator.ts';
 import { REGION_TABLE, Record } from '../state.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
+import type { Pace } from './pace.ts';
 
 const NEVER = -1;
 /** Runs of a hot block before it is reported again, if it came at a bad time. */
@@ -31,6 +32,7 @@ export type TierHost = {
   readonly regionTable: number;
   /** Where the block that runs is, for the compilation to find its neighbours. */
   readonly place: () => Pick<CompileJob, 'pageRip' | 'codeBase' | 'tlbFetch'>;
+  readonly pace: Pace;
   /** WebAssembly bytes of all regions together before the oldest are dropped. */
   readonly limit: number;
   /** Compiles, now or elsewhere, and hands over the result: undefined if there is nothing to compile. */
@@ -71,11 +73,18 @@ export class RegionTier {
     const translator = this.#host.translator();
     const key = translator.keyOf(header);
     const host = translator.hostOf(header);
+    const { pace } = this.#host;
+    const runs = pace.report(header, start);
+    if (runs > 0) {
+      translator.countDown(header, runs);
+      return;
+    }
     // While a region is made, others of its blocks get hot that will be in it. They are asked again soon.
     if (this.#busy) {
       translator.countDown(header, AGAIN);
       return;
     }
+    pace.forget(header);
     // What cannot be compiled now is not asked for all the time.
     translator.countDown(header, LONG);
     if (key & (ModeKey.STEP | ModeKey.ALIGNED) || codeSize(key) === 16 || translator.isCrossing(header)) return;
@@ -175,6 +184,7 @@ export class RegionTier {
   /** All translations are dropped. */
   dropAll(): void {
     this.#change(0);
+    this.#host.pace.clear();
     for (const compiled of [...this.#regions]) this.#remove(compiled);
   }
 }
