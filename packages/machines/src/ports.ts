@@ -23,6 +23,8 @@ export type EngineOptions = {
   readonly compiler?: (service: CompileService) => RegionCompiler;
   /** What RDRAND and RDSEED answer; without it the host's random numbers. */
   readonly entropy?: { readonly fill: (out: Uint32Array<ArrayBuffer>) => void };
+  /** What is compiled when depends on the instructions that have run alone, not on how long that took. */
+  readonly reproducible?: boolean;
   /** Called whenever code has been compiled. */
   readonly onRegion?: (region: CompiledRegion) => void;
 };

@@ -22,13 +22,18 @@ export const x86Engine: Engine = {
   },
 };
 
-function create(config: ProcessorConfig, model: CpuModel, { tier, compiler, entropy, onRegion }: EngineOptions): Processor {
+function create(
+  config: ProcessorConfig,
+  model: CpuModel,
+  { tier, compiler, entropy, reproducible, onRegion }: EngineOptions,
+): Processor {
   const processor = createProcessor({
     ...config,
     model,
     ...(tier === undefined ? {} : { tier }),
     ...(compiler === undefined ? {} : { compiler }),
     ...(entropy === undefined ? {} : { entropy }),
+    ...(reproducible === undefined ? {} : { reproducible }),
     ...(onRegion === undefined ? {} : { onRegion: (report) => onRegion(compiledRegion(report)) }),
   });
   const { context } = processor;

@@ -75,6 +75,8 @@ export type ProcessorConfig = {
   readonly tier?: Tier;
   /** Executions of a block before the region around it is compiled, where the tier's own number will not do. */
   readonly heat?: number;
+  /** What is compiled when depends on the instructions that have run alone, not on how long that took; not with a `compiler` on another thread. */
+  readonly reproducible?: boolean;
   /** Bytes of WebAssembly kept for compiled regions; beyond, the oldest are dropped. */
   readonly regionBytes?: number;
   /** Compiles regions elsewhere than on this thread (see `compileHere` for what it does); without it they are compiled here. */
@@ -93,7 +95,7 @@ export type Tier = 'auto' | 'jit' | 'interp';
 
 /** Executions of a block before it is hot. With `auto` compiled code has then about paid for its making. */
 const HEAT: Readonly<Record<Tier, number>> = { auto: 16_000, jit: 50, interp: 0 };
-/** Runs in a millisecond that keep a block hot, with `auto` (docs/adr/0007). */
+/** Runs in a millisecond that keep a block hot, with `auto`; by the host's time (docs/adr/0007). */
 const PACE = 40;
 
 /** Why `run` returned. */
@@ -258,7 +260,7 @@ export class Processor {
       core: () => this.#coreImports(),
       translator: () => this.#translator,
       place: () => this.#code.place(),
-      pace: new Pace(tier === 'auto' && config.heat === undefined ? PACE : 0),
+      pace: new Pace(tier === 'auto' && config.heat === undefined && !config.reproducible ? PACE : 0),
       limit: config.regionBytes ?? REGION_BYTES,
       compile: this.#compiler.compile,
     });

@@ -40,7 +40,7 @@ export function createMicrovmFactory(engine: Engine, host: Host = systemHost): M
 
 const engineOptions = ({ tier, compiler, onRegion, deterministic }: MachineConfig): EngineOptions => ({
   ...(tier === undefined ? {} : { tier }),
-  ...(deterministic ? { entropy: sameNumbers() } : {}),
+  ...(deterministic ? { entropy: sameNumbers(), reproducible: true } : {}),
   ...(compiler === undefined || deterministic ? {} : { compiler }),
   ...(onRegion === undefined ? {} : { onRegion }),
 });
