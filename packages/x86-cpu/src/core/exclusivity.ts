@@ -87,6 +87,7 @@ function addEnter(module: ModuleBuilder, io: CoreImports, stopOthers: FuncRef<[]
     f.if(s.load32('exclusiveWord'), () => {
       // Who stays inside while it waits for all others is in nobody's way: those who wait are outside.
       f.if(exchanged(f, word, none, mine), () => {
+        s.store32('exclusive', () => f.i32.const(1));
         f.if(f.i32.eqz(f.call(stopOthers)), () => f.call(io.exclusiveWait));
         f.br(entered);
       });

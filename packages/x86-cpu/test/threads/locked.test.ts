@@ -12,7 +12,7 @@ const WORDS_AT = 0x1000;
 const LIMIT_MS = 60_000;
 const MANY_ROUNDS = 20_000_000;
 
-type Options = Pick<Job, 'exclusive' | 'heat'>;
+type Options = Pick<Job, 'exclusive' | 'heat' | 'looks'>;
 
 /** Runs the cases on two threads; what is wrong afterwards, and the reports. */
 async function run(cases: readonly Case[], options: Options) {
@@ -66,12 +66,15 @@ describe('locked instructions on two threads', () => {
   const cases = casesOf(PROGRAMS);
 
   it.each([
-    ['interpreted', undefined],
-    ['compiled', 1],
+    ['interpreted', undefined, undefined],
+    ['compiled', 1, undefined],
+    ['interpreted, others stopped by generated code', undefined, 10_000],
+    ['compiled, others stopped by generated code', 1, 10_000],
+    ['compiled, others stopped by generated code that gives up soon', 1, 3],
   ])(
     'are atomic with every size and alignment, %s',
-    async (_name, heat) => {
-      const { wrong, reports } = await run(cases, { exclusive: true, heat });
+    async (_name, heat, looks) => {
+      const { wrong, reports } = await run(cases, { exclusive: true, heat, looks });
       expect(wrong).toEqual([]);
       for (const { compiled } of reports)
         if (heat === undefined) expect(compiled).toBe(0);
@@ -89,7 +92,7 @@ describe('locked instructions on two threads', () => {
       );
       let wrong: readonly string[] = [];
       for (let tries = 0; tries < 5 && wrong.length === 0; tries++)
-        ({ wrong } = await run(additions, { exclusive: false, heat: 1 }));
+        ({ wrong } = await run(additions, { exclusive: false, heat: 1, looks: undefined }));
       expect(wrong).not.toEqual([]);
     },
     LIMIT_MS,

@@ -2,19 +2,21 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import type { GuestMemoryAddresses } from '@tsvisor/mmu-ept-npt';
 import { LongModeMachine } from '../system/long-mode.ts';
-import { StopOthers } from './stop-others.ts';
+import { StopOthers, wordsOf } from './stop-others.ts';
 
 export type Job = {
   readonly memory: WebAssembly.Memory;
   readonly start: number;
   readonly end: number;
   readonly attach: GuestMemoryAddresses;
-  /** Words of `StopOthers`, and behind them one for each processor's addresses, and of those who have come. */
+  /** Address of `StopOthers`' words, and behind them that of how many processors have come. */
   readonly words: number;
   readonly cpu: number;
   readonly heat: number | undefined;
   /** Without it, locked instructions are not atomic. */
   readonly exclusive: boolean;
+  /** How often generated code looks for others by itself; undefined: it always asks `StopOthers`. */
+  readonly looks: number | undefined;
   readonly programs: readonly { readonly address: number; readonly code: Uint8Array }[];
 };
 export type Report = {
@@ -24,22 +26,21 @@ export type Report = {
 };
 
 export const CPUS = 2;
-const [KICKS, COME] = [1 + CPUS, 1 + 3 * CPUS];
+const COME = wordsOf(CPUS);
 const WORDS = COME + 1;
 const BUDGET = 1_000_000;
 const LOOKS = 2000;
 
 function serve(job: Job): Report {
-  const { memory, cpu, programs, start, end, attach, heat } = job;
+  const { memory, cpu, programs, start, end, attach, heat, looks } = job;
   const words = new Int32Array(memory.buffer, job.words, WORDS);
-  const others = new StopOthers(memory, words, cpu, CPUS);
+  const others = new StopOthers(memory, job.words >> 2, cpu, CPUS, looks);
   const machine = new LongModeMachine({
     shared: { memory, start, end, attach },
     ...(heat === undefined ? {} : { heat }),
     ...(job.exclusive ? { exclusive: others } : {}),
   });
-  const { exitRequest, kicked } = machine.processor.addresses;
-  words.set([exitRequest, kicked], KICKS + 2 * cpu);
+  others.announce(machine.processor.addresses.exitRequest);
   for (const { address, code } of programs) machine.write(address, code);
   let met = 0;
   const meet = (): void => {
@@ -50,10 +51,6 @@ function serve(job: Job): Report {
       if (looks > LOOKS) Atomics.wait(words, COME, come);
   };
   meet();
-  others.kicks = Array.from({ length: CPUS }, (_, i) => ({
-    exitRequest: words[KICKS + 2 * i],
-    kicked: words[KICKS + 2 * i + 1],
-  }));
   const registers = programs.map(({ address }) => {
     machine.state.rip = BigInt(address);
     machine.state.halted = 0;
