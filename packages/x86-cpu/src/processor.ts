@@ -34,7 +34,7 @@ import { hotForms } from './records/hot-forms.ts';
 import { Translator } from './records/translator.ts';
 import { initState, resetState } from './reset.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
-import { BLOCK_TABLE, CPU, Exit, JUMP_CACHE, REGION_TABLE, Record, Rflags, Shadow } from './state.ts';
+import { BLOCK_TABLE, CPU, Exit, ExitRequest, JUMP_CACHE, REGION_TABLE, Record, Rflags, Shadow } from './state.ts';
 import { GuestFault, SystemContext } from './system/context.ts';
 import { deliver, deliverException, TripleFault, UnsupportedFeature } from './system/events.ts';
 import { InstructionAtRip } from './system/instruction-at-rip.ts';
@@ -213,7 +213,8 @@ export class Processor {
         codeWrite: (host: number, size: number) => this.#codeStored(host >>> 0, size),
         system: (id: number, record: number) => this.#system(id, record),
         readTsc: this.#readTsc,
-        ...this.#exclusive,
+        exclusiveEnter: () => config.exclusive?.enter(),
+        exclusiveLeave: () => config.exclusive?.leave(),
         exclusiveWait: () => config.exclusive?.words?.wait(),
         enterGuest: () => config.exclusive?.words?.enterGuest(),
         hot: (header: number) => this.#tier.compile(header),
@@ -327,7 +328,7 @@ export class Processor {
   /** An event became pending, or something else wants the run loop: generated code returns at the next block boundary. */
   requestExit(): void {
     this.#asked = true;
-    this.context.state.exitRequest = -1;
+    this.context.state.exitRequest = ExitRequest.LOOK;
   }
 
   /** Instructions retired. Exact between calls of `run`. */
@@ -465,11 +466,6 @@ export class Processor {
     state.stateWord = words.states + words.me * words.stateBytes;
     state.looks = words.looks;
   }
-
-  readonly #exclusive = {
-    exclusiveEnter: (): void => this.#config.exclusive?.enter(),
-    exclusiveLeave: (): void => this.#config.exclusive?.leave(),
-  };
 
   #deliveriesSeen = 0;
   /** Faults delivered since the last call, by generated code or here. */

@@ -49,6 +49,7 @@ export const worldBytes = (vcpus: number): number => protocol.worldBytes(vcpus, 
  */
 export class StopTheWorld {
   readonly #world: protocol.World;
+  readonly #address: number;
   readonly #me: number;
   readonly #kick: (vcpu: number) => void;
   readonly #apply: protocol.Apply;
@@ -59,6 +60,7 @@ export class StopTheWorld {
   /** @throws ThreadError `THREADS_INVALID` */
   constructor({ place, vcpus, me, kick, apply, spinUs = STEP_ASIDE_US }: StopTheWorldOptions) {
     this.#world = { words: new PatientWords(place, worldBytes(vcpus), spinUs), vcpus, slots: SLOTS };
+    this.#address = place.byteOffset;
     this.#me = me === 'outsider' ? protocol.OUTSIDER : me;
     this.#kick = kick;
     this.#apply = (kind, host, length) => apply(KINDS[kind], host, length);
@@ -103,8 +105,9 @@ export class StopTheWorld {
     Atomics.wait(NAP, 0, 0, NAP_MS);
   }
 
-  /** What generated code needs to enter and leave by itself, if the place is in its linear memory: there. */
-  words(address: number): Omit<ExclusiveWords, 'looks'> {
+  /** What generated code needs to enter and leave by itself, if the place is in its linear memory. */
+  get words(): Omit<ExclusiveWords, 'looks'> {
+    const address = this.#address;
     return {
       exclusive: address + 4 * protocol.EXCLUSIVE,
       id: protocol.idOf(this.#me),

@@ -154,7 +154,7 @@ export class VcpuThread {
           enter: () => this.#world.enter(),
           leave: () => this.#world.leave(),
           serve: () => void this.#world.serve(),
-          words: { ...this.#world.words(spec.world), looks: this.#overcommitted ? 0 : LOOKS_FOR_OTHERS },
+          words: { ...this.#world.words, looks: this.#overcommitted ? 0 : LOOKS_FOR_OTHERS },
         },
         codeBytes: spec.codeBytes,
         pauseWindow: PAUSE_WINDOW[this.#overcommitted ? 'shared' : 'own'],

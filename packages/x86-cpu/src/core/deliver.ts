@@ -6,7 +6,7 @@
 import type { FuncRef, I32, I64, ModuleBuilder } from '@tsvisor/wasm-codegen';
 import { tlbIndex } from '../emit/emitter.ts';
 import { CODE64, CODE64_HIGH, loadFlat, switchPrivilege, TLB_SET_BYTES } from '../emit/privilege.ts';
-import { CPU, Exit, Record, Reg, Rflags, Seg } from '../state.ts';
+import { CPU, Exit, ExitRequest, Record, Reg, Rflags, Seg } from '../state.ts';
 import { CoreState } from './core-state.ts';
 import { addDeliverProtected } from './deliver-protected.ts';
 import { addDeliveryFunction, type Deliver } from './delivery-function.ts';
@@ -166,7 +166,9 @@ function addDeliverFault(module: ModuleBuilder, io: CoreImports, deliver: Delive
   f.if(i32.eqz(delivered), () => f.return(i32.const(-1)));
   const count = s.let32(i32.add(s.load32('deliveries'), i32.const(1)));
   s.store32('deliveries', () => f.get(count));
-  f.if(i32.eqz(i32.and(f.get(count), i32.const(DELIVERIES_PER_CALL - 1))), () => s.store32('exitRequest', () => i32.const(-1)));
+  f.if(i32.eqz(i32.and(f.get(count), i32.const(DELIVERIES_PER_CALL - 1))), () =>
+    s.store32('exitRequest', () => i32.const(ExitRequest.LOOK)),
+  );
   f.if(i32.eqz(f.get(record)), () => f.return(i32.const(0)));
 
   // What a header counted and did not run: see Translator.remaining.

@@ -4,6 +4,7 @@
  */
 import type { FuncRef, FunctionBuilder, I32, I64, Local, ModuleBuilder } from '@tsvisor/wasm-codegen';
 import type { CoreImports, DoorbellLayout } from './imports.ts';
+import { exchanged, wakeAll } from './shared-words.ts';
 
 export type DoorbellFunctions = {
   /** (guest-physical address, value, bytes) → 1 if that write was a signal. Bits of the value above its size do not count, here and below. */
@@ -19,7 +20,6 @@ export type DoorbellImports = Pick<CoreImports, 'doorbells' | 'doorbellReader' |
 type Ring = FuncRef<[I64, I64, I32], I32>;
 
 const SLEEPERS = 1;
-const ALL = -1;
 const PAGE = 4096;
 
 export function addDoorbells(module: ModuleBuilder, io: DoorbellImports): DoorbellFunctions {
@@ -159,9 +159,15 @@ function addSignal(module: ModuleBuilder, layout: DoorbellLayout): FuncRef<[I32]
   f.set(epoch, i32.atomic_load(f.get(event), readers));
   f.if(i32.and(f.get(epoch), i32.const(SLEEPERS)), () => {
     // The next epoch, in which nobody sleeps.
-    const next = (): I64 => i64.extend_i32_u(i32.add(f.get(epoch), i32.const(1)));
-    const seen = i64.atomic_cmpxchg32(f.get(event), i64.extend_i32_u(f.get(epoch)), next(), readers);
-    f.if(i64.eq(seen, i64.extend_i32_u(f.get(epoch))), () => f.drop(i32.atomic_notify(f.get(event), i32.const(ALL), readers)));
+    const next = (): I32 => i32.add(f.get(epoch), i32.const(1));
+    const begun = exchanged(
+      f,
+      () => f.get(event),
+      () => f.get(epoch),
+      next,
+      readers,
+    );
+    f.if(begun, () => wakeAll(f, f.get(event), readers));
   });
   return f.ref();
 }

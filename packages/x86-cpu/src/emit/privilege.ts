@@ -1,6 +1,6 @@
 /** What generated code does to change privilege in 64-bit mode or flat protected mode: segments, and everything that goes with CPL 0 or 3. */
 import type { I32, Local } from '@tsvisor/wasm-codegen';
-import { CPU, Rflags, STATUS_FLAGS } from '../state.ts';
+import { CPU, ExitRequest, Rflags, STATUS_FLAGS } from '../state.ts';
 import type { Emitter } from './emitter.ts';
 import { TLB_ENTRIES } from './emitter.ts';
 
@@ -58,5 +58,5 @@ export function loadFlagsImage(e: Emitter, image: Local<I32>): void {
 
 /** IF has been set: an interrupt that waited for it is for the next block boundary. Others may store to `exitRequest` at any time, so it is not read. */
 export function announceWaiting(e: Emitter): void {
-  e.f.if(e.load32('interruptPending'), () => e.store32('exitRequest', () => e.f.i32.const(-1)));
+  e.f.if(e.load32('interruptPending'), () => e.store32('exitRequest', () => e.f.i32.const(ExitRequest.LOOK)));
 }

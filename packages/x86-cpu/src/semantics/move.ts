@@ -1,6 +1,7 @@
 /** Data movement: MOV, LEA, XCHG, extensions, conditional moves, flag images (SDM vol. 1 §7.3.1). */
 import type { I64, Local } from '@tsvisor/wasm-codegen';
 import type { Emitter } from '../emit/emitter.ts';
+import { ExitRequest } from '../state.ts';
 import type { Semantics, SemanticsTable } from './types.ts';
 
 const move: Semantics = (e) => {
@@ -134,7 +135,7 @@ const nothing: Semantics = () => undefined;
 const countPause: Semantics = (e) => {
   const { i32 } = e.f;
   e.store32('pauses', () => i32.sub(e.load32('pauses'), i32.const(1)));
-  e.f.if(i32.lt_s(e.load32('pauses'), i32.const(0)), () => e.store32('exitRequest', () => i32.const(-1)));
+  e.f.if(i32.lt_s(e.load32('pauses'), i32.const(0)), () => e.store32('exitRequest', () => i32.const(ExitRequest.LOOK)));
 };
 /** Caches are not modelled, but the address is checked as a byte load's is (SDM vol. 2A, CLFLUSH). */
 const touch: Semantics = (e) => e.f.drop(e.load(e.address(1, false), 1));

@@ -6,7 +6,7 @@ import { TLB_SET_BYTES } from '../emit/privilege.ts';
 import { StackMode } from '../form.ts';
 import type { Mmu } from '../ports.ts';
 import { is64Bit, ModeKey } from '../records/mode-key.ts';
-import { CPU, JUMP_CACHE, Rflags, Seg, Watch } from '../state.ts';
+import { CPU, ExitRequest, JUMP_CACHE, Rflags, Seg, Watch } from '../state.ts';
 import { Breakpoints } from './breakpoints.ts';
 
 /** An architectural exception on its way to delivery. Thrown by helpers, never past the processor. Not an Error: a guest can make
@@ -177,7 +177,7 @@ export class SystemContext {
 
   /** IF has been set: an interrupt that waited for it is for the next block boundary. */
   announceWaiting(): void {
-    if (this.state.interruptPending) this.state.exitRequest = -1;
+    if (this.state.interruptPending) this.state.exitRequest = ExitRequest.LOOK;
   }
 
   // --- linear memory -----------------------------------------------------------------------------------------------------------
@@ -469,7 +469,7 @@ export class SystemContext {
     if (this.stepping) {
       key |= ModeKey.STEP;
       // The run loop looks at each instruction, so it must have control from the next one on.
-      state.exitRequest = -1;
+      state.exitRequest = ExitRequest.LOOK;
     }
     if (virtual) key |= ModeKey.VIRTUAL_8086;
     if (cr4 & Cr4.UMIP) key |= ModeKey.UMIP;
