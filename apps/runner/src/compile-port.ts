@@ -1,9 +1,12 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import type { Compile, CompiledJob, CompileService, RegionCompiler } from '@tsvisor/machines/compiler';
+import type { Compile, CompiledJob, CompileJob, CompileService, RegionCompiler } from '@tsvisor/machines/compiler';
 
 /** A vCPU that wants its regions compiled, and where the jobs come from and the answers go. */
 export type Customer = { readonly service: CompileService; readonly port: MessagePort };
-export type Answer = { readonly slot: number; readonly compiled: CompiledJob | undefined };
+/** One of a machine: its vCPUs share what is compiled for them. */
+export type CustomerOf = Customer & { readonly machine: number };
+export type Question = { readonly id: number; readonly job: CompileJob };
+export type Answer = { readonly id: number; readonly compiled: CompiledJob | undefined };
 type Done = Parameters<Compile>[1];
 
 /** Has regions compiled on another thread, which is introduced to the vCPU by `introduce`; what that does not come to is interpreted. */
@@ -11,15 +14,16 @@ export function compileElsewhere(service: CompileService, introduce: (customer: 
   const { port1: port, port2 } = new MessageChannel();
   introduce({ service, port: port2 });
   const waiting = new Map<number, Done>();
+  let asked = 0;
   let alive = true;
   const end = (): void => {
     alive = false;
     for (const done of waiting.values()) done(undefined);
     waiting.clear();
   };
-  port.on('message', ({ slot, compiled }: Answer) => {
-    const done = waiting.get(slot);
-    waiting.delete(slot);
+  port.on('message', ({ id, compiled }: Answer) => {
+    const done = waiting.get(id);
+    waiting.delete(id);
     done?.(compiled);
   });
   port.on('close', end);
@@ -31,8 +35,9 @@ export function compileElsewhere(service: CompileService, introduce: (customer: 
         done(undefined);
         return;
       }
-      waiting.set(job.slot, done);
-      port.postMessage(job);
+      const id = asked++;
+      waiting.set(id, done);
+      port.postMessage({ id, job } satisfies Question);
     },
     dispose: () => {
       waiting.clear();

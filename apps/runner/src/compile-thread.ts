@@ -1,12 +1,12 @@
 import { availableParallelism } from 'node:os';
 import { Worker } from 'node:worker_threads';
 import type { CompileService, RegionCompiler } from '@tsvisor/machines/compiler';
-import { type Customer, compileElsewhere } from './compile-port.ts';
+import { type CustomerOf, compileElsewhere } from './compile-port.ts';
 
 let thread: Worker | undefined;
 
 /** The thread that compiles for all vCPUs of this process: hot code comes up rarely enough for one. */
-export function introduceToCompiler(customer: Customer): void {
+export function introduceToCompiler(customer: CustomerOf): void {
   thread ??= startThread();
   thread.postMessage(customer, [customer.port]);
 }
@@ -26,7 +26,8 @@ function startThread(): Worker {
   return worker;
 }
 
-/** A compiler beside the vCPU's thread; undefined where the host has one processor. */
-export function compileThread(): ((service: CompileService) => RegionCompiler) | undefined {
-  return availableParallelism() < 2 ? undefined : (service) => compileElsewhere(service, introduceToCompiler);
+/** A compiler beside the vCPUs' threads of a machine; undefined where the host has one processor. */
+export function compileThread(machine: number): ((service: CompileService) => RegionCompiler) | undefined {
+  if (availableParallelism() < 2) return undefined;
+  return (service) => compileElsewhere(service, (customer) => introduceToCompiler({ ...customer, machine }));
 }

@@ -22,10 +22,12 @@ export async function loadMachineFactory() {
     import('./compile-thread.ts'),
     import('./vcpu-threads.ts'),
   ]);
-  const compiler = compileThread();
+  let machines = 0;
   return {
     create: ({ inline = false, ...config }: MachineConfig) => {
-      const threads = inline ? undefined : vcpuThreads();
+      const machine = machines++;
+      const compiler = compileThread(machine);
+      const threads = inline ? undefined : vcpuThreads(machine);
       return microvm.create({ ...config, ...(compiler && { compiler }), ...(threads && { threads }) });
     },
   } satisfies MachineFactory;

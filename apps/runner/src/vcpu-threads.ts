@@ -7,20 +7,22 @@ import { introduceToCompiler } from './compile-thread.ts';
 /** What a vCPU's thread says: something to its machine, or that it wants its code compiled. */
 type Sent = { readonly message?: unknown; readonly customer?: Customer };
 
-/** A thread for each vCPU; undefined where the host has one processor. */
-export function vcpuThreads() {
+/** A thread for each vCPU of a machine; undefined where the host has one processor. */
+export function vcpuThreads(machine: number) {
   const parallelism = availableParallelism();
-  return parallelism < 2 ? undefined : { parallelism, start };
+  return parallelism < 2 ? undefined : { parallelism, start: (data: VcpuThreadData) => start(data, machine) };
 }
 
-function start(data: VcpuThreadData) {
+function start(data: VcpuThreadData, machine: number) {
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
   const worker = new Worker(new URL(`./vcpu.worker.${extension}`, import.meta.url), { workerData: data });
   let ending = false;
   return {
     post: (message: unknown) => worker.postMessage(message),
     onMessage: (fn: (message: unknown) => void) =>
-      void worker.on('message', ({ message, customer }: Sent) => (customer ? introduceToCompiler(customer) : fn(message))),
+      void worker.on('message', ({ message, customer }: Sent) =>
+        customer ? introduceToCompiler({ ...customer, machine }) : fn(message),
+      ),
     onEnd: (fn: (error: Error) => void) => {
       worker.on('error', fn);
       worker.on('exit', (status) => {

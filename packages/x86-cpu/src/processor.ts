@@ -192,7 +192,7 @@ export class Processor {
     this.#handlers = new Map(image.handlers);
     this.#nextHandler = image.nextHandler;
     const global = (value: number) => new WebAssembly.Global({ value: 'i32' }, value | 0);
-    this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache), regionTable: global(regionTable) };
+    this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache) };
     const counter = new Uint32Array(memory.buffer, address + CPU.offset.helper, 2);
     this.#readTsc = () => config.tsc.read(counter);
     const devices = new DeviceMemory(memory, address, mmu, config.mmio);
@@ -252,7 +252,7 @@ export class Processor {
     const service = { memory, blockTable, features, routines, atomic, heat, checked: config.checked ?? false };
     // A report has to do with the moment, so it is made on this thread, with the region.
     const onRegion = config.onRegion && this.#reporter(config.onRegion);
-    this.#compiler = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion);
+    this.#compiler = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion && { onRegion });
     this.#tier = new RegionTier({
       memory,
       table: this.#table,
@@ -281,7 +281,7 @@ export class Processor {
         bind: (form) => this.#bind(form),
         forms,
         heat,
-        dropRegions: (page, headers) => this.#tier.drop(page, headers),
+        translated: (header, host, key) => this.#tier.translated(header, host, key),
         fetch: (lo, hi) => this.#code.fetch(lo, hi),
         protectCode: (page) => void mmu.protectCode(page),
         unprotectCode: (page) => mmu.unprotectCode(page),
@@ -369,6 +369,7 @@ export class Processor {
       regionsDropped: this.#tier.counts.dropped,
       regionsEvicted: this.#tier.counts.evicted,
       regionsLate: this.#tier.counts.late,
+      regionsShared: this.#tier.counts.shared,
       regionsLive: this.#tier.live.regions,
       regionBytes: this.#tier.counts.bytes,
       regionInstructions: this.#tier.counts.instructions,

@@ -224,7 +224,7 @@ export const CPU = defineLayout('x86-cpu', {
   helper: array('u64', 4),
   /** A bit, by hash, for each page that the jump cache may lead to: core/mappings.ts. */
   codeFilter: array('u64', 64),
-  /** Instructions that compiled regions took off the budget, for statistics: a block that one began counts whole. */
+  /** Instructions that compiled regions took off the budget, for statistics. */
   compiled: 'u64',
 });
 

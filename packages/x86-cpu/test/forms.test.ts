@@ -98,7 +98,7 @@ function* compilable(mode: 64 | 32): Generator<RegionInstruction> {
       const form = formOf(insn, absolute ? AddressMode.Absolute : AddressMode.Indexed, stack);
       if (seen.has(form.key)) continue;
       seen.add(form.key);
-      yield { insn, form, offset: 0, record: 0x1000 };
+      yield { insn, form, offset: 0 };
     }
   }
 }
@@ -108,7 +108,7 @@ function addition(mode: 64 | 32): RegionInstruction {
   const insn = new Insn();
   expect(decode(Uint8Array.of(0x01, 0xc8), 0, 2, mode, insn)).toBe(DecodeStatus.Ok);
   const form = formOf(insn, AddressMode.Base, mode === 64 ? StackMode.Long : StackMode.Flat32);
-  return { insn, form, offset: 0, record: 0x1000 };
+  return { insn, form, offset: 0 };
 }
 
 /** Puts each instruction behind an addition in a block of its own that the next one follows, and compiles them as one region. */
@@ -124,7 +124,7 @@ function regionFailures(image: CoreImage, mode: 64 | 32, instructions: readonly 
         { ...first, offset },
         { ...instruction, offset: offset + first.insn.length },
       ];
-      const block = { offset, header: 0x1000, instructions, interpreterCount: 2, next };
+      const block = { offset, instructions, next };
       return [offset, { ...block, entry: n % 4 === 0, checked: n % 8 === 0 }];
     });
     try {
@@ -132,8 +132,8 @@ function regionFailures(image: CoreImage, mode: 64 | 32, instructions: readonly 
         { offset: 0, host: 0x10_0000 },
         { offset: 4096, host: 0x20_0000 },
       ];
-      const region = { key: mode === 64 ? 2 : 1, pages, blocks: new Map(blocks) };
-      new WebAssembly.Module(compileRegion(image, region, 0x4000, { checked: true }).bytes);
+      const region = { key: mode === 64 ? 2 : 1, pages, code: [], blocks: new Map(blocks) };
+      new WebAssembly.Module(compileRegion(image, region, { checked: true }).bytes);
       return undefined;
     } catch (error) {
       return error instanceof Error ? `${error.name}: ${error.message}` : String(error);

@@ -64,7 +64,7 @@ function instruction(bytes: Uint8Array, offset: number): RegionInstruction {
   const insn = new Insn();
   expect(decode(bytes, 0, bytes.length, 64, insn)).toBe(DecodeStatus.Ok);
   const mode = insn.kind.includes(OperandKind.Moffs) ? AddressMode.Absolute : AddressMode.Indexed;
-  return { insn, form: formOf(insn, mode, StackMode.Long), offset, record: 0x1000 };
+  return { insn, form: formOf(insn, mode, StackMode.Long), offset };
 }
 
 const CMP = Uint8Array.of(0x39, 0xd8); // cmp eax, ebx
@@ -76,10 +76,11 @@ describe('pending flags of the compiled tier', () => {
   function differences(bytes: Uint8Array): number {
     const second = instruction(bytes, 2);
     const next = 2 + second.insn.length;
-    const block = { offset: 0, header: 0x1000, interpreterCount: 2, entry: true, checked: false, next };
+    const block = { offset: 0, entry: true, checked: false, next };
     const region = {
       key: 2,
       pages: [{ offset: 0, host: 0x10_0000 }],
+      code: [],
       blocks: new Map([[0, { ...block, instructions: [instruction(CMP, 0), second] }]]),
     };
     let different = 0;
@@ -89,7 +90,7 @@ describe('pending flags of the compiled tier', () => {
         if (!(e instanceof RegionEmitter)) throw new TypeError('another emitter');
         different += watched(e, () => original(e));
       };
-    wrapping(second.form.sem, wrap, () => compileRegion(image, region, 0x4000));
+    wrapping(second.form.sem, wrap, () => compileRegion(image, region));
     return different;
   }
 

@@ -135,31 +135,31 @@ export function addInterpreter(
     });
   };
 
+  /** Jump cache: the record of `target` under the present mode and mappings; 0 if fetching it faulted. */
+  const find = (): void => {
+    f.set(entry, f.i32.add(f.globalGet(io.jumpCache), jumpIndex(f, target)));
+    const sameRip = f.i64.eq(f.i64.load(f.get(entry)), f.get(target));
+    const sameTag = f.i32.eq(f.i32.load(f.get(entry), 12), f.i32.load(f.get(cpu), CPU.offset.jumpTag));
+    f.if(
+      f.i32.and(sameRip, sameTag),
+      () => {
+        f.set(record, f.i32.load(f.get(entry), 8));
+        // The page's RIP is the target less its offset in the page, which the header holds: CS may have an unaligned base.
+        const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), R.place), f.i64.const(0xfff));
+        f.i64.store(f.get(cpu), f.i64.sub(f.get(target), offset()), CPU.offset.pageRip);
+      },
+      () => f.set(record, f.call(resolve, f.get(target))),
+    );
+  };
+
   f.set(cpu, f.globalGet(io.cpu));
   loadFlags();
   f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
   f.block((exit) => {
     f.loop((enter) => {
       f.block((fault) => {
-        // Jump cache: the record of `target` under the present mode and mappings.
-        f.set(entry, f.i32.add(f.globalGet(io.jumpCache), jumpIndex(f, target)));
-        const sameRip = f.i64.eq(f.i64.load(f.get(entry)), f.get(target));
-        const sameTag = f.i32.eq(f.i32.load(f.get(entry), 12), f.i32.load(f.get(cpu), CPU.offset.jumpTag));
-        f.if(
-          f.i32.and(sameRip, sameTag),
-          () => {
-            f.set(record, f.i32.load(f.get(entry), 8));
-            // The page's RIP is the target less its offset in the page, which the header holds: CS may have an unaligned base.
-            const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), R.place), f.i64.const(0xfff));
-            const page = f.local('i64');
-            f.set(page, f.i64.sub(f.get(target), offset()));
-            f.i64.store(f.get(cpu), f.get(page), CPU.offset.pageRip);
-          },
-          () => {
-            f.set(record, f.call(resolve, f.get(target)));
-            f.brIf(fault, f.i32.eqz(f.get(record)));
-          },
-        );
+        find();
+        f.brIf(fault, f.i32.eqz(f.get(record)));
         // Jumps come here rather than to the dispatch: nearly every target is a header, and testing for it costs less than
         // dispatching it.
         const jump = f.openLoop();
@@ -284,14 +284,16 @@ export function addInterpreter(
       f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
       leave(Exit.Budget, exit);
     });
-    f.if(f.i32.eq(f.get(status), f.i32.const(Status.Header)), () => {
-      f.set(record, f.i32.load(f.get(cpu), CPU.offset.exitRecord));
+    f.if(f.i32.eq(f.get(status), f.i32.const(Status.Interpret)), () => {
+      f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
+      find();
+      f.brIf(fault, f.i32.eqz(f.get(record)));
+      // The block there may be a region's, the one that has just left for it.
+      f.brIf(jump, f.i32.lt_u(f.i32.load16_u(f.get(record), R.handler), f.i32.const(FIRST_REGION)));
       countBlock(exit);
       next();
     });
-    f.if(f.i32.eq(f.get(status), f.i32.const(Status.FaultAt)), () =>
-      f.set(record, f.i32.load(f.get(cpu), CPU.offset.exitRecord)),
-    );
+    f.if(f.i32.eq(f.get(status), f.i32.const(Status.FaultAt)), () => f.set(record, f.i32.const(0)));
     f.br(fault);
   }
   return f;

@@ -265,11 +265,11 @@ export class InlineEmitter extends RecordEmitter {
 }
 
 /**
- * What a function form, or a compiled region, returns: `Next` the following record, `Fault` leave, `Jump` continue at `CPU.rip`, `Record`
- * at the record in `CPU.exitRecord`; `Leave`: the budget is used up or an event waits, `CPU.rip` is set; `Header`: the region cannot be
- * entered now, the block whose header is in `CPU.exitRecord` is the interpreter's; `FaultAt`: leave, the faulting instruction's record is in `CPU.exitRecord`.
+ * What a function form, or a compiled region, returns. A form: `Next` the following record, `Fault` leave, `Record` continue at the record in
+ * `CPU.exitRecord`. Both: `Jump` continue at `CPU.rip`. A region, with `CPU.rip` set and exactly what has retired off the budget: `Leave` the
+ * budget is used up or an event waits, `Interpret` the instruction there is the interpreter's, `FaultAt` it faulted.
  */
-export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3, Leave: 4, Header: 5, FaultAt: 6 } as const;
+export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3, Leave: 4, Interpret: 5, FaultAt: 6 } as const;
 
 /** A form as a function `(record) → status`, flags in the state. */
 export class FunctionEmitter extends RecordEmitter {

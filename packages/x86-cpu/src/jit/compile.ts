@@ -4,12 +4,12 @@ import { ModuleBuilder } from '@tsvisor/wasm-codegen';
 import type { CoreImage } from '../core/build.ts';
 import { importedHelpers } from '../core/build.ts';
 import { importMemory } from '../core/imports.ts';
-import { FIRST_REGION, HANDLER_TYPE } from '../core/interpreter.ts';
+import { HANDLER_TYPE } from '../core/interpreter.ts';
 import type { Helpers } from '../emit/emitter.ts';
 import { Status } from '../emit/interpreter.ts';
 import { codeSize } from '../records/mode-key.ts';
 import { semantics } from '../semantics/index.ts';
-import { CPU, REGION_TABLE, Seg } from '../state.ts';
+import { CPU, Seg } from '../state.ts';
 import { RegionEmitter } from './emitter.ts';
 import type { FlowGraph } from './graph.ts';
 import { analyse, ROOT } from './graph.ts';
@@ -18,7 +18,7 @@ import { flagsLiveAt, flagsUnseen, preserves } from './liveness.ts';
 import type { Reaching } from './reach.ts';
 import { reachingIn } from './reach.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
-import { crosses, isSystem, pageOfOffset } from './region.ts';
+import { crosses, isSystem } from './region.ts';
 import type { RegionTrace } from './trace.ts';
 import { TraceBuilder } from './trace.ts';
 
@@ -30,16 +30,16 @@ const FEW_ENTRIES = 3;
 
 export type CompiledRegion = {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Headers of the blocks it can be entered at, and the offsets of their pages, which go into the headers' `imm2`. */
-  readonly entries: readonly { readonly header: number; readonly page: number }[];
+  /** Distances from its base of the blocks that it can be entered at. */
+  readonly entries: readonly number[];
   /** What became of what, if that was asked for. */
   readonly trace?: RegionTrace;
 };
 
-/** Where the region will be: its handler number, and the words that say under which mappings it was checked. */
+/** What the region is given when it gets its place in the function table. */
 export type RegionPlace = {
-  readonly slot: number;
-  readonly regionTable: GlobalRef<I32>;
+  /** Address of the words that say under which mappings it was checked (state.ts, `REGION_TABLE`). */
+  readonly checked: GlobalRef<I32>;
   /** (linear address, host address): whether instructions of that page are fetched from there. */
   readonly checkPage: FuncRef<[I64, I32], I32>;
   /** Goes on at `CPU.rip`, in another region if there is one. */
@@ -59,8 +59,8 @@ class RegionCompiler {
   readonly #children: number[][];
   readonly #place: RegionPlace;
   readonly #distance: Local<I64>;
-  readonly #faultLabels = new Map<number, Label>();
-  readonly #recordLabels = new Map<number, Label>();
+  #fault!: Label;
+  #here!: Label;
   #jump!: Label;
   #leave!: Label;
   /** Notes what code each block and instruction has. */
@@ -115,20 +115,30 @@ class RegionCompiler {
       this.#leave = leave;
       f.block((jump) => {
         this.#jump = jump;
-        this.#withinExits([...this.#region.pages]);
+        f.block((here) => {
+          this.#here = here;
+          f.block((fault) => {
+            this.#fault = fault;
+            this.#tree(ROOT);
+          });
+          // What the interpreter has to run, such as a store into translated code, looks like a fault.
+          f.set(e.status, f.select(f.i32.const(Status.Interpret), f.i32.const(Status.FaultAt), e.load32('restart')));
+          e.store32('restart', () => f.i32.const(0));
+        });
+        e.emitLeaveHere();
+        f.br(leave);
       });
       f.set(e.status, f.i32.const(Status.Jump));
     });
     e.emitSpill();
     e.store64('rip', () => f.get(e.exitRip));
-    e.store32('exitRecord', () => f.get(e.exitRecord));
     f.if(f.i32.eq(f.get(e.status), f.i32.const(Status.Jump)), () => f.returnCall(this.#place.chain));
     f.get(e.status);
     if (this.#region.pages.length > 1) f.prologue(() => this.#checkPages());
     e.emitPrologue(cpu);
     return this.#graph.entries.flatMap((node) => {
-      const { header, offset, instructions } = this.#blocks[node - 1];
-      return crosses(offset, instructions[0].insn) ? [] : [{ header, page: pageOfOffset(offset) }];
+      const { offset, instructions } = this.#blocks[node - 1];
+      return crosses(offset, instructions[0].insn) ? [] : [offset];
     });
   }
 
@@ -139,10 +149,9 @@ class RegionCompiler {
   #checkPages(): void {
     const f = this.#f;
     const e = this.#e;
-    const { slot, regionTable, checkPage } = this.#place;
-    const at = (slot - FIRST_REGION) * REGION_TABLE.entryBytes;
-    const samePlace = f.i64.eq(f.i64.load(f.globalGet(regionTable), at), f.get(e.pageRip));
-    const sameTag = f.i32.eq(f.i32.load(f.globalGet(regionTable), at + 8), e.load32('jumpTag'));
+    const { checked, checkPage } = this.#place;
+    const samePlace = f.i64.eq(f.i64.load(f.globalGet(checked)), f.get(e.pageRip));
+    const sameTag = f.i32.eq(f.i32.load(f.globalGet(checked), 8), e.load32('jumpTag'));
     f.if(f.unlikely(f.i32.eqz(f.i32.and(samePlace, sameTag))), () => {
       const linear = (offset: number): I64 => {
         const rip = f.i64.add(f.get(e.pageRip), f.i64.const(offset));
@@ -152,43 +161,12 @@ class RegionCompiler {
       };
       for (const { offset, host } of this.#region.pages)
         f.if(f.unlikely(f.i32.eqz(f.call(checkPage, linear(offset), f.i32.const(host | 0)))), () => {
-          e.store32('exitRecord', () => f.get(f.param(0, 'i32')));
-          f.return(f.i32.const(Status.Header));
+          e.store64('rip', () => f.get(e.exitRip));
+          f.return(f.i32.const(Status.Interpret));
         });
-      f.i64.store(f.globalGet(regionTable), f.get(e.pageRip), at);
-      f.i32.store(f.globalGet(regionTable), e.load32('jumpTag'), at + 8);
+      f.i64.store(f.globalGet(checked), f.get(e.pageRip));
+      f.i32.store(f.globalGet(checked), e.load32('jumpTag'), 8);
     });
-  }
-
-  /** The exits to the interpreter's records, each of a page of its own, around the code. */
-  #withinExits(pages: { readonly offset: number }[]): void {
-    const f = this.#f;
-    const e = this.#e;
-    const page = pages.pop();
-    if (page === undefined) {
-      this.#tree(ROOT);
-      return;
-    }
-    f.block((record) => {
-      this.#recordLabels.set(page.offset, record);
-      f.block((fault) => {
-        this.#faultLabels.set(page.offset, fault);
-        this.#withinExits(pages);
-      });
-      // A store into translated code looks like a fault, and is the interpreter's to run.
-      f.set(e.status, f.select(f.i32.const(Status.Record), f.i32.const(Status.FaultAt), e.load32('restart')));
-      e.store32('restart', () => f.i32.const(0));
-      this.#leaveInPage(page.offset);
-    });
-    f.set(e.status, f.i32.const(Status.Record));
-    this.#leaveInPage(page.offset);
-  }
-
-  #leaveInPage(offset: number): void {
-    const f = this.#f;
-    const e = this.#e;
-    e.store64('pageRip', () => f.i64.add(f.get(e.pageRip), f.i64.const(offset)));
-    f.br(this.#leave);
   }
 
   /** Emits a node and, behind labels, the nodes it dominates. */
@@ -285,10 +263,9 @@ class RegionCompiler {
     if (merges.has(node) || loops.has(node)) e.lazy.pending = this.#live.has(node) ? 'none' : 'unknown';
     if (loops.has(node) || block.checked) this.#checkEvents(() => f.set(e.exitRip, e.ripAt(block.offset)));
     f.set(e.budget, f.i32.sub(f.get(e.budget), f.i32.const(block.instructions.length)));
-    const page = pageOfOffset(block.offset);
     const transfers = {
-      fault: () => this.#faultLabels.get(page) as Label,
-      record: () => this.#recordLabels.get(page) as Label,
+      fault: () => this.#fault,
+      here: () => this.#here,
       jump: () => this.#jump,
       enter: () => this.#enter(),
       goTo: (offset: number) => this.#goTo(node, offset),
@@ -297,7 +274,7 @@ class RegionCompiler {
       const start = f.size;
       const unseen = flagsUnseen(block.instructions, n);
       const blind = unseen && preserves(instruction);
-      e.instruction(block, instruction, transfers, { unseen, blind });
+      e.instruction(instruction, block.instructions.length - n, transfers, { unseen, blind });
       if (CONDITIONAL_FLAGS.has(instruction.form.sem) && !unseen && !this.#alwaysSets(instruction)) e.lazy.settle();
       semantics[instruction.form.sem](e);
       this.trace?.add(instruction, start, f.size);
@@ -350,23 +327,22 @@ class RegionCompiler {
 /** What a region needs to know of the core module it will run beside. */
 export type RegionImage = Pick<CoreImage, 'routines' | 'atomic'>;
 
-/** Compiles a region for the vCPU whose interpreter records it names; `slot` will be its handler number. `trace` is for people. */
+/** Compiles a region, for any vCPU of its memory. `trace` is for people. */
 export function compileRegion(
   image: RegionImage,
   region: Region,
-  slot: number,
   options: { checked?: boolean; trace?: boolean } = {},
 ): CompiledRegion {
   const module = new ModuleBuilder({ ...options, inlining: true, branchHints: true });
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
-  const regionTable = module.importGlobal('env', 'regionTable', 'i32');
+  const checked = module.importGlobal('env', 'checked', 'i32');
   const helpers = importedHelpers(module, image, true);
   const checkPage = module.importFunction('core', 'checkPage', ['i64', 'i32'], ['i32']);
   const chain = module.importFunction('core', 'chain', [], HANDLER_TYPE.results);
   const f = module.function('region', HANDLER_TYPE.params, HANDLER_TYPE.results);
   const reaching = reachingIn(module, (builder) => builder.globalGet(cpu), helpers);
-  const compiler = new RegionCompiler(f, helpers, region, { slot, regionTable, checkPage, chain }, reaching);
+  const compiler = new RegionCompiler(f, helpers, region, { checked, checkPage, chain }, reaching);
   const trace = options.trace ? new TraceBuilder() : undefined;
   compiler.trace = trace;
   const entries = compiler.compile(() => f.globalGet(cpu));

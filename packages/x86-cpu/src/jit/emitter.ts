@@ -6,18 +6,19 @@ import type { Helpers } from '../emit/emitter.ts';
 import { Emitter, tlbIndex } from '../emit/emitter.ts';
 import type { FlagLocals } from '../emit/flags.ts';
 import { condition } from '../emit/flags.ts';
+import { Status } from '../emit/interpreter.ts';
 import { AddressMode } from '../form.ts';
 import { CPU, Record, Seg } from '../state.ts';
 import { LazyFlags } from './lazy-flags.ts';
 import type { Reach, Reaching } from './reach.ts';
-import type { RegionBlock, RegionInstruction } from './region.ts';
+import type { RegionInstruction } from './region.ts';
 
 /** Where a region's code goes when it leaves a block. */
 export type Transfers = {
-  /** After a helper recorded a fault, or that the interpreter must run the instruction, at `exitRecord`. */
+  /** After a helper recorded a fault, or that the interpreter must run the instruction, `emitLeaveHere`'s. */
   readonly fault: () => Label;
-  /** The interpreter goes on at `exitRecord`. */
-  readonly record: () => Label;
+  /** With `status` set, for the instruction that `emitLeaveHere` works out. */
+  readonly here: () => Label;
   /** Whoever has `exitRip` goes on. */
   readonly jump: () => Label;
   /** Goes to `exitRip` if that is an entry of this region; else does nothing. */
@@ -51,6 +52,9 @@ export type FlagUse = {
  */
 const READS_BEFORE_STORING = new Set(['push', 'call_ind', 'pop', 'movs', 'enter']);
 
+/** Bits for the number of instructions of a block. */
+const LEFT_BITS = 10;
+
 const SEEN: FlagUse = { unseen: false, blind: false };
 
 export class RegionEmitter extends Emitter {
@@ -59,7 +63,6 @@ export class RegionEmitter extends Emitter {
   readonly #registers: (Local<I64> | undefined)[] = [];
   readonly #written = new Set<number>();
   readonly status: Local<I32>;
-  readonly exitRecord: Local<I32>;
   readonly exitRip: Local<I64>;
   readonly budget: Local<I32>;
   readonly pageRip: Local<I64>;
@@ -72,7 +75,8 @@ export class RegionEmitter extends Emitter {
   /** The current instruction has read memory. */
   #loaded = false;
   #current!: RegionInstruction;
-  #block!: RegionBlock;
+  /** Instructions of its block from the current one on. */
+  #left = 0;
   #transfers!: Transfers;
   /** The instruction transferred control; nothing follows it. */
   ended = false;
@@ -89,7 +93,6 @@ export class RegionEmitter extends Emitter {
     this.#codeSize = codeSize;
     this.#cpu = f.local('i32');
     this.status = f.local('i32');
-    this.exitRecord = f.local('i32');
     this.exitRip = f.local('i64');
     this.budget = f.local('i32');
     this.pageRip = f.local('i64');
@@ -119,11 +122,11 @@ export class RegionEmitter extends Emitter {
     this.#looping = looping;
   }
 
-  /** Starts an instruction. */
-  instruction(block: RegionBlock, instruction: RegionInstruction, transfers: Transfers, use: FlagUse): void {
+  /** Starts an instruction; `left`: as many of its block, itself included, have not run yet. */
+  instruction(instruction: RegionInstruction, left: number, transfers: Transfers, use: FlagUse): void {
     this.begin(instruction.form);
     this.lazy.begin();
-    this.#block = block;
+    this.#left = left;
     this.#current = instruction;
     this.#transfers = transfers;
     this.#use = use;
@@ -171,8 +174,8 @@ export class RegionEmitter extends Emitter {
 
   /** What the locals hold, for people. */
   localNames(): Map<number, string> {
-    const { status, exitRecord, exitRip, budget, pageRip } = this;
-    const all: [string, Local | undefined][] = Object.entries({ cpu: this.#cpu, status, exitRecord, exitRip, budget, pageRip });
+    const { status, exitRip, budget, pageRip } = this;
+    const all: [string, Local | undefined][] = Object.entries({ cpu: this.#cpu, status, exitRip, budget, pageRip });
     this.#registers.forEach((local, reg) => void all.push([registerName(reg, 8), local]));
     for (const [key, { page, addend }] of this.#pageCaches) all.push([`page:${key}`, page], [`addend:${key}`, addend]);
     all.push(...Object.entries(this.lazy.locals));
@@ -537,14 +540,20 @@ export class RegionEmitter extends Emitter {
 
   // --- leaving ---------------------------------------------------------------------------------------------------------------
 
-  /** Leaves for the interpreter at the current instruction's record, not executed. */
+  /** Leaves at the current instruction, not executed. */
   #leaveHere(label: Label): void {
     const { f } = this;
-    const surplus = this.#block.interpreterCount - this.#block.instructions.length;
-    // From here on the interpreter's block is what counts: it runs the rest of it, or takes the rest off again after a fault.
-    if (surplus) f.set(this.budget, f.i32.sub(f.get(this.budget), f.i32.const(surplus)));
-    f.set(this.exitRecord, f.i32.const(this.#current.record));
+    // One constant says where that is and what of its block has not run: there are many such places.
+    f.set(this.exitRip, f.i64.const(this.#current.offset * 2 ** LEFT_BITS + this.#left));
     f.br(label);
+  }
+  /** The end of all ways of leaving at an instruction: gives back what of its block has not run, and makes `exitRip` its RIP. */
+  emitLeaveHere(): void {
+    const { f } = this;
+    const left = f.i32.and(f.i32.wrap_i64(f.get(this.exitRip)), f.i32.const(2 ** LEFT_BITS - 1));
+    f.set(this.budget, f.i32.add(f.get(this.budget), left));
+    const offset = f.i64.shr_s(f.get(this.exitRip), f.i64.const(LEFT_BITS));
+    f.set(this.exitRip, this.#cutRip(f.i64.add(f.get(this.pageRip), offset)));
   }
 
   /** A fault, or a store into translated code: that one the interpreter has to run, for this very region may not survive it. */
@@ -554,7 +563,8 @@ export class RegionEmitter extends Emitter {
   override readonly inRegion = true;
   /** System instructions are the interpreter's. None has changed anything before it gets here. */
   system(_id: number): void {
-    this.#leaveHere(this.#transfers.record());
+    this.f.set(this.status, this.f.i32.const(Status.Interpret));
+    this.#leaveHere(this.#transfers.here());
   }
   /** The interpreter's. */
   override faultEarly(): void {}

@@ -1,47 +1,50 @@
 /**
  * One compilation: from a hot block to a WebAssembly module. All that it needs of its vCPU is in linear memory, so it can be done by another
- * thread while the vCPU runs on. What changes meanwhile does no harm: whoever asked throws the result away if code of its pages has changed,
+ * thread while the vCPU runs on. What changes meanwhile does no harm: whoever asked throws the result away if its code has changed,
  * and a region that was found through other mappings is not entered (`#checkPages` in compile.ts).
  */
 import { FIRST_REGION, Handler } from '../core/interpreter.ts';
 import { TLB_INDEX_MASK } from '../emit/emitter.ts';
 import { BlockTable } from '../records/block-table.ts';
+import { pageOf } from '../records/code-pages.ts';
 import type { FormFinder } from '../records/form-finder.ts';
 import { codeSize } from '../records/mode-key.ts';
 import { Record } from '../state.ts';
 import { type CompiledRegion, compileRegion, type RegionImage } from './compile.ts';
-import { discover, type Region, type RegionSource } from './region.ts';
+import { type CodeBytes, discover, pageOfOffset, type Region, type RegionSource } from './region.ts';
+import type { RegionPool } from './region-pool.ts';
 
 const PAGE = 4096;
 /** A block belongs to a region if it ran at least a quarter as often as the one that was hot. */
 const WARM = 4;
 
 export type CompileJob = {
-  /** The hot block: its header, host address and mode key. */
-  readonly header: number;
+  /** The hot block: its host address and mode key. */
   readonly host: number;
   readonly key: number;
-  /** Handler number the region will have. */
-  readonly slot: number;
   /** RIP of the block's page, and how the vCPU finds pages it fetches from. */
   readonly pageRip: bigint;
   readonly codeBase: bigint;
   readonly tlbFetch: number;
 };
 
-export type CompiledJob = {
-  readonly slot: number;
+/** A region, for any vCPU of the memory. */
+export type CompiledJob = Pick<Region, 'key' | 'pages' | 'code'> & {
   readonly module: WebAssembly.Module;
-  readonly entries: CompiledRegion['entries'];
-  /** Host addresses of the region's pages. */
-  readonly pages: readonly number[];
-  /** The interpreter's headers of all its blocks. */
-  readonly headers: readonly number[];
+  /** Blocks that it can be entered at: where they are, and how far their pages are from the base. */
+  readonly entries: readonly { readonly host: number; readonly page: number }[];
+  /** Size of the module, and the guest's instructions in it. */
   readonly bytes: number;
   readonly instructions: number;
+  /** It was there already. */
+  readonly shared: boolean;
 };
 
 export type OnRegion = (region: Region, compiled: CompiledRegion) => void;
+
+/** Whether memory holds what a region was made of. */
+export const holdsCode = (memory: Uint8Array, code: readonly CodeBytes[]): boolean =>
+  code.every(({ host, bytes }) => bytes.every((byte, n) => memory[host + n] === byte));
 
 /** What compiles the regions of one vCPU. */
 export class JobRunner {
@@ -54,6 +57,7 @@ export class JobRunner {
   readonly #heat: number;
   readonly #checked: boolean;
   readonly #onRegion: OnRegion | undefined;
+  readonly #pool: RegionPool | undefined;
 
   constructor(config: {
     readonly memory: WebAssembly.Memory;
@@ -63,6 +67,7 @@ export class JobRunner {
     readonly heat: number;
     readonly checked?: boolean;
     readonly onRegion?: OnRegion;
+    readonly pool?: RegionPool;
   }) {
     const { buffer } = config.memory;
     this.#bytes = new Uint8Array(buffer);
@@ -74,38 +79,45 @@ export class JobRunner {
     this.#heat = config.heat;
     this.#checked = config.checked ?? false;
     this.#onRegion = config.onRegion;
+    this.#pool = config.pool;
   }
 
   /** Compiles; undefined if there is nothing to compile. */
   run(job: CompileJob): CompiledJob | undefined {
+    const known = this.#pool?.find(job.host, job.key, {
+      holds: (code) => holdsCode(this.#bytes, code),
+      hostPage: (distance) => (distance === 0 ? pageOf(job.host) : this.#hostPage(job, distance)),
+    });
+    if (known) return { ...known, shared: true };
     const region = discover(this.#source(job), job.key, job.host % PAGE);
     if (!region) return undefined;
     const options = { checked: this.#checked, trace: this.#onRegion !== undefined };
-    const compiled = compileRegion(this.#image, region, job.slot, options);
-    const { bytes, entries } = compiled;
+    const compiled = compileRegion(this.#image, region, options);
+    const { bytes } = compiled;
+    const { key, pages, code } = region;
+    const hosts = new Map(pages.map(({ offset, host }) => [offset, host]));
+    const entries = compiled.entries.map((offset) => {
+      const page = pageOfOffset(offset);
+      return { host: (hosts.get(page) as number) + (offset - page), page };
+    });
     this.#onRegion?.(region, compiled);
     let instructions = 0;
     for (const block of region.blocks.values()) instructions += block.instructions.length;
-    return {
-      slot: job.slot,
-      module: new WebAssembly.Module(bytes),
-      entries,
-      pages: region.pages.map((page) => page.host),
-      headers: Array.from(region.blocks.values(), (block) => block.header),
-      bytes: bytes.length,
-      instructions,
-    };
+    const module = new WebAssembly.Module(bytes);
+    const made = { key, pages, code, module, entries, bytes: bytes.length, instructions, shared: false };
+    this.#pool?.add(made);
+    return made;
   }
 
   #source(job: CompileJob): RegionSource {
-    const { key, host, header } = job;
+    const { key, host } = job;
     const runs = Math.max(1, Math.floor(this.#heat / WARM));
     return {
       bytes: this.#bytes,
       codeSize: codeSize(key),
       describe: (insn) => this.#forms.describe(insn, key),
-      hostPage: (offset) => (offset === 0 ? host - (host % PAGE) : this.#hostPage(job, offset)),
-      headerAt: (at) => (at === host ? header : this.#warmHeader(at, key, runs)),
+      hostPage: (offset) => (offset === 0 ? pageOf(host) : this.#hostPage(job, offset)),
+      headerAt: (at) => (at === host ? this.#table.find(host, key) : this.#warmHeader(at, key, runs)),
       runsOf: (at) => this.#runsOf(at),
       warm: (page) => this.#warmBlocks(page, key, runs),
       targetOf: (record) => this.#i32[(record + Record.imm) >>> 2],

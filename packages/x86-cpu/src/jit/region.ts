@@ -21,18 +21,12 @@ export type RegionInstruction = {
   readonly form: Form;
   /** Distance in bytes of its RIP from the region's base, the first byte of the page of the block that was hot. */
   readonly offset: number;
-  /** Its interpreter record: where execution goes on when the region is left at this instruction. */
-  readonly record: number;
 };
 
 export type RegionBlock = {
   /** Distance from the region's base. */
   readonly offset: number;
-  /** The interpreter's header of the block that starts here. */
-  readonly header: number;
   readonly instructions: readonly RegionInstruction[];
-  /** Instructions of the interpreter's block, which counts them all at once when a fault is attributed to it. */
-  readonly interpreterCount: number;
   /** Offset of the block that follows when the last instruction does not jump; undefined when it leaves the region there. */
   readonly next: number | undefined;
   /** Reached from outside, or by returns. */
@@ -44,10 +38,15 @@ export type RegionBlock = {
 /** A page of the region's code: distance of its first byte from the base, and where it is in host memory. */
 export type RegionPage = { readonly offset: number; readonly host: number };
 
+/** Instructions that lie one behind the other in a page: where in host memory, and what was there when they were decoded. */
+export type CodeBytes = { readonly host: number; readonly bytes: Uint8Array };
+
 /** The first page is the base's. */
 export type Region = {
   readonly key: number;
   readonly pages: readonly RegionPage[];
+  /** All its instructions' bytes: it is valid as long as memory holds them. */
+  readonly code: readonly CodeBytes[];
   readonly blocks: ReadonlyMap<number, RegionBlock>;
 };
 
@@ -78,8 +77,6 @@ export type RegionSource = {
 const DIRECT_FLOWS: ReadonlySet<string> = new Set(['jcc', 'jmp', 'call']);
 
 type Decoded = { readonly insn: Insn; readonly form: Form };
-type Leader = { readonly header: number; readonly count: number };
-
 const SYSTEM: ReadonlySet<string> = new Set(SYSTEM_INSTRUCTIONS);
 /** Whether an instruction hands over to the interpreter instead of being compiled. */
 export const isSystem = (form: Form): boolean => SYSTEM.has(form.sem);
@@ -90,15 +87,30 @@ export const isSystem = (form: Form): boolean => SYSTEM.has(form.sem);
  */
 export const crosses = (offset: number, { length }: Insn): boolean => (offset & (PAGE - 1)) + length > PAGE;
 
+/** Stretches of a page that are marked. */
+function stretchesOf(marked: Uint8Array): { start: number; end: number }[] {
+  const found: { start: number; end: number }[] = [];
+  for (let start = marked.indexOf(1); start >= 0; ) {
+    const zero = marked.indexOf(0, start);
+    const end = zero < 0 ? marked.length : zero;
+    found.push({ start, end });
+    start = marked.indexOf(1, end);
+  }
+  return found;
+}
+
 const endsBlock = (insn: Insn): boolean => insn.row.flow !== 'next' || (insn.row.rep !== 'no' && insn.rep !== 0);
 
 class Discovery {
   readonly #source: RegionSource;
   readonly #pages = new Map<number, number>();
+  /** What was there when the page was first looked at, by host address: other threads may write meanwhile. */
+  readonly #copies = new Map<number, Uint8Array>();
   readonly #decoded = new Map<number, Decoded | undefined>();
   /** What may become part of the region. */
   readonly #candidates = new Map<number, { readonly header: number; readonly runs: number }>();
-  readonly leaders = new Map<number, Leader>();
+  /** Offset of a block and how many instructions it has. */
+  readonly leaders = new Map<number, number>();
   readonly entries = new Set<number>();
   readonly checked = new Set<number>();
   #instructions = 0;
@@ -119,6 +131,29 @@ class Discovery {
     return this.#pages.size < MAX_PAGES && Math.abs(page) < FARTHEST ? this.#source.hostPage(page) : 0;
   }
 
+  #copyOf(page: number): Uint8Array {
+    const known = this.#copies.get(page);
+    if (known) return known;
+    const copy = this.#source.bytes.slice(page, page + PAGE);
+    this.#copies.set(page, copy);
+    return copy;
+  }
+
+  /** Those of the pages' bytes that are of these instructions. */
+  code(instructions: Iterable<RegionInstruction>): CodeBytes[] {
+    const marks = new Map<number, Uint8Array>();
+    for (const { offset, insn } of instructions)
+      for (let at = offset; at < offset + insn.length; at++) {
+        const page = this.#pages.get(pageOfOffset(at)) as number;
+        let marked = marks.get(page);
+        if (!marked) marks.set(page, (marked = new Uint8Array(PAGE)));
+        marked[at & (PAGE - 1)] = 1;
+      }
+    return [...marks].flatMap(([page, marked]) =>
+      stretchesOf(marked).map(({ start, end }) => ({ host: page + start, bytes: this.#copyOf(page).slice(start, end) })),
+    );
+  }
+
   at(offset: number): Decoded | undefined {
     if (this.#decoded.has(offset)) return this.#decoded.get(offset);
     const decoded = this.#decode(offset);
@@ -130,9 +165,9 @@ class Discovery {
   #decode(offset: number): Decoded | undefined {
     const page = this.#hostPage(offset);
     if (page === 0) return undefined;
-    const { bytes, codeSize, describe } = this.#source;
+    const { codeSize, describe } = this.#source;
     const insn = new Insn();
-    const status = decode(bytes, page + (offset & (PAGE - 1)), page + PAGE, codeSize, insn);
+    const status = decode(this.#copyOf(page), offset & (PAGE - 1), PAGE, codeSize, insn);
     if (status === DecodeStatus.Truncated ? !this.#decodeCrossing(page, offset, insn) : status !== DecodeStatus.Ok)
       return undefined;
     const form = describe(insn);
@@ -147,10 +182,9 @@ class Discovery {
     const next = pageOfOffset(offset) + PAGE;
     const second = this.#hostPage(next);
     if (second === 0) return false;
-    const { bytes, codeSize } = this.#source;
-    const first = bytes.subarray(page + (offset & (PAGE - 1)), page + PAGE);
-    const joined = new Uint8Array([...first, ...bytes.subarray(second, second + MAX_LENGTH)]);
-    if (decode(joined, 0, joined.length, codeSize, insn) !== DecodeStatus.Ok) return false;
+    const first = this.#copyOf(page).subarray(offset & (PAGE - 1));
+    const joined = new Uint8Array([...first, ...this.#copyOf(second).subarray(0, MAX_LENGTH)]);
+    if (decode(joined, 0, joined.length, this.#source.codeSize, insn) !== DecodeStatus.Ok) return false;
     this.#pages.set(pageOfOffset(offset), page);
     this.#pages.set(next, second);
     return true;
@@ -182,10 +216,12 @@ class Discovery {
       if (page === 0) continue;
       const decoded = this.at(offset);
       if (!decoded) continue;
+      // Who comes to such an instruction would only have to leave.
+      if (isSystem(decoded.form)) continue;
       this.#pages.set(pageOfOffset(offset), page);
       if (crosses(offset, decoded.insn)) this.entries.delete(offset);
       const count = this.#source.countOf(header);
-      this.leaders.set(offset, { header, count });
+      this.leaders.set(offset, count);
       this.#follow(offset, header, count);
     }
   }
@@ -263,15 +299,15 @@ export function discover(source: RegionSource, key: number, head: number): Regio
   found.run(head);
   if (!found.leaders.has(head)) return undefined;
   const blocks = new Map<number, RegionBlock>();
-  for (const [start, { header, count }] of found.leaders) {
+  for (const [start, count] of found.leaders) {
     const instructions: RegionInstruction[] = [];
     let offset = start;
     let open = true;
     while (open) {
       const decoded = found.at(offset);
-      // The interpreter's block holds the records this one leaves to, so it cannot be longer than that.
+      // Nobody has looked where it leads beyond the interpreter's block.
       if (!decoded || instructions.length === count) break;
-      instructions.push({ ...decoded, offset, record: header + source.recordSize * (instructions.length + 1) });
+      instructions.push({ ...decoded, offset });
       offset += decoded.insn.length;
       open = !endsBlock(decoded.insn) && !isSystem(decoded.form) && !found.leaders.has(offset);
     }
@@ -280,13 +316,13 @@ export function discover(source: RegionSource, key: number, head: number): Regio
     const falls = !isSystem(form) && (!endsBlock(last) || last.row.flow === 'next' || last.row.flow === 'end');
     blocks.set(start, {
       offset: start,
-      header,
       instructions,
-      interpreterCount: count,
       next: falls ? offset : undefined,
       entry: found.entries.has(start),
       checked: found.checked.has(start),
     });
   }
-  return blocks.has(head) ? { key, pages: found.pages, blocks } : undefined;
+  if (!blocks.has(head)) return undefined;
+  const code = found.code([...blocks.values()].flatMap(({ instructions }) => instructions));
+  return { key, pages: found.pages, code, blocks };
 }

@@ -5,6 +5,7 @@ import { FormFinder } from '../records/form-finder.ts';
 import { semantics } from '../semantics/index.ts';
 import type { CompiledJob, CompileJob, OnRegion } from './job.ts';
 import { JobRunner } from './job.ts';
+import type { RegionPool } from './region-pool.ts';
 
 /** All that a compiler has to know of a vCPU beforehand; can be cloned to another thread. */
 export type CompileService = {
@@ -35,13 +36,24 @@ export function formsOf(features: readonly string[]): FormFinder {
   );
 }
 
-/** Compiles one job after the other, for whoever serves a vCPU on another thread; `onRegion` is told of each region, with a trace. */
-export function createCompiler(service: CompileService, onRegion?: OnRegion): (job: CompileJob) => CompiledJob | undefined {
+export type CompilerOptions = {
+  /** What has been compiled for the vCPUs of the service's memory. */
+  readonly pool?: RegionPool;
+  /** Told of each region that is made, with a trace. */
+  readonly onRegion?: OnRegion;
+};
+
+/** Compiles one job after the other, for whoever serves a vCPU on another thread. */
+export function createCompiler(
+  service: CompileService,
+  { pool, onRegion }: CompilerOptions = {},
+): (job: CompileJob) => CompiledJob | undefined {
   const { features, routines, atomic, ...rest } = service;
   const runner = new JobRunner({
     ...rest,
     forms: formsOf(features),
     image: { routines, atomic },
+    ...(pool ? { pool } : {}),
     ...(onRegion ? { onRegion } : {}),
   });
   return (job) => runner.run(job);
@@ -55,7 +67,7 @@ export type RegionCompiler = {
 };
 
 /** Compiles on this thread, at once. */
-export function compileHere(service: CompileService, onRegion?: OnRegion): RegionCompiler {
-  const compile = createCompiler(service, onRegion);
+export function compileHere(service: CompileService, options: CompilerOptions = {}): RegionCompiler {
+  const compile = createCompiler(service, options);
   return { compile: (job, done) => done(compile(job)), dispose: () => undefined };
 }

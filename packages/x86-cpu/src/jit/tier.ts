@@ -1,23 +1,22 @@
 /** The compiled tier of one processor: has hot regions compiled, and drops them when their code changes or there are too many. */
 import { FIRST_REGION, Handler } from '../core/interpreter.ts';
 import { codeSize, ModeKey } from '../records/mode-key.ts';
-import type { Translator } from '../records/translator.ts';
+import type { Translator, WatchedCode } from '../records/translator.ts';
 import { REGION_TABLE, Record } from '../state.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
+import { holdsCode } from './job.ts';
 import type { Pace } from './pace.ts';
 
-const NEVER = -1;
 /** Runs of a hot block before it is reported again, if it came at a bad time. */
 const AGAIN = 1000;
 const LONG = 1 << 24;
 
 type Compiled = {
   readonly slot: number;
-  /** Headers that run it. */
-  readonly entries: readonly number[];
-  /** Headers of all blocks in it. As long as they are current, a write to its code is noticed. */
-  readonly headers: ReadonlySet<number>;
-  readonly pages: readonly number[];
+  readonly key: number;
+  readonly entries: CompiledJob['entries'];
+  /** What it watches of the translator's pages. */
+  readonly code: readonly WatchedCode[];
   readonly bytes: number;
 };
 
@@ -41,23 +40,23 @@ export type TierHost = {
 
 export class RegionTier {
   readonly #host: TierHost;
+  readonly #u8: Uint8Array;
   readonly #u16: Uint16Array;
   readonly #i32: Int32Array;
   /** In the order in which they were compiled. */
   readonly #regions = new Set<Compiled>();
-  readonly #pages = new Map<number, Set<Compiled>>();
+  /** Regions by host address of the entries that the interpreter has no record of, so far. */
+  readonly #unmet = new Map<number, Set<Compiled>>();
   readonly #free: number[] = [];
   #nextSlot = FIRST_REGION;
   #liveBytes = 0;
-  /** Changes of code so far, and which was the last to concern a page: what was compiled before is void. Page 0 stands for all. */
-  #changes = 0;
-  readonly #changed = new Map<number, number>();
   /** A region is being compiled. */
   #busy = false;
-  readonly counts = { compiled: 0, dropped: 0, evicted: 0, late: 0, bytes: 0, instructions: 0, milliseconds: 0 };
+  readonly counts = { compiled: 0, dropped: 0, evicted: 0, late: 0, shared: 0, bytes: 0, instructions: 0, milliseconds: 0 };
 
   constructor(host: TierHost) {
     this.#host = host;
+    this.#u8 = new Uint8Array(host.memory.buffer);
     this.#u16 = new Uint16Array(host.memory.buffer);
     this.#i32 = new Int32Array(host.memory.buffer);
   }
@@ -88,103 +87,119 @@ export class RegionTier {
     // What cannot be compiled now is not asked for all the time.
     translator.countDown(header, LONG);
     if (key & (ModeKey.STEP | ModeKey.ALIGNED) || codeSize(key) === 16 || translator.isCrossing(header)) return;
-    const change = this.#changes;
-    const slot = this.#takeSlot();
-    if (slot === undefined) return;
-    const job = { header, key, host, slot, ...this.#host.place() };
     this.#busy = true;
-    this.#host.compile(job, (compiled) => {
+    this.#host.compile({ key, host, ...this.#host.place() }, (compiled) => {
       this.#busy = false;
-      if (compiled && this.#isCurrent(compiled, change)) this.#install(compiled);
-      else {
-        this.#free.push(slot);
-        // Its code is another now, or its neighbours' is.
-        if (compiled && this.#u16[(header + Record.handler) >>> 1] === Handler.Header) translator.countDown(header, AGAIN);
-      }
+      if (!compiled || this.#install(compiled)) return;
+      this.counts.late++;
+      if (this.#u16[(header + Record.handler) >>> 1] === Handler.Header) translator.countDown(header, AGAIN);
     });
     this.counts.milliseconds += performance.now() - start;
   }
 
-  /** Whether no code of the region's pages has changed since it was asked for. */
-  #isCurrent({ pages }: CompiledJob, change: number): boolean {
-    const current = [0, ...pages].every((page) => (this.#changed.get(page) ?? NEVER) <= change);
-    if (!current) this.counts.late++;
-    return current;
-  }
-
-  #install(region: CompiledJob): void {
-    const { slot, module, entries, headers, pages, bytes, instructions } = region;
+  /** False if its code is another by now. */
+  #install(region: CompiledJob): boolean {
     const translator = this.#host.translator();
-    // An earlier region had this slot; what was found out about its pages says nothing of this one's. No page has an odd address.
-    this.#i32.fill(-1, this.#wordsOf(slot), this.#wordsOf(slot + 1));
-    const instance = new WebAssembly.Instance(module, { env: this.#host.env, core: this.#host.core() });
-    this.#host.table.set(slot, instance.exports.f);
-    for (const { header, page } of entries) translator.setHandler(header, slot, page);
-    const compiled = { slot, entries: entries.map((entry) => entry.header), headers: new Set(headers), pages, bytes };
+    const { key, entries, module, bytes, instructions } = region;
+    const watched = region.code.map(({ host, bytes }): WatchedCode => {
+      return { host, end: host + bytes.length, secondPage: 0, secondEnd: 0, changed: () => this.#drop(compiled) };
+    });
+    const compiled: Compiled = { slot: this.#takeSlot(), key, entries, code: watched, bytes };
+    // Who writes there from here on says so; who has written before has left other bytes.
+    for (const code of watched) translator.watch(code);
+    if (!holdsCode(this.#u8, region.code)) {
+      for (const code of watched) translator.unwatch(code);
+      this.#free.push(compiled.slot);
+      return false;
+    }
     this.#regions.add(compiled);
-    for (const page of pages) {
-      const known = this.#pages.get(page);
-      if (known) known.add(compiled);
-      else this.#pages.set(page, new Set([compiled]));
+    this.#start(compiled, module);
+    for (const entry of entries) {
+      const header = translator.find(entry.host, key);
+      if (header !== 0) translator.setHandler(header, compiled.slot, entry.page);
+      else this.#meetLater(entry.host, compiled);
     }
     this.#liveBytes += bytes;
     this.counts.compiled++;
+    if (region.shared) this.counts.shared++;
     this.counts.bytes += bytes;
     this.counts.instructions += instructions;
+    return true;
   }
 
-  #wordsOf(slot: number): number {
-    return (this.#host.regionTable + (slot - FIRST_REGION) * REGION_TABLE.entryBytes) >>> 2;
+  /** Puts a region's function into its slot. */
+  #start({ slot }: Compiled, module: WebAssembly.Module): void {
+    const { env, core, table, regionTable } = this.#host;
+    const checked = regionTable + (slot - FIRST_REGION) * REGION_TABLE.entryBytes;
+    // An earlier region had this slot; what was found out about its pages says nothing of this one's. No page has an odd address.
+    this.#i32.fill(-1, checked >>> 2, (checked + REGION_TABLE.entryBytes) >>> 2);
+    const place = new WebAssembly.Global({ value: 'i32' }, checked | 0);
+    const instance = new WebAssembly.Instance(module, { env: { ...env, checked: place }, core: core() });
+    table.set(slot, instance.exports.f);
   }
 
-  /** A free handler number; makes room first. None, if all are of regions that are being compiled. */
-  #takeSlot(): number | undefined {
-    const full = (): boolean => this.#free.length === 0 && this.#nextSlot === FIRST_REGION + REGION_TABLE.entries;
+  #meetLater(host: number, compiled: Compiled): void {
+    const known = this.#unmet.get(host);
+    if (known) known.add(compiled);
+    else this.#unmet.set(host, new Set([compiled]));
+  }
+
+  /** The interpreter has a record of a block now, which a region may be waiting for. */
+  translated(header: number, host: number, key: number): void {
+    const waiting = this.#unmet.get(host);
+    if (!waiting) return;
+    for (const compiled of waiting) {
+      const entry = compiled.key === key && compiled.entries.find((one) => one.host === host);
+      if (!entry) continue;
+      this.#host.translator().setHandler(header, compiled.slot, entry.page);
+      this.#forget(host, compiled);
+    }
+  }
+
+  #forget(host: number, compiled: Compiled): void {
+    const waiting = this.#unmet.get(host);
+    waiting?.delete(compiled);
+    if (waiting?.size === 0) this.#unmet.delete(host);
+  }
+
+  /** A free handler number; makes room first. */
+  #takeSlot(): number {
     for (const oldest of this.#regions) {
-      if (!full() && this.#liveBytes <= this.#host.limit) break;
+      const full = this.#free.length === 0 && this.#nextSlot === FIRST_REGION + REGION_TABLE.entries;
+      if (!full && this.#liveBytes <= this.#host.limit) break;
       this.#remove(oldest);
       this.counts.evicted++;
     }
-    return full() ? undefined : (this.#free.pop() ?? this.#nextSlot++);
+    return this.#free.pop() ?? this.#nextSlot++;
   }
 
   #remove(compiled: Compiled): void {
-    const { slot, entries, pages, bytes } = compiled;
-    for (const header of entries) {
-      // A header may have been given to a later region.
-      if (this.#u16[(header + Record.handler) >>> 1] === slot) this.#host.translator().setHandler(header, Handler.Header, 0);
+    const translator = this.#host.translator();
+    const { slot, key, entries, code, bytes } = compiled;
+    for (const { host } of entries) {
+      const header = translator.find(host, key);
+      // It may have been given to a later region.
+      if (header !== 0 && this.#u16[(header + Record.handler) >>> 1] === slot) translator.setHandler(header, Handler.Header, 0);
+      this.#forget(host, compiled);
     }
+    for (const one of code) translator.unwatch(one);
     this.#host.table.set(slot, null);
     this.#free.push(slot);
     this.#regions.delete(compiled);
     this.#liveBytes -= bytes;
-    for (const page of pages) {
-      const others = this.#pages.get(page);
-      others?.delete(compiled);
-      if (others?.size === 0) this.#pages.delete(page);
-    }
   }
 
-  /** What is being compiled now must not be installed if it has to do with a page; 0: with any. */
-  #change(page: number): void {
-    if (this.#busy) this.#changed.set(page, ++this.#changes);
-    else if (this.#changed.size > 0) this.#changed.clear();
+  /** Its code changed, maybe in several places. */
+  #drop(compiled: Compiled): void {
+    if (!this.#regions.has(compiled)) return;
+    this.#remove(compiled);
+    this.counts.dropped++;
   }
 
-  /** Code of a page changed, and with it these blocks: what regions hold of them is the interpreter's again. */
-  drop(page: number, headers: readonly number[]): void {
-    this.#change(page);
-    for (const compiled of [...(this.#pages.get(page) ?? [])]) {
-      if (!headers.some((header) => compiled.headers.has(header))) continue;
-      this.#remove(compiled);
-      this.counts.dropped++;
-    }
-  }
-
-  /** All translations are dropped. */
+  /** Before all translations are forgotten. */
   dropAll(): void {
-    this.#change(0);
     this.#host.pace.clear();
     for (const compiled of [...this.#regions]) this.#remove(compiled);
+    this.#unmet.clear();
   }
 }

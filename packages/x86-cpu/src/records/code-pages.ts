@@ -5,10 +5,8 @@ export const PAGE = 4096;
 /** Page of a host address; these reach beyond 2 GiB, so no signed mask. */
 export const pageOf = (host: number): number => host - (host & (PAGE - 1));
 
-/** A translated block. */
-export type Block = {
-  readonly header: number;
-  readonly key: number;
+/** Code that lies in one page, or reaches into a second one. */
+export type CodeSpan = {
   readonly host: number;
   /** Exclusive end in the first page, and bytes in a second one. */
   readonly end: number;
@@ -29,20 +27,20 @@ export type CodePagesHost = {
   readonly unprotectCode: (hostPage: number) => void;
 };
 
-const pagesOf = (block: Block): number[] => (block.secondPage ? [pageOf(block.host), block.secondPage] : [pageOf(block.host)]);
+const pagesOf = (span: CodeSpan): number[] => (span.secondPage ? [pageOf(span.host), span.secondPage] : [pageOf(span.host)]);
 
-function covers(block: Block, page: number, host: number, length: number): boolean {
-  const start = page === block.secondPage ? page : block.host;
-  const end = page === block.secondPage ? page + block.secondEnd : block.end;
+function covers(span: CodeSpan, page: number, host: number, length: number): boolean {
+  const start = page === span.secondPage ? page : span.host;
+  const end = page === span.secondPage ? page + span.secondEnd : span.end;
   return start < host + length && host < end;
 }
 
-export class CodePages {
+export class CodePages<Span extends CodeSpan> {
   readonly #host: CodePagesHost;
   readonly #i32: Int32Array;
   readonly #codeMap: number;
   readonly #sharedMap: number | undefined;
-  readonly #pages = new Map<number, Block[]>();
+  readonly #pages = new Map<number, Span[]>();
 
   constructor({ memory, codeMap, sharedMap }: CodeMaps, host: CodePagesHost) {
     this.#i32 = new Int32Array(memory.buffer);
@@ -51,32 +49,35 @@ export class CodePages {
     this.#host = host;
   }
 
-  blocks(page: number): readonly Block[] {
-    return this.#pages.get(page) ?? [];
-  }
-
-  add(block: Block): void {
-    for (const page of pagesOf(block)) {
+  add(span: Span): void {
+    for (const page of pagesOf(span)) {
       const known = this.#pages.get(page);
-      if (known) known.push(block);
-      else this.#pages.set(page, [block]);
+      if (known) known.push(span);
+      else this.#pages.set(page, [span]);
       // Another processor that finds no code in the page may be about to end its protection: the marks come first.
-      this.#mark(page, block);
+      this.#mark(page, span);
       if (!known) this.#host.protectCode(page);
     }
   }
 
-  /** Takes out the blocks of a page that cover any of `length` bytes at `host`, and returns them. */
-  take(page: number, host: number, length: number): readonly Block[] {
-    const blocks = this.#pages.get(page);
-    if (!blocks) return [];
-    const taken = blocks.filter((block) => covers(block, page, host, length));
-    for (const block of taken) for (const of of pagesOf(block)) this.#remove(of, block);
+  /** Takes out what covers any of `length` bytes at `host` in a page, and returns it. */
+  take(page: number, host: number, length: number): readonly Span[] {
+    const spans = this.#pages.get(page);
+    if (!spans) return [];
+    const taken = spans.filter((span) => covers(span, page, host, length));
+    for (const span of taken) this.remove(span);
     return taken;
   }
 
-  #remove(page: number, block: Block): void {
-    const kept = this.#pages.get(page)?.filter((other) => other !== block) ?? [];
+  /** Takes a span out, if it is there. */
+  remove(span: Span): void {
+    for (const page of pagesOf(span)) this.#remove(page, span);
+  }
+
+  #remove(page: number, span: Span): void {
+    const spans = this.#pages.get(page);
+    if (!spans?.includes(span)) return;
+    const kept = spans.filter((other) => other !== span);
     this.#setMap(page, 0, 0);
     if (kept.length === 0) {
       this.#pages.delete(page);
@@ -99,9 +100,9 @@ export class CodePages {
     return (map + (page >>> 12) * 8) >>> 2;
   }
 
-  #mark(page: number, block: Block): void {
-    const first = page === block.secondPage ? 0 : block.host - page;
-    const end = page === block.secondPage ? block.secondEnd : block.end - page;
+  #mark(page: number, span: Span): void {
+    const first = page === span.secondPage ? 0 : span.host - page;
+    const end = page === span.secondPage ? span.secondEnd : span.end - page;
     const at = this.#mapAt(page);
     const shared = this.#sharedMap === undefined ? 0 : this.#mapAt(page, this.#sharedMap);
     for (let granule = first >> 6; granule <= (end - 1) >> 6; granule++) {

@@ -7,7 +7,7 @@ import { operandSlot } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import { BLOCK_TABLE, Record } from '../state.ts';
 import { BlockTable } from './block-table.ts';
-import type { Block } from './code-pages.ts';
+import type { CodeSpan } from './code-pages.ts';
 import { CodePages, PAGE, pageOf } from './code-pages.ts';
 import type { FormFinder } from './form-finder.ts';
 import { codeSize, ModeKey } from './mode-key.ts';
@@ -27,8 +27,8 @@ export type TranslatorHost = {
   readonly forms: FormFinder;
   /** Executions of a block before it is reported hot; 0 never (the count then wraps around after 2^32). */
   readonly heat: number;
-  /** Bytes of blocks of a page have changed, named by their headers: regions that were compiled from them are void. */
-  readonly dropRegions: (page: number, headers: readonly number[]) => void;
+  /** There is a record of a block now, which the interpreter will run. */
+  readonly translated: (header: number, host: number, key: number) => void;
   /** Host address of the code byte at a linear address, or 0 with the fault recorded. */
   readonly fetch: (linearLo: number, linearHi: number) => number;
   readonly protectCode: (hostPage: number) => void;
@@ -45,6 +45,11 @@ export type TranslatorMemory = {
   /** The map that several processors share (ports.ts, `CodeSharing`). */
   readonly sharedMap: number | undefined;
 };
+
+/** A translated block. */
+type Block = CodeSpan & { readonly header: number; readonly key: number };
+/** Code that someone else made something of, and has to hear if it changes: once. */
+export type WatchedCode = CodeSpan & { readonly changed: () => void };
 
 /** A branch of the block under translation: the field that will hold its target's record, and where that is. */
 type PendingLink = { readonly field: number; readonly offset: number; readonly cut: number; readonly fault: number };
@@ -63,7 +68,7 @@ export class Translator {
   readonly #bound = new Map<number, BoundForm>();
   readonly #byHandler: BoundForm[] = [];
   readonly #table: BlockTable;
-  readonly #pages: CodePages;
+  readonly #pages: CodePages<Block | WatchedCode>;
   readonly #writer: RecordWriter;
   /** Headers of blocks that were invalidated, by (host, key): redirected when the block is translated again. */
   readonly #stale = new Map<number, Map<number, number>>();
@@ -93,7 +98,7 @@ export class Translator {
     return this.#next + Record.size * (3 * MAX_INSTRUCTIONS + 8) < this.#links && this.blocks < BLOCK_TABLE.entries / 2;
   }
 
-  /** Forgets every translation. No record may be in use. */
+  /** Forgets every translation and what is watched. No record may be in use. */
   flush(): void {
     this.flushes++;
     this.blocks = 0;
@@ -136,8 +141,10 @@ export class Translator {
     const header = this.#translate(host, linearLo, linearHi, ip, key, limit);
     if (header === 0) return 0;
     // A block that is retired already leaves at once, and is asked for again.
-    if (this.#isCurrent) this.#redirect(host, key, header);
-    else this.invalidate(host, 1);
+    if (this.#isCurrent) {
+      this.#redirect(host, key, header);
+      this.#host.translated(header, host, key);
+    } else this.invalidate(host, 1);
     return header;
   }
 
@@ -440,22 +447,30 @@ export class Translator {
 
   /**
    * Bytes at [host, host + length) change: every block that covers any of them is retired. Its records become Stale, so that code
-   * running in it right now leaves at the next instruction.
+   * running in it right now leaves at the next instruction. What is watched there is told.
    * @returns whether any block was retired (the jump cache is then out of date).
    */
   invalidate(host: number, length: number): boolean {
     let any = false;
     for (let page = pageOf(host); page < host + length; page += PAGE) {
-      const retired = this.#pages.take(page, host, length);
-      if (retired.length === 0) continue;
-      any = true;
-      this.#host.dropRegions(
-        page,
-        retired.map(({ header }) => header),
-      );
-      for (const block of retired) this.#retire(block);
+      for (const span of this.#pages.take(page, host, length)) {
+        if ('changed' in span) span.changed();
+        else {
+          any = true;
+          this.#retire(span);
+        }
+      }
     }
     return any;
+  }
+
+  watch(code: WatchedCode): void {
+    this.#pages.add(code);
+  }
+
+  /** Its owner does not want to hear of it any more. */
+  unwatch(code: WatchedCode): void {
+    this.#pages.remove(code);
   }
 
   #retire(block: Block): void {

@@ -69,7 +69,7 @@ export class TierMachine {
   /** Whether an interrupt arrives with the device access that has just happened. */
   arrives: ((accesses: number) => boolean) | undefined;
 
-  constructor(config: Pick<ProcessorConfig, 'tier' | 'heat' | 'checked'>) {
+  constructor(config: Pick<ProcessorConfig, 'tier' | 'heat' | 'checked' | 'compiler'>) {
     const memory = new WebAssembly.Memory({ initial: LINEAR_BYTES >> 16, maximum: 65536, shared: true });
     let next = PAGE;
     let stateAt = 0;

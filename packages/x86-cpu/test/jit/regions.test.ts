@@ -1,7 +1,8 @@
 /** What becomes one region: the loops that a program spends its time in, whole. */
 import { describe, expect, it } from 'vitest';
 import type { CompileJob } from '../../src/jit/job.ts';
-import { type Compile, type CompileService, createCompiler } from '../../src/jit/service.ts';
+import { RegionPool } from '../../src/jit/region-pool.ts';
+import { type Compile, type CompileService, compileHere, createCompiler } from '../../src/jit/service.ts';
 import { hex, LongModeMachine, Place } from '../system/long-mode.ts';
 
 const ROUNDS = 10_000;
@@ -59,5 +60,32 @@ describe('regions', () => {
     expect(waiting.length).toBe(0);
     const { regions, compiled, instructions } = machine.processor.stats();
     expect([regions, compiled / instructions > 0.95]).toEqual([1, true]);
+  });
+
+  it('are taken from a pool by whoever comes to the same code, and made anew where it has changed', () => {
+    const pool = new RegionPool(1 << 20);
+    const machine = new LongModeMachine({ heat: 50, compiler: (service) => compileHere(service, { pool }) });
+    const start = Place.code + 0x1000 - TO_THE_END;
+    const rounds = (step: number): bigint => {
+      // Written again, whatever it was: no translation and no region is left of it.
+      machine.write(start, hex(OVER_THE_END));
+      machine.write(start + 12, [step]);
+      machine.state.gpr.fill(0n, 0, 4);
+      machine.state.rip = BigInt(start);
+      machine.state.halted = 0;
+      expect(machine.run()).toBe('halt');
+      return machine.gpr(3);
+    };
+    machine.load(OVER_THE_END, start);
+    const counts = (): number[] => {
+      const { regions, regionsShared } = machine.processor.stats();
+      return [regions, regionsShared];
+    };
+    expect(rounds(2)).toBe(BigInt(2 * ROUNDS));
+    expect(counts()).toEqual([1, 0]);
+    expect(rounds(2)).toBe(BigInt(2 * ROUNDS));
+    expect(counts()).toEqual([2, 1]);
+    expect(rounds(3)).toBe(BigInt(3 * ROUNDS));
+    expect(counts()).toEqual([3, 1]);
   });
 });

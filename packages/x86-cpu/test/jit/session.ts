@@ -1,4 +1,6 @@
 /** Machines that many random programs run on, one after the other. */
+import { RegionPool } from '../../src/jit/region-pool.ts';
+import { compileHere } from '../../src/jit/service.ts';
 import type { Outcome } from './compare.ts';
 import { compareTiers, minimise } from './compare.ts';
 import type { GeneratorOptions } from './generator.ts';
@@ -16,6 +18,12 @@ export type SessionOptions = GeneratorOptions & {
 };
 
 const HEATS = [3, 8, 24, 70];
+/** Every other machine takes what fits from regions of earlier programs, which lay at the same addresses. */
+const pooling = (): NonNullable<ConstructorParameters<typeof TierMachine>[0]['compiler']> => {
+  const pool = new RegionPool(POOL_BYTES);
+  return (service) => compileHere(service, { pool });
+};
+const POOL_BYTES = 1 << 20;
 const CHECKED_HEAT = 2;
 const CHECKED_EVERY = 50;
 
@@ -32,13 +40,20 @@ export class Session {
 
   constructor(options: SessionOptions = {}) {
     this.#options = options;
-    this.#machines = (options.heats ?? HEATS).map((heat) => new TierMachine({ tier: 'jit', heat }));
+    this.#machines = (options.heats ?? HEATS).map(
+      (heat, n) => new TierMachine({ tier: 'jit', heat, ...(n % 2 === 0 ? {} : { compiler: pooling() }) }),
+    );
     this.#checkedEvery = options.checkedEvery ?? CHECKED_EVERY;
   }
 
   /** Regions compiled so far. */
   get regions(): number {
     return [...this.#machines, this.#checked].reduce((sum, { processor }) => sum + (processor.stats().regions ?? 0), 0);
+  }
+
+  /** How many of them had been there before. */
+  get shared(): number {
+    return this.#machines.reduce((sum, { processor }) => sum + (processor.stats().regionsShared ?? 0), 0);
   }
 
   #machineOf(seed: number): TierMachine {

@@ -31,4 +31,8 @@ describe('random programs: both tiers have the same registers, flags, memory, fa
     expect(session.regions).toBeGreaterThan(PROGRAMS);
     expect(session.endings.fuel).toBeGreaterThan(PROGRAMS);
   });
+
+  it('with regions made for one program that served another', () => {
+    expect(session.shared).toBeGreaterThan(PROGRAMS / 100);
+  });
 });

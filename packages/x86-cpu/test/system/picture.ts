@@ -7,7 +7,7 @@ const INTERNAL = new Set(
   (
     'jumpTag userTag kernelTag userKey kernelKey fastCalls fastEvents fastFlat32 kernelLocal codeFilter deliveries exitRequest exitReason ' +
     'exitRecord budget faulted faultVector faultError faultHasError pageRip helper scratch scratchVa scratchSize flagResult flagCarry ' +
-    'flagAux rflags interruptShadow shadowRip restart'
+    'flagAux rflags interruptShadow shadowRip restart compiled'
   ).split(' '),
 );
 
