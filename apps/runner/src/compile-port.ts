@@ -1,12 +1,13 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import type { Compile, CompiledJob, CompileJob, CompileService, RegionCompiler } from '@tsvisor/machines/compiler';
+import type { Compile, CompiledJob, CompileJob, CompileService, OfferedBlocks, RegionCompiler } from '@tsvisor/machines/compiler';
 
 /** A vCPU that wants its regions compiled, and where the jobs come from and the answers go. */
 export type Customer = { readonly service: CompileService; readonly port: MessagePort };
 /** One of a machine: its vCPUs share what is compiled for them. */
 export type CustomerOf = Customer & { readonly machine: number };
 export type Question = { readonly id: number; readonly job: CompileJob };
-export type Answer = { readonly id: number; readonly compiled: CompiledJob | undefined };
+/** What became of a job, or what another vCPU's has made. */
+export type Answer = { readonly id: number; readonly compiled: CompiledJob | undefined } | { readonly offer: OfferedBlocks };
 type Done = Parameters<Compile>[1];
 
 /** Has regions compiled on another thread, which is introduced to the vCPU by `introduce`; what that does not come to is interpreted. */
@@ -15,13 +16,19 @@ export function compileElsewhere(service: CompileService, introduce: (customer: 
   introduce({ service, port: port2 });
   const waiting = new Map<number, Done>();
   let asked = 0;
+  let onOffer: (blocks: OfferedBlocks) => void = () => undefined;
   let alive = true;
   const end = (): void => {
     alive = false;
     for (const done of waiting.values()) done(undefined);
     waiting.clear();
   };
-  port.on('message', ({ id, compiled }: Answer) => {
+  port.on('message', (answer: Answer) => {
+    if ('offer' in answer) {
+      if (alive) onOffer(answer.offer);
+      return;
+    }
+    const { id, compiled } = answer;
     const done = waiting.get(id);
     waiting.delete(id);
     done?.(compiled);
@@ -38,6 +45,9 @@ export function compileElsewhere(service: CompileService, introduce: (customer: 
       const id = asked++;
       waiting.set(id, done);
       port.postMessage({ id, job } satisfies Question);
+    },
+    onOffer: (fn) => {
+      onOffer = fn;
     },
     dispose: () => {
       waiting.clear();

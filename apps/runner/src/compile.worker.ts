@@ -1,6 +1,6 @@
 /** A thread that compiles vCPUs' hot regions: each message is a vCPU, each message of that one's port a job, each answer what became of it. */
 import { setFlagsFromString } from 'node:v8';
-import { parentPort } from 'node:worker_threads';
+import { type MessagePort, parentPort } from 'node:worker_threads';
 import { createCompiler, RegionPool } from '@tsvisor/machines/compiler';
 import type { Answer, CustomerOf, Question } from './compile-port.ts';
 
@@ -10,17 +10,23 @@ setFlagsFromString('--no-wasm-lazy-compilation');
 /** As much as a vCPU keeps. */
 const POOL_BYTES = 8 << 20;
 
-/** What machines' vCPUs share, and how many of them are there. */
-const machines = new Map<number, { readonly pool: RegionPool; vcpus: number }>();
+/** What a machine's vCPUs share, and who they are. */
+const machines = new Map<number, { readonly pool: RegionPool; readonly ports: Set<MessagePort> }>();
 
 parentPort?.on('message', ({ service, port, machine }: CustomerOf) => {
-  const shared = machines.get(machine) ?? { pool: new RegionPool(POOL_BYTES), vcpus: 0 };
-  machines.set(machine, shared);
-  shared.vcpus++;
-  const compile = createCompiler(service, { pool: shared.pool });
-  port.on('message', ({ id, job }: Question) => port.postMessage({ id, compiled: compile(job) } satisfies Answer));
+  const { pool, ports } = machines.get(machine) ?? { pool: new RegionPool(POOL_BYTES), ports: new Set() };
+  machines.set(machine, { pool, ports });
+  ports.add(port);
+  const compile = createCompiler(service, { pool });
+  port.on('message', ({ id, job }: Question) => {
+    const compiled = compile(job);
+    port.postMessage({ id, compiled } satisfies Answer);
+    if (!compiled || compiled.shared) return;
+    const { key, entries } = compiled;
+    for (const other of ports) if (other !== port) other.postMessage({ offer: { key, entries } } satisfies Answer);
+  });
   port.on('close', () => {
-    shared.vcpus--;
-    if (shared.vcpus === 0) machines.delete(machine);
+    ports.delete(port);
+    if (ports.size === 0) machines.delete(machine);
   });
 });

@@ -1,6 +1,6 @@
 /** What a machine is made for and made with: its caller's sinks and the processor engine. */
 import type { CpuidSource, ProcessorFactory } from '@tsvisor/vmm-core';
-import type { CompileService, RegionCompiler } from '@tsvisor/x86-cpu';
+import type { CompileService, CoreCode, RegionCompiler } from '@tsvisor/x86-cpu';
 
 /** Takes what a guest's UART transmits. */
 export type SerialSink = { readonly write: (bytes: Uint8Array) => void };
@@ -15,6 +15,9 @@ export type CompiledRegion = {
   /** For people: its instructions beside what was made of them. */
   readonly text: () => string;
 };
+
+/** Code that all processors of an engine have in common; can be posted to their threads. */
+export type EngineCode = CoreCode;
 
 export type EngineOptions = {
   /** `auto` (the default) interprets and compiles what is hot, `jit` compiles soon, `interp` nothing. */
@@ -36,4 +39,6 @@ export type EngineModel = { readonly cpuid: CpuidSource; readonly createProcesso
 export type Engine = {
   /** A model by the text a user gives, such as `max` or `max,-smap`. Throws an error with a `code` when there is none. */
   readonly model: (specification: string, options?: EngineOptions) => EngineModel;
+  /** For processors on other threads; without it each of these makes its own. */
+  readonly code?: () => EngineCode;
 };

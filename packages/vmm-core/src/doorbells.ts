@@ -3,7 +3,11 @@ import { DOORBELL_LAYOUT, DoorbellTable, doorbellTableBytes, type IoEvent } from
 import type { Arena } from './arena.ts';
 import type { ProcessorDoorbells } from './ports.ts';
 
-const LAYOUT = { ...DOORBELL_LAYOUT, eventfd: { counter: EVENTFD_LAYOUT.counter, readers: EVENTFD_LAYOUT.readers } };
+/** How they are laid out, for generated code. */
+export const MACHINE_DOORBELL_LAYOUT: ProcessorDoorbells['layout'] = {
+  ...DOORBELL_LAYOUT,
+  eventfd: { counter: EVENTFD_LAYOUT.counter, readers: EVENTFD_LAYOUT.readers },
+};
 
 /** The eventfds in a machine's memory, and the table by which its processors ring them. */
 export class MachineDoorbells {
@@ -32,6 +36,6 @@ export class MachineDoorbells {
 
   /** For the processor of a vCPU. */
   forCpu(cpu: number): ProcessorDoorbells {
-    return { address: this.#address, reader: this.table.readerAddress(cpu), layout: LAYOUT };
+    return { address: this.#address, reader: this.table.readerAddress(cpu), layout: MACHINE_DOORBELL_LAYOUT };
   }
 }

@@ -4,6 +4,7 @@ export type { CoalescedMmioZone } from '@tsvisor/io-bus';
 export { type Arena, createArena } from './arena.ts';
 export { createMachineClock, type MachineClock } from './clock.ts';
 export { type CpuidEntry, cpuidFromEntries, type VcpuCpuid, vcpuCpuid } from './cpuid.ts';
+export { MACHINE_DOORBELL_LAYOUT } from './doorbells.ts';
 export { type Errno, KvmError, VmmError, type VmmErrorCode } from './errors.ts';
 export type { SystemEvent, VcpuExit } from './exits.ts';
 export { type Host, systemHost } from './host.ts';
@@ -34,6 +35,7 @@ export type {
   TimeStampCounter,
   VcpuThreadPort,
 } from './ports.ts';
+export { PROCESSOR_MMU_OFFSETS } from './processor-mmu.ts';
 export { type Built, buildPlugins, type Device, type Plugin } from './registry.ts';
 export { type RunEnd, RunLoop, type RunLoopOptions, type RunnableVcpu, type RunnableVm } from './run-loop.ts';
 export { sharedBufferOf } from './shared-buffer.ts';

@@ -195,6 +195,8 @@ export type ProcessorConfig = {
   };
   /** PAUSE instructions before `run` returns `pause`. */
   readonly pauseWindow?: number;
+  /** The vCPUs take all processors of the host: what is done beside them for this one keeps them from running. */
+  readonly hostFull?: boolean;
   /** Bytes for translations. */
   readonly codeBytes?: number;
 };

@@ -18,6 +18,21 @@ export type SharedProcessorMmu = ProcessorMmu & {
   readonly unprotectNow: (hostPage: number) => void;
 };
 
+const { cr3, mode, flags, pkru, faultError, gpaLo, gpaHi, kind, host, misses } = MMU.offset;
+/** Where its state has what processors look at. */
+export const PROCESSOR_MMU_OFFSETS: ProcessorMmu['offsets'] = {
+  cr3,
+  mode,
+  flags,
+  pkru,
+  faultError,
+  gpaLo,
+  gpaHi,
+  kind,
+  host,
+  misses,
+};
+
 /** A vCPU's paging unit with its state in the arena. */
 export function createProcessorMmu(
   arena: Pick<Arena, 'memory' | 'alloc'>,
@@ -34,13 +49,12 @@ export function createProcessorMmu(
     ...(sharing && { shootdown: sharing.shootdown }),
   });
   resetMmuState(mmu.state, GPA_BITS);
-  const { cr3, mode, flags, pkru, faultError, gpaLo, gpaHi, kind, host, misses } = MMU.offset;
   return {
     state: mmu.state,
     exports: mmu.exports,
     stateAddress,
     tlbAddress,
-    offsets: { cr3, mode, flags, pkru, faultError, gpaLo, gpaHi, kind, host, misses },
+    offsets: PROCESSOR_MMU_OFFSETS,
     flushAll: mmu.flushAll,
     flushNonGlobal: mmu.flushNonGlobal,
     flushPage: mmu.flushPage,

@@ -26,7 +26,7 @@ export type VcpuParts = {
   /** What every vCPU of the machine shares. */
   readonly shared: Pick<
     ProcessorConfig,
-    'memory' | 'alloc' | 'pio' | 'mmio' | 'codeSharing' | 'pauseWindow' | 'codeBytes' | 'exclusive' | 'hypercalls'
+    'memory' | 'alloc' | 'pio' | 'mmio' | 'codeSharing' | 'pauseWindow' | 'hostFull' | 'codeBytes' | 'exclusive' | 'hypercalls'
   >;
   readonly doorbells: ProcessorConfig['doorbells'];
   /** The page where the local APIC's registers are, and no doorbell; undefined if they are nowhere. */

@@ -1,4 +1,6 @@
 /** x86 processor: decoder, one source of instruction semantics, interpreter tier, system behaviour. */
+export { type CoreCode, loadCore, type SavedCore, saveCore } from './core/core-code.ts';
+export type { CoreLayouts } from './core/imports.ts';
 export { formatInstruction } from './decode/format.ts';
 export { DecodeStatus, decode, Insn, OperandKind } from './decode/insn.ts';
 export { rows } from './decode/lookup.ts';

@@ -1,7 +1,8 @@
 /** The processor: one vCPU's engine over shared memory, driven by `run`. */
 import { CodeFetch } from './code-fetch.ts';
 import type { CoreImage } from './core/build.ts';
-import { buildCore, buildForms } from './core/build.ts';
+import { buildForms } from './core/build.ts';
+import { type CoreCode, coreFor } from './core/core-code.ts';
 import { NON_CANONICAL, Vector } from './core/memory.ts';
 import { DeviceMemory } from './device-memory.ts';
 import { TLB_ENTRIES } from './emit/emitter.ts';
@@ -30,7 +31,6 @@ import type {
   PortBus,
   TimeStampCounter,
 } from './ports.ts';
-import { hotForms } from './records/hot-forms.ts';
 import { Translator } from './records/translator.ts';
 import { initState, resetState } from './reset.ts';
 import { SYSTEM_INSTRUCTIONS } from './semantics/system.ts';
@@ -70,8 +70,12 @@ export type ProcessorConfig = {
   readonly exclusive?: ExclusiveAccess;
   /** PAUSE instructions in one call of `run` before it returns `pause`; without it they do not matter. */
   readonly pauseWindow?: number;
+  /** The core module, if it is there already and for these layouts; else it is built, which takes some hundred milliseconds. */
+  readonly core?: CoreCode;
   /** Bytes of interpreter records kept; when full, all translations are dropped. */
   readonly codeBytes?: number;
+  /** There is no idle processor of the host for a `compiler` on another thread. */
+  readonly hostFull?: boolean;
   readonly tier?: Tier;
   /** Executions of a block before the region around it is compiled, where the tier's own number will not do. */
   readonly heat?: number;
@@ -95,8 +99,11 @@ export type Tier = 'auto' | 'jit' | 'interp';
 
 /** Executions of a block before it is hot. With `auto` compiled code has then about paid for its making. */
 const HEAT: Readonly<Record<Tier, number>> = { auto: 16_000, jit: 50, interp: 0 };
-/** Runs in a millisecond that keep a block hot, with `auto`; by the host's time (docs/adr/0007). */
-const PACE = 40;
+/**
+ * Runs in a millisecond that keep a block hot, with `auto`; by the host's time (docs/adr/0007). Compiling what is slower pays where a processor
+ * has nothing else to do.
+ */
+const PACE = { beside: 10, instead: 40 } as const;
 
 /** Why `run` returned. */
 export type RunExit =
@@ -124,19 +131,6 @@ const DR6_BS = 0x4000n;
 const DEFAULT_CODE_BYTES = 32 << 20;
 const REGION_BYTES = 8 << 20;
 
-let core: { image: CoreImage; module: WebAssembly.Module; layouts: string } | undefined;
-
-/** The core module, built once per process. */
-function coreModule(mmu: Mmu, doorbells: Doorbells | undefined): { image: CoreImage; module: WebAssembly.Module } {
-  const wanted = { mmu: mmu.offsets, doorbells: doorbells?.layout };
-  const layouts = JSON.stringify(wanted);
-  if (core?.layouts !== layouts) {
-    const image = buildCore(wanted, hotForms());
-    core = { image, module: new WebAssembly.Module(image.bytes), layouts };
-  }
-  return core;
-}
-
 export class Processor {
   readonly context: SystemContext;
   readonly #config: ProcessorConfig;
@@ -150,7 +144,7 @@ export class Processor {
   readonly #instruction: InstructionAtRip;
   readonly #exports: Record<string, (...args: never[]) => unknown>;
   readonly #table: WebAssembly.Table;
-  readonly #image: CoreImage;
+  readonly #image: Omit<CoreImage, 'bytes'>;
   readonly #globals: WebAssembly.ModuleImports;
   readonly #handlers: Map<string, number>;
   readonly #u16: Uint16Array;
@@ -187,7 +181,7 @@ export class Processor {
     const records = alloc(codeBytes, 64);
 
     const { doorbells } = config;
-    const { image, module } = coreModule(mmu, doorbells);
+    const { module, ...image } = coreFor({ mmu: mmu.offsets, doorbells: doorbells?.layout }, config.core);
     this.#image = { ...image, atomic: config.exclusive !== undefined };
     this.#handlers = new Map(image.handlers);
     this.#nextHandler = image.nextHandler;
@@ -253,6 +247,7 @@ export class Processor {
     // A report has to do with the moment, so it is made on this thread, with the region.
     const onRegion = config.onRegion && this.#reporter(config.onRegion);
     this.#compiler = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion && { onRegion });
+    const pace = config.compiler === undefined || config.hostFull ? PACE.instead : PACE.beside;
     this.#tier = new RegionTier({
       memory,
       table: this.#table,
@@ -261,10 +256,11 @@ export class Processor {
       core: () => this.#coreImports(),
       translator: () => this.#translator,
       place: () => this.#code.place(),
-      pace: new Pace(tier === 'auto' && config.heat === undefined && !config.reproducible ? PACE : 0),
+      pace: new Pace(tier === 'auto' && config.heat === undefined && !config.reproducible ? pace : 0),
       limit: config.regionBytes ?? REGION_BYTES,
       compile: this.#compiler.compile,
     });
+    this.#compiler.onOffer?.((blocks) => this.#tier.offer(blocks));
     this.#operands = new RecordOperands(this.context, memory);
     this.#instruction = new InstructionAtRip(this.context);
     this.#translator = new Translator(

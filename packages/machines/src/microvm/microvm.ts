@@ -45,11 +45,15 @@ const engineOptions = ({ tier, compiler, onRegion, deterministic }: MachineConfi
   ...(onRegion === undefined ? {} : { onRegion }),
 });
 
-function vmThreads({ threads, cpuModel, tier, onRegion, deterministic }: MachineConfig): Pick<VmOptions, 'threads'> {
+function vmThreads(
+  { threads, cpuModel, tier, onRegion, deterministic }: MachineConfig,
+  engine: Engine,
+): Pick<VmOptions, 'threads'> {
   // Whoever looks at compiled code is on this thread.
   if (threads === undefined || onRegion !== undefined || deterministic) return {};
   const { start, parallelism } = threads;
-  return { threads: { parallelism, start: (spec) => start({ spec, cpuModel, ...(tier && { tier }) }) } };
+  const code = engine.code?.();
+  return { threads: { parallelism, start: (spec) => start({ spec, cpuModel, ...(tier && { tier }), ...(code && { code }) }) } };
 }
 
 /** Where a machine begins whose time is its own. */
@@ -97,7 +101,7 @@ async function createMicrovm(config: MachineConfig, engine: Engine, realHost: Ho
   const kvm = new Kvm({ createProcessor: model.createProcessor, host });
   let devices: Devices | undefined;
   try {
-    const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus, ...vmThreads(config) });
+    const vm = kvm.createVm({ memoryBytes: config.memoryBytes, cpus, ...vmThreads(config, engine) });
     addMemory(vm, config.memoryBytes, firmware);
     vm.createIrqchip();
     vm.createPit2();

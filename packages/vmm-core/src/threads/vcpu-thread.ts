@@ -158,6 +158,7 @@ export class VcpuThread {
         },
         codeBytes: spec.codeBytes,
         pauseWindow: PAUSE_WINDOW[this.#overcommitted ? 'shared' : 'own'],
+        hostFull: cpus >= spec.parallelism,
       },
       doorbells: spec.doorbells,
       onApicPage: (gpa) => hideDoorbells(shared, spec.doorbells.reader, gpa),

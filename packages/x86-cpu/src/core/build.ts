@@ -136,7 +136,7 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
 
 /** A module of forms as functions, exported by their position. */
 export function buildForms(
-  image: CoreImage,
+  image: Pick<CoreImage, 'routines' | 'atomic'>,
   forms: readonly Form[],
   options: { checked?: boolean } = {},
 ): Uint8Array<ArrayBuffer> {

@@ -1,6 +1,7 @@
 /**
  * Whether a block that has run often does so often enough at a time. To compile it costs as much as some ten thousand runs of it in the interpreter: what
- * runs at a lower rate pays that back so late that it may be over before, and takes other threads' processors meanwhile.
+ * runs at a lower rate pays that back so late that it may be over before, and takes other threads' processors meanwhile. What does not end is worth it
+ * at last, at any rate.
  */
 export class Pace {
   readonly #runsPerMs: number;
@@ -15,11 +16,11 @@ export class Pace {
   report(header: number, now: number): number {
     if (this.#runsPerMs === 0) return 0;
     const candidate = this.#candidates.get(header);
-    if (candidate !== undefined && candidate.runs >= (now - candidate.since) * this.#runsPerMs) {
+    if (candidate !== undefined && (candidate.runs >= MOST || candidate.runs >= (now - candidate.since) * this.#runsPerMs)) {
       this.#candidates.set(header, { since: now, runs: Number.POSITIVE_INFINITY });
       return 0;
     }
-    const runs = candidate === undefined ? FIRST : Math.min(2 * candidate.runs, MOST);
+    const runs = candidate === undefined ? FIRST : 2 * candidate.runs;
     this.#candidates.set(header, { since: now, runs });
     return runs;
   }
@@ -35,6 +36,7 @@ export class Pace {
   }
 }
 
-/** Runs over which the rate is taken: more and more, so that the question costs nothing where the answer stays no. */
+/** Runs over which the rate is taken, twice as many each time. */
 const FIRST = 4000;
-const MOST = 128_000;
+/** After so many in a row the rate does not matter any more. */
+const MOST = 64_000;

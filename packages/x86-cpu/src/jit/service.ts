@@ -59,9 +59,14 @@ export function createCompiler(
   return (job) => runner.run(job);
 }
 
+/** Blocks that a region can be entered at, which is there for whoever asks for one of them. */
+export type OfferedBlocks = Pick<CompiledJob, 'key' | 'entries'>;
+
 /** Whatever compiles the regions of one vCPU. */
 export type RegionCompiler = {
   readonly compile: Compile;
+  /** Tells of what has been made for other vCPUs of the memory, between calls of `run`. */
+  readonly onOffer?: (fn: (blocks: OfferedBlocks) => void) => void;
   /** The vCPU is gone: nothing will be asked for any more, and what has been is not wanted. */
   readonly dispose: () => void;
 };

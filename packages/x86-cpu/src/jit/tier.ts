@@ -6,10 +6,14 @@ import { REGION_TABLE, Record } from '../state.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
 import { holdsCode } from './job.ts';
 import type { Pace } from './pace.ts';
+import type { OfferedBlocks } from './service.ts';
 
 /** Runs of a hot block before it is reported again, if it came at a bad time. */
 const AGAIN = 1000;
 const LONG = 1 << 24;
+/** Runs of a block before a region is asked for that is there already: to put it in place takes time, too. */
+const SOON = 1000;
+const MOST_OFFERED = 20_000;
 
 type Compiled = {
   readonly slot: number;
@@ -47,6 +51,8 @@ export class RegionTier {
   readonly #regions = new Set<Compiled>();
   /** Regions by host address of the entries that the interpreter has no record of, so far. */
   readonly #unmet = new Map<number, Set<Compiled>>();
+  /** Blocks for which there is a region that another vCPU had made: their mode keys by their host addresses. */
+  readonly #offered = new Map<number, number>();
   readonly #free: number[] = [];
   #nextSlot = FIRST_REGION;
   #liveBytes = 0;
@@ -73,7 +79,7 @@ export class RegionTier {
     const key = translator.keyOf(header);
     const host = translator.hostOf(header);
     const { pace } = this.#host;
-    const runs = pace.report(header, start);
+    const runs = this.#isOffered(host, key) ? 0 : pace.report(header, start);
     if (runs > 0) {
       translator.countDown(header, runs);
       return;
@@ -84,6 +90,7 @@ export class RegionTier {
       return;
     }
     pace.forget(header);
+    this.#offered.delete(host);
     // What cannot be compiled now is not asked for all the time.
     translator.countDown(header, LONG);
     if (key & (ModeKey.STEP | ModeKey.ALIGNED) || codeSize(key) === 16 || translator.isCrossing(header)) return;
@@ -144,8 +151,24 @@ export class RegionTier {
     else this.#unmet.set(host, new Set([compiled]));
   }
 
+  /** For these blocks there is a region already: to have it takes no more than to ask. */
+  offer({ key, entries }: OfferedBlocks): void {
+    const translator = this.#host.translator();
+    if (this.#offered.size > MOST_OFFERED) this.#offered.clear();
+    for (const { host } of entries) {
+      this.#offered.set(host, key);
+      const header = translator.find(host, key);
+      if (header !== 0 && this.#u16[(header + Record.handler) >>> 1] === Handler.Header) translator.countDownTo(header, SOON);
+    }
+  }
+
+  #isOffered(host: number, key: number): boolean {
+    return this.#offered.get(host) === key;
+  }
+
   /** The interpreter has a record of a block now, which a region may be waiting for. */
   translated(header: number, host: number, key: number): void {
+    if (this.#isOffered(host, key)) this.#host.translator().countDownTo(header, SOON);
     const waiting = this.#unmet.get(host);
     if (!waiting) return;
     for (const compiled of waiting) {
@@ -201,5 +224,6 @@ export class RegionTier {
     this.#host.pace.clear();
     for (const compiled of [...this.#regions]) this.#remove(compiled);
     this.#unmet.clear();
+    this.#offered.clear();
   }
 }

@@ -360,6 +360,12 @@ export class Translator {
     this.#i32[(header + Record.disp) >>> 2] = runs;
   }
 
+  /** The same, unless it is reported sooner anyway. */
+  countDownTo(header: number, runs: number): void {
+    const at = (header + Record.disp) >>> 2;
+    if (this.#i32[at] > runs) this.#i32[at] = runs;
+  }
+
   /** Makes a header run a region that has its page at an offset; with `Handler.Header`, the interpreter again. */
   setHandler(header: number, handler: number, page: number): void {
     const at = (header + Record.handler) >>> 1;

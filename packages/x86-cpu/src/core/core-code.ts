@@ -1,0 +1,52 @@
+/** The core module ready for use, with what its processors have to know of it. One serves all processors, on all threads. */
+import type { FuncType } from '@tsvisor/wasm-codegen';
+import { hotForms } from '../records/hot-forms.ts';
+import { buildCore, type CoreImage } from './build.ts';
+import type { CoreLayouts } from './imports.ts';
+
+/** Can be posted to another thread, which then shares what the host compiles of it. */
+export type CoreCode = Omit<CoreImage, 'bytes'> & {
+  readonly module: WebAssembly.Module;
+  /** What it is for, as text. */
+  readonly layouts: string;
+};
+
+/** The same as JSON. */
+export type SavedCore = {
+  readonly layouts: string;
+  /** Base64. */
+  readonly wasm: string;
+  readonly handlers: readonly (readonly [string, number])[];
+  readonly nextHandler: number;
+  readonly routines: readonly (readonly [string, FuncType])[];
+};
+
+/** Two layouts with the same text are the same to the core. */
+function textOf({ mmu, doorbells }: CoreLayouts): string {
+  const { cr3, faultError, gpaLo, gpaHi, kind, host } = mmu;
+  return JSON.stringify({ mmu: { cr3, faultError, gpaLo, gpaHi, kind, host }, doorbells });
+}
+
+/** Builds a core to be loaded by others later: it takes some hundred milliseconds, loading one. */
+export function saveCore(layouts: CoreLayouts): SavedCore {
+  const { bytes, handlers, nextHandler, routines } = buildCore(layouts, hotForms());
+  const text = Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
+  return { layouts: textOf(layouts), wasm: btoa(text), handlers: [...handlers], nextHandler, routines: [...routines] };
+}
+
+export function loadCore({ layouts, wasm, handlers, nextHandler, routines }: SavedCore): CoreCode {
+  const module = new WebAssembly.Module(Uint8Array.from(atob(wasm), (byte) => byte.charCodeAt(0)));
+  return { layouts, module, handlers: new Map(handlers), nextHandler, routines: new Map(routines), atomic: false };
+}
+
+let built: CoreCode | undefined;
+
+/** The given core if it is one for these layouts; else one that is built here, once per thread. */
+export function coreFor(layouts: CoreLayouts, given: CoreCode | undefined): CoreCode {
+  const text = textOf(layouts);
+  if (given?.layouts === text) return given;
+  if (built?.layouts === text) return built;
+  const { bytes, ...image } = buildCore(layouts, hotForms());
+  built = { ...image, module: new WebAssembly.Module(bytes), layouts: text };
+  return built;
+}
