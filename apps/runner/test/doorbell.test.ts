@@ -47,6 +47,7 @@ describe.skipIf(availableParallelism() < 2)('tsvisor doorbell', () => {
       lines.filter((line) => /streaming|idle-consumer|halted-vcpu|sleeping-vcpu/.test(line) && !line.includes(':')),
     ).toHaveLength(figures.length);
     expect(stdout).toMatch(/^ioeventfd-mmio +streaming .* 200,100 +5\.00$/m);
+    expect(stdout).toMatch(/^This host needs [\d.]+ µs to wake a sleeping thread/m);
     expect(stdout).toMatch(/^ioeventfd to userspace, MMIO, streaming: [\d,.]+ \(2009: 1\.82\)$/m);
   }, 300_000);
 

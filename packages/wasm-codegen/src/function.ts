@@ -43,7 +43,6 @@ export class FunctionBuilder {
   #prologueHints: BranchHint[] = [];
   #hint: boolean | undefined;
   #encodedHints: readonly BranchHint[] = [];
-  readonly #later: { readonly at: number; readonly target: FunctionBuilder }[] = [];
   #depth = 0;
   #encodedAt = 0;
 
@@ -140,7 +139,7 @@ export class FunctionBuilder {
     this.#code.u8(CONTROL.unreachable);
   }
 
-  return(_value?: AnyValue): void {
+  return(..._values: readonly AnyValue[]): void {
     this.#code.u8(CONTROL.return);
   }
 
@@ -265,13 +264,20 @@ export class FunctionBuilder {
     return (target.type.results.length > 0 ? anyToken : undefined) as R;
   }
 
-  /** Calls a function of the same module, with a result, whose index is not known before the last import is. Not for prologues. */
-  callLater<T extends AnyValue>(target: FunctionBuilder, ..._args: readonly AnyValue[]): T {
+  /** Calls a function with several results, which go to locals of their types. */
+  callInto<P extends readonly AnyValue[]>(locals: readonly Local[], target: FuncRef<P>, ..._args: P): void {
+    const { results } = target.type;
+    if (results.length !== locals.length || results.some((type, n) => type !== locals[n].type))
+      throw new TypeError(
+        `${this.name}: a call with results ${results.join()} into locals ${locals.map(({ type }) => type).join()}`,
+      );
     this.#code.u8(CONTROL.call);
-    this.#later.push({ at: this.#code.length, target });
-    this.#code.u8(0x80);
-    this.#code.u8(0);
-    return anyToken;
+    this.#code.u32(target.index);
+    // The last result is on top.
+    for (const local of locals.toReversed()) {
+      this.#code.u8(CONTROL['local.set']);
+      this.#code.u32(local.index);
+    }
   }
 
   /** Calls table 0's entry `index`; arguments are pushed before the index. */
@@ -348,12 +354,6 @@ export class FunctionBuilder {
   /** Size-prefixed body for the code section: local declarations in runs of one type, the code, `end`. */
   encodeTo(out: Writer): void {
     if (this.#depth !== 0) throw new Error(`${this.name}: ${this.#depth} blocks left open`);
-    for (const { at, target } of this.#later) {
-      const { index } = target;
-      if (index >= 1 << 14) throw new RangeError(`${this.name}: function ${index} cannot be called by a reference of two bytes`);
-      this.#code.bytes[at] = (index & 0x7f) | 0x80;
-      this.#code.bytes[at + 1] = index >> 7;
-    }
     const header = new Writer(32);
     const runs: [number, ValTypeName][] = [];
     for (const type of this.#locals) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { ModuleBuilder, OperandOrderError, Writer } from './index.ts';
+import { type I32, ModuleBuilder, OperandOrderError, Writer } from './index.ts';
 
 const instantiate = (module: ModuleBuilder, imports: WebAssembly.Imports = {}) =>
   new WebAssembly.Instance(new WebAssembly.Module(module.build({ names: true })), imports).exports as Record<
@@ -82,6 +82,24 @@ describe('function builder', () => {
     module.exportFunction('f', f);
     const { f: run } = instantiate(module);
     expect([run(0), run(1), run(5)]).toEqual([11, 22, 105]);
+  });
+
+  it('puts the results of a call into locals, each into that of its place', () => {
+    const module = new ModuleBuilder();
+    const pair = module.function('pair', ['i32'], ['i64', 'i32']);
+    const x = pair.param(0, 'i32');
+    pair.if(pair.i32.eqz(pair.get(x)), () => pair.return(pair.i64.const(70), pair.i32.const(7)));
+    pair.i64.const(50);
+    pair.get(x);
+    const f = module.function('f', ['i32'], ['i32']);
+    const [wide, narrow] = [f.local('i64'), f.local('i32')];
+    f.callInto([wide, narrow], pair.ref<[I32], void>(), f.get(f.param(0, 'i32')));
+    f.i32.sub(f.i32.wrap_i64(f.get(wide)), f.get(narrow));
+    const wrong = new ModuleBuilder().function('wrong', [], []);
+    expect(() => wrong.callInto([narrow, wide], pair.ref<[I32], void>(), wrong.i32.const(0))).toThrow(TypeError);
+    module.exportFunction('f', f);
+    const { f: run } = instantiate(module);
+    expect([run(0), run(5)]).toEqual([63, 45]);
   });
 
   it('refuses a branch to a closed label and a body with an open block', () => {

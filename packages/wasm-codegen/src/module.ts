@@ -10,9 +10,6 @@ export type Limits = { readonly min: number; readonly max?: number; readonly sha
 type TokensOf<P extends readonly ValTypeName[]> = { [K in keyof P]: TokenOf<P[K]> };
 type ResultOf<R extends readonly ValTypeName[]> = R extends readonly [infer N extends ValTypeName] ? TokenOf<N> : void;
 
-/** `struct {}` (core specification, release 3.0, §5.3.7). */
-const EMPTY_STRUCT: FuncType = { params: [], results: [] };
-const EMPTY_STRUCT_BYTES = Uint8Array.of(0x5f, 0);
 const Kind = { func: 0, table: 1, memory: 2, global: 3 } as const;
 const FUNCREF = 0x70;
 
@@ -34,20 +31,16 @@ export class ModuleBuilder {
   #memory: Limits | undefined;
   #codeAt = 0;
 
-  readonly #inlining: boolean;
   readonly #branchHints: boolean;
   /** Functions verify their operands' order (see checked.ts). */
   readonly checked: boolean;
 
   /**
-   * @param options.inlining asks V8 to copy functions to where they are called often. It does so only in modules that have a type of the
-   * garbage-collection proposal (WebAssembly 3.0), so this adds one that nothing uses.
    * @param options.branchHints puts what `FunctionBuilder.likely` and `unlikely` say into the module. It is worth it where values live long
    * across paths that are hardly ever taken; a dispatch loop of many short cases got slower with it.
    */
-  constructor(options: { checked?: boolean; inlining?: boolean; branchHints?: boolean } = {}) {
+  constructor(options: { checked?: boolean; branchHints?: boolean } = {}) {
     this.checked = options.checked ?? false;
-    this.#inlining = options.inlining ?? false;
     this.#branchHints = options.branchHints ?? false;
   }
 
@@ -154,9 +147,7 @@ export class ModuleBuilder {
 
     const out = new Writer(code.length + 4096);
     out.raw(new Uint8Array([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]));
-    section(out, 1, this.#inlining ? [...this.#types, EMPTY_STRUCT] : this.#types, (w, type) =>
-      type === EMPTY_STRUCT ? w.raw(EMPTY_STRUCT_BYTES) : encodeType(w, type),
-    );
+    section(out, 1, this.#types, encodeType);
     section(out, 2, this.#imports, (w, entry) => {
       w.name(entry.module);
       w.name(entry.name);

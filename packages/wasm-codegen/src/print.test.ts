@@ -93,14 +93,14 @@ function control(module: ModuleBuilder, f: FunctionBuilder): void {
 }
 
 function sample(): { bytes: Uint8Array; called: string[] } {
-  const module = new ModuleBuilder({ inlining: true });
+  const module = new ModuleBuilder();
   const imported = module.importFunction('env', 'go on', [], []);
   module.importMemory('env', 'memory', { min: 1, max: 2, shared: true });
   module.table({ min: 1, max: 4 });
   const first = module.function('all', [], []);
   const called = everyOperation(first);
   const second = module.function('rest', ['i32'], []);
-  first.callLater(second);
+  first.call(second.ref<[], void>());
   constants(second);
   lanes(second);
   control(module, second);

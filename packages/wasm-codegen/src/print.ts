@@ -45,7 +45,6 @@ export class WasmPrintError extends Error {
 type Signature = Pick<PrintedFunction, 'params' | 'results'>;
 
 const TYPE_NAMES = new Map<number, ValTypeName>(Object.entries(ValType).map(([name, code]) => [code, name as ValTypeName]));
-const STRUCT = 0x5f;
 
 const dollar = (name: string | undefined): string | undefined =>
   name === undefined ? undefined : `$${name.replaceAll(' ', '_')}`;
@@ -91,7 +90,6 @@ class ModuleReader {
   #type(): Signature {
     const r = this.#reader;
     const form = r.u8();
-    if (form === STRUCT && r.u32() === 0) return { params: [], results: [] };
     if (form !== 0x60) throw new WasmPrintError(`unknown type 0x${form.toString(16)}`);
     return { params: r.list(() => this.#valType()), results: r.list(() => this.#valType()) };
   }

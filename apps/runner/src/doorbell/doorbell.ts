@@ -4,6 +4,7 @@ import { fileError } from '../errors.ts';
 import { loadMachineFactory } from '../machine.ts';
 import { chart } from './chart.ts';
 import { watchOthers } from './host-load.ts';
+import { hostWake } from './host-wake.ts';
 import { haltedVcpu } from './irqfd.ts';
 import { type Figures, idleConsumer, streaming } from './measure.ts';
 import type { DoorbellOptions } from './options.ts';
@@ -55,5 +56,7 @@ export async function doorbell(options: DoorbellOptions, progress: Progress): Pr
   const data = `${JSON.stringify(figures, undefined, 2)}\n`;
   if (typeof json === 'string') write(json, data);
   if (svg !== undefined) write(svg, chart(figures));
-  return json === true ? data : report({ figures, seconds, host: host(), others: others() });
+  if (json === true) return data;
+  const used = others();
+  return report({ figures, seconds, host: host(), others: used, wakeUs: await hostWake() });
 }

@@ -1,5 +1,5 @@
 /** Builds the modules of the interpreter tier: the core (helpers, numeric routines, interpreter) and modules of further forms. */
-import type { FuncRef, FuncType } from '@tsvisor/wasm-codegen';
+import type { FuncRef, FuncType, I64 } from '@tsvisor/wasm-codegen';
 import { ModuleBuilder } from '@tsvisor/wasm-codegen';
 import type { Helpers } from '../emit/emitter.ts';
 import { FunctionEmitter, Status } from '../emit/interpreter.ts';
@@ -16,7 +16,9 @@ import { addChain, addInterpreter, FIRST_CASE, HANDLER_TYPE } from './interprete
 import { addCheckCrossing, addCheckPage, addResolve } from './lookup.ts';
 import { addMappings } from './mappings.ts';
 import { addMemoryHelpers } from './memory.ts';
+import { addPageReach } from './page-reach.ts';
 import { addLoadSegment } from './segments.ts';
+import { addSettleFlags } from './settle-flags.ts';
 
 /** Slots of the handler table: cases, function forms and, later, compiled regions. */
 export const TABLE_SIZE = 0x10000;
@@ -37,6 +39,11 @@ const HELPERS = [
   'loadSlow',
   'storeSlow',
   'reference',
+  'readPage',
+  'sourcePage',
+  'writePage',
+  'modifyPage',
+  'settleFlags',
   'commit',
   'plainHost',
   'translate',
@@ -92,9 +99,11 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
   const memory = addMemoryHelpers(module, io, ringMemory);
   const mulHighU = addMulHighU(module);
   const routines = addRoutines(module, io.cpu);
+  const mulHighS = addMulHighS(module, mulHighU).ref<[I64, I64], I64>();
   const delivery = addDelivery(module, io, memory);
   const helpers: Helpers = {
     ...memory,
+    ...addPageReach(module, io, memory),
     systemHost: delivery.systemHost,
     deliverSoftware: delivery.deliverSoftware,
     loadSegment: addLoadSegment(module, io, delivery.systemHost),
@@ -105,7 +114,8 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
     atomic: false,
     ...doorbells,
     mulHighU: mulHighU.ref(),
-    mulHighS: addMulHighS(module, mulHighU).ref(),
+    mulHighS,
+    settleFlags: addSettleFlags(module, io, mulHighS),
     divide128: addDivide128(module).ref(),
     system: io.system,
     routines,

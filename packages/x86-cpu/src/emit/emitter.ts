@@ -14,6 +14,13 @@ export type Helpers = {
   /** Host address of 1–64 bytes for reading (write = 0) or reading and writing (1); the bounce buffer, filled, when they are not
    * plain contiguous memory; 0 on a fault. */
   readonly reference: FuncRef<[I64, I32, I32], I32>;
+  /** For compiled regions: (linear address, bytes) → the page there and how to get to it (core/page-reach.ts). */
+  readonly readPage: FuncRef<[I64, I32], void>;
+  readonly sourcePage: FuncRef<[I64, I32], void>;
+  readonly writePage: FuncRef<[I64, I32], void>;
+  readonly modifyPage: FuncRef<[I64, I32], void>;
+  /** (kind, a, b) of pending flags: into the processor state (emit/lazy-flags.ts). */
+  readonly settleFlags: FuncRef<[I32, I64, I64], void>;
   /** Writes the bounce buffer back where `reference` found it. */
   readonly commit: FuncRef<[], void>;
   /** Linear address of (displacement, record)'s memory operand through its segment, checked for `size | write << 8`. */

@@ -15,8 +15,6 @@ import type { FlowGraph } from './graph.ts';
 import { analyse, ROOT } from './graph.ts';
 import { perfectHash } from './hash.ts';
 import { flagsLiveAt, flagsUnseen, preserves } from './liveness.ts';
-import type { Reaching } from './reach.ts';
-import { reachingIn } from './reach.ts';
 import type { Region, RegionBlock, RegionInstruction } from './region.ts';
 import { crosses, isSystem } from './region.ts';
 import type { RegionTrace } from './trace.ts';
@@ -66,12 +64,12 @@ class RegionCompiler {
   /** Notes what code each block and instruction has. */
   trace: TraceBuilder | undefined;
 
-  constructor(f: FunctionBuilder, helpers: Helpers, region: Region, place: RegionPlace, reaching: Reaching) {
+  constructor(f: FunctionBuilder, helpers: Helpers, region: Region, place: RegionPlace) {
     this.#place = place;
     this.#region = region;
     this.#distance = f.local('i64');
     this.#f = f;
-    this.#e = new RegionEmitter(f, helpers, codeSize(region.key), reaching);
+    this.#e = new RegionEmitter(f, helpers, codeSize(region.key));
     this.#blocks = [...region.blocks.values()];
     this.#blocks.forEach((block, n) => this.#node.set(block.offset, n + 1));
     const edges = [[], ...this.#blocks.map((block) => this.#successors(block))];
@@ -333,7 +331,7 @@ export function compileRegion(
   region: Region,
   options: { checked?: boolean; trace?: boolean } = {},
 ): CompiledRegion {
-  const module = new ModuleBuilder({ ...options, inlining: true, branchHints: true });
+  const module = new ModuleBuilder({ ...options, branchHints: true });
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
   const checked = module.importGlobal('env', 'checked', 'i32');
@@ -341,8 +339,7 @@ export function compileRegion(
   const checkPage = module.importFunction('core', 'checkPage', ['i64', 'i32'], ['i32']);
   const chain = module.importFunction('core', 'chain', [], HANDLER_TYPE.results);
   const f = module.function('region', HANDLER_TYPE.params, HANDLER_TYPE.results);
-  const reaching = reachingIn(module, (builder) => builder.globalGet(cpu), helpers);
-  const compiler = new RegionCompiler(f, helpers, region, { checked, checkPage, chain }, reaching);
+  const compiler = new RegionCompiler(f, helpers, region, { checked, checkPage, chain });
   const trace = options.trace ? new TraceBuilder() : undefined;
   compiler.trace = trace;
   const entries = compiler.compile(() => f.globalGet(cpu));

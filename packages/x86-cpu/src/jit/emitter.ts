@@ -1,5 +1,7 @@
 /** The compiled tier's context: operands are constants, general registers are locals, flags are worked out when someone looks. */
 import type { FunctionBuilder, I32, I64, Label, Local, V128 } from '@tsvisor/wasm-codegen';
+import type { Reach } from '../core/page-reach.ts';
+import { NOT_REACHED, REFERENCE } from '../core/page-reach.ts';
 import { registerName } from '../decode/format.ts';
 import { BASE_RIP, OperandKind } from '../decode/insn.ts';
 import type { Helpers } from '../emit/emitter.ts';
@@ -7,10 +9,9 @@ import { Emitter, tlbIndex } from '../emit/emitter.ts';
 import type { FlagLocals } from '../emit/flags.ts';
 import { condition } from '../emit/flags.ts';
 import { Status } from '../emit/interpreter.ts';
+import { LazyFlags } from '../emit/lazy-flags.ts';
 import { AddressMode } from '../form.ts';
 import { CPU, Record, Seg } from '../state.ts';
-import { LazyFlags } from './lazy-flags.ts';
-import type { Reach, Reaching } from './reach.ts';
 import type { RegionInstruction } from './region.ts';
 
 /** Where a region's code goes when it leaves a block. */
@@ -81,15 +82,13 @@ export class RegionEmitter extends Emitter {
   /** The instruction transferred control; nothing follows it. */
   ended = false;
 
-  readonly #reaching: Reaching;
   /** The TLB arrays that the region probes. Their addresses depend on the privilege, which nothing in a region changes. */
   readonly #tlb: { read?: Local<I32>; write?: Local<I32> } = {};
   #looping = false;
 
   /** @param codeSize of the whole region */
-  constructor(f: FunctionBuilder, helpers: Helpers, codeSize: 16 | 32 | 64, reaching: Reaching) {
+  constructor(f: FunctionBuilder, helpers: Helpers, codeSize: 16 | 32 | 64) {
     super(f, helpers);
-    this.#reaching = reaching;
     this.#codeSize = codeSize;
     this.#cpu = f.local('i32');
     this.status = f.local('i32');
@@ -168,7 +167,7 @@ export class RegionEmitter extends Emitter {
       const local = this.#registers[reg];
       if (local) f.i64.store(this.cpu(), f.get(local), CPU.offset.gpr + 8 * reg);
     }
-    this.lazy.settleAny();
+    this.lazy.settleAny(() => this.helpers.settleFlags);
     this.store32('budget', () => f.get(this.budget));
   }
 
@@ -336,16 +335,15 @@ export class RegionEmitter extends Emitter {
   #cachedHost(cache: PageCache, va: Local<I64>): I32 {
     return this.f.i32.add(this.f.i32.wrap_i64(this.f.get(va)), this.f.get(cache.addend));
   }
-  /** Makes the cache hold the page of `va`, which lies at a host address; -1 in its upper half keeps it out. */
-  #fillPageCache(cache: PageCache, va: Local<I64>, reached: Local<I64>): void {
+  /** Makes the cache hold the page of an access; `otherwise` leaves, where it cannot be reached. */
+  #fillPageCache(cache: PageCache, kind: Reach, va: Local<I64>, size: number, otherwise: () => void): void {
     const { f } = this;
-    const page = f.i64.and(f.get(va), f.i64.const(-4096));
-    f.set(cache.page, f.i64.or(page, f.i64.shr_s(f.get(reached), f.i64.const(63))));
-    f.set(cache.addend, f.i32.sub(f.i32.wrap_i64(f.get(reached)), f.i32.wrap_i64(f.get(va))));
+    f.callInto([cache.page, cache.addend], this.helpers[`${kind}Page`], f.get(va), f.i32.const(size));
+    f.if(f.unlikely(f.i64.eq(f.get(cache.page), f.i64.const(NOT_REACHED))), otherwise);
   }
 
-  /** Host address of an access by the TLB; where that does not know it, `miss` finds it. */
-  #hostByTlb(write: boolean, va: Local<I64>, size: number, miss: () => I32): Local<I32> {
+  /** Host address of an access by the TLB; where that does not know it, `miss` finds it or leaves. */
+  #hostByTlb(write: boolean, va: Local<I64>, size: number, miss: (host: Local<I32>) => void): Local<I32> {
     const { f } = this;
     const host = this.tmp32();
     const array = write ? 'write' : 'read';
@@ -354,32 +352,26 @@ export class RegionEmitter extends Emitter {
     f.if(
       f.likely(this.hit(va, entry, size)),
       () => f.set(host, this.host(va, entry)),
-      () => f.set(host, miss()),
+      () => miss(host),
     );
     return host;
   }
 
   /** Host address of an access that may leave the instruction by a fault. */
-  #reach(kind: Reach, va: Local<I64>, size: number): I32 {
+  #reach(kind: Exclude<Reach, 'write'>, va: Local<I64>, size: number): I32 {
     const { f } = this;
-    const write = kind === 'write' || kind === 'modify';
+    const write = kind === 'modify';
     const cache = this.#pageCache(write);
-    const reached = this.tmp();
-    const find = (): void => {
-      f.set(reached, f.callLater<I64>(this.#reaching(kind), f.get(va), f.i32.const(size)));
-      f.if(f.unlikely(f.i64.eqz(f.get(reached))), () => this.fault());
-    };
     if (!cache) {
-      const host = this.#hostByTlb(write, va, size, () => {
-        find();
-        return f.i32.wrap_i64(f.get(reached));
+      const host = this.#hostByTlb(write, va, size, (host) => {
+        f.set(host, f.call(this.helpers.reference, f.get(va), f.i32.const(size), f.i32.const(REFERENCE[kind])));
+        f.if(f.unlikely(f.i32.eqz(f.get(host))), () => this.fault());
       });
       return f.get(host);
     }
-    f.if(f.unlikely(this.#outsideCachedPage(cache, va, size)), () => {
-      find();
-      this.#fillPageCache(cache, va, reached);
-    });
+    f.if(f.unlikely(this.#outsideCachedPage(cache, va, size)), () =>
+      this.#fillPageCache(cache, kind, va, size, () => this.fault()),
+    );
     return this.#cachedHost(cache, va);
   }
 
@@ -392,27 +384,17 @@ export class RegionEmitter extends Emitter {
     const { f } = this;
     if (this.#loaded && !READS_BEFORE_STORING.has(this.form.sem)) throw new Error(`${this.form.sem} reads before it stores`);
     const cache = this.#pageCache(true);
-    const reached = this.tmp();
     f.block((done) => {
-      const find = (): void => {
-        f.set(reached, f.callLater<I64>(this.#reaching('write'), f.get(va), f.i32.const(size)));
-        f.if(f.unlikely(f.i64.eqz(f.get(reached))), () => {
-          this.storeMissed(va, size, value);
-          f.br(done);
-        });
+      const missed = (): void => {
+        this.storeMissed(va, size, value);
+        f.br(done);
       };
       if (!cache) {
-        const host = this.#hostByTlb(true, va, size, () => {
-          find();
-          return f.i32.wrap_i64(f.get(reached));
-        });
+        const host = this.#hostByTlb(true, va, size, missed);
         this.storeHost(() => f.get(host), size, value);
         return;
       }
-      f.if(f.unlikely(this.#outsideCachedPage(cache, va, size)), () => {
-        find();
-        this.#fillPageCache(cache, va, reached);
-      });
+      f.if(f.unlikely(this.#outsideCachedPage(cache, va, size)), () => this.#fillPageCache(cache, 'write', va, size, missed));
       this.storeHost(() => this.#cachedHost(cache, va), size, value);
     });
   }

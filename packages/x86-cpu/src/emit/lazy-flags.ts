@@ -4,12 +4,12 @@
  * The last instruction that set flags leaves its operands in two locals, and which operation it was in a third (`kind`); nothing is worked
  * out until someone looks. While code is generated, it is mostly known which operation the flags are of (`pending`): a condition right after
  * a compare is then one comparison. Where several ways meet it may not be known, but then no instruction looks either (`liveness.ts`), only
- * whatever leaves the region, and that finds the operation by `kind` in one place, the region's exit.
+ * whatever leaves the region, and that has the core find the operation by `kind`, at the region's exit.
  *
  * Kind 0: the flags are in the processor state, as the interpreter keeps them.
  */
-import type { FunctionBuilder, I32, I64, Local } from '@tsvisor/wasm-codegen';
-import { addCarries, subCarries } from '../emit/flags.ts';
+import type { FuncRef, FunctionBuilder, I32, I64, Local } from '@tsvisor/wasm-codegen';
+import { addCarries, subCarries } from './flags.ts';
 
 /**
  * Operands: of `compare` ZF, PF and CF in bits 0 to 2 of the first, the rest 0; of `imul` sign-extended; of `product` the result, and whether
@@ -20,8 +20,12 @@ export type Operation = (typeof OPERATIONS)[number];
 export type Pending = { readonly operation: Operation; readonly size: number };
 
 /** Numbers of operation and size in `kind`; 0 is none. */
-const kindOf = ({ operation, size }: Pending): number => 1 + 4 * OPERATIONS.indexOf(operation) + Math.log2(size);
-const pendingOf = (kind: number): Pending => ({ operation: OPERATIONS[(kind - 1) >> 2], size: 1 << ((kind - 1) & 3) });
+const SIZES = 4;
+const kindOf = ({ operation, size }: Pending): number => 1 + SIZES * OPERATIONS.indexOf(operation) + Math.log2(size);
+const pendingOf = (kind: number): Pending => ({
+  operation: OPERATIONS[Math.floor((kind - 1) / SIZES)],
+  size: 1 << ((kind - 1) % SIZES),
+});
 
 /** What the flags need of their surroundings. */
 export type FlagContext = {
@@ -51,7 +55,7 @@ export class LazyFlags {
   readonly #b: Local<I64>;
   readonly #r: Local<I64>;
   readonly #kind: Local<I32>;
-  readonly #kinds = new Set<number>();
+  #deferred = false;
   #depth = 0;
   #settling = false;
   /** What is known of the flags here: an operation, in the processor state (`none`), or not known. */
@@ -64,6 +68,16 @@ export class LazyFlags {
     this.#b = f.local('i64');
     this.#r = f.local('i64');
     this.#kind = f.local('i32');
+  }
+
+  /** A function `(kind, a, b)` that works out whatever operation these are of, into the processor state; kind 0 is none. */
+  static define(f: FunctionBuilder, context: FlagContext): FuncRef<[I32, I64, I64], void> {
+    const lazy = new LazyFlags(f, context);
+    f.set(lazy.#kind, f.get(f.param(0, 'i32')));
+    f.set(lazy.#a, f.get(f.param(1, 'i64')));
+    f.set(lazy.#b, f.get(f.param(2, 'i64')));
+    lazy.#workOutAny();
+    return f.ref();
   }
 
   /** Starts an instruction, which has to change flags here if at all, and not within blocks of its own. */
@@ -98,7 +112,7 @@ export class LazyFlags {
     f.set(this.#a, a());
     if (b) f.set(this.#b, b());
     f.set(this.#kind, f.i32.const(kind));
-    this.#kinds.add(kind);
+    this.#deferred = true;
     this.pending = pending;
   }
 
@@ -119,24 +133,26 @@ export class LazyFlags {
     this.inState();
   }
 
-  /** Works out whatever operation it is; at the region's exit, when all that occur are known. */
-  settleAny(): void {
-    this.begin();
+  /** Has `settleFlags` (core/settle-flags.ts) work out whatever operation it is: at the region's exit. */
+  settleAny(settleFlags: () => FuncRef<[I32, I64, I64], void>): void {
     this.pending = 'none';
     const f = this.#f;
-    const kinds = [...this.#kinds].sort((a, b) => a - b);
-    if (kinds.length === 0) return;
-    f.block((done) => {
-      f.brIf(done, f.i32.eqz(f.get(this.#kind)));
-      kinds.forEach((kind, n) => {
-        const emit = (): void => {
-          this.#workOut(pendingOf(kind));
-          f.br(done);
-        };
-        if (n === kinds.length - 1) emit();
-        else f.if(f.i32.eq(f.get(this.#kind), f.i32.const(kind)), emit);
-      });
-    });
+    if (!this.#deferred) return;
+    f.if(f.get(this.#kind), () => f.call(settleFlags(), f.get(this.#kind), f.get(this.#a), f.get(this.#b)));
+  }
+
+  #workOutAny(): void {
+    const f = this.#f;
+    const count = 1 + SIZES * OPERATIONS.length;
+    const none = f.openBlock();
+    const cases = Array.from({ length: count - 1 }, () => f.openBlock());
+    f.brTable([none, ...cases.toReversed()], none, f.get(this.#kind));
+    for (let kind = 1; kind < count; kind++) {
+      f.closeBlock();
+      this.#workOut(pendingOf(kind));
+      f.br(none);
+    }
+    f.closeBlock();
   }
 
   /** The result of the pending operation, zero-extended. */
