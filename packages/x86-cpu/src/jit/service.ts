@@ -3,8 +3,9 @@ import type { FuncType } from '@tsvisor/wasm-codegen';
 import { rows } from '../decode/lookup.ts';
 import { FormFinder } from '../records/form-finder.ts';
 import { semantics } from '../semantics/index.ts';
-import type { CompiledJob, CompileJob, OnRegion } from './job.ts';
-import { JobRunner } from './job.ts';
+import type { CompiledJob, CompileJob } from './job.ts';
+import type { OnRegion } from './job-runner.ts';
+import { JobRunner } from './job-runner.ts';
 import type { RegionPool } from './region-pool.ts';
 
 /** All that a compiler has to know of a vCPU beforehand; can be cloned to another thread. */
