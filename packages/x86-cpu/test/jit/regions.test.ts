@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import type { CompileJob } from '../../src/jit/job.ts';
 import { RegionPool } from '../../src/jit/region-pool.ts';
-import { type Compile, type CompileService, compileHere, createCompiler } from '../../src/jit/service.ts';
+import { type Compile, type CompileService, compileHere, createCompiler, type OfferedBlocks } from '../../src/jit/service.ts';
 import { hex, LongModeMachine, Place } from '../system/long-mode.ts';
 
 const ROUNDS = 10_000;
@@ -87,5 +87,52 @@ describe('regions', () => {
     expect(counts()).toEqual([2, 1]);
     expect(rounds(3)).toBe(BigInt(3 * ROUNDS));
     expect(counts()).toEqual([3, 1]);
+  });
+
+  it('are asked for early by whoever hears that another processor has had them made, and not too early', () => {
+    const HEAT = 5000;
+    /** Rounds of the loop when its region was asked for. */
+    const asked: bigint[] = [];
+    const jobs: CompileJob[] = [];
+    let offer: ((blocks: OfferedBlocks) => void) | undefined;
+    const machine = new LongModeMachine({
+      heat: HEAT,
+      compiler: (service) => {
+        const { compile } = compileHere(service);
+        return {
+          compile: (job, done) => {
+            jobs.push(job);
+            asked.push(machine.gpr(0));
+            compile(job, done);
+          },
+          onOffer: (fn) => {
+            offer = fn;
+          },
+          dispose: () => undefined,
+        };
+      },
+    });
+    const start = Place.code;
+    const run = (): void => {
+      machine.load(OVER_THE_END, start);
+      machine.state.gpr.fill(0n, 0, 4);
+      machine.state.halted = 0;
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(3)).toBe(BigInt(2 * ROUNDS));
+    };
+    run();
+    expect(Number(asked[0])).toBeGreaterThan(HEAT - 10);
+    const [{ host, key }] = jobs;
+    // Before the code is translated again.
+    machine.write(start, hex(OVER_THE_END));
+    offer?.({ key, entries: [{ host, page: 0 }] });
+    run();
+    expect(Number(asked[1])).toBeGreaterThan(500);
+    expect(Number(asked[1])).toBeLessThan(HEAT / 2);
+    // One in another mode is none of ours.
+    machine.write(start, hex(OVER_THE_END));
+    offer?.({ key: key ^ 4, entries: [{ host, page: 0 }] });
+    run();
+    expect(Number(asked[2])).toBeGreaterThan(HEAT - 10);
   });
 });
