@@ -108,13 +108,18 @@ export class RegionTier {
   #install(region: CompiledJob): boolean {
     const translator = this.#host.translator();
     const { key, entries, module, bytes, instructions } = region;
+    let isStale = false;
+    const changed = (): void => {
+      isStale = true;
+      this.#drop(compiled);
+    };
     const watched = region.code.map(({ host, bytes }): WatchedCode => {
-      return { host, end: host + bytes.length, secondPage: 0, secondEnd: 0, changed: () => this.#drop(compiled) };
+      return { host, end: host + bytes.length, secondPage: 0, secondEnd: 0, changed };
     });
     const compiled: Compiled = { slot: this.#takeSlot(), key, entries, code: watched, bytes };
-    // Who writes there from here on says so; who has written before has left other bytes.
+    // Who writes there from here on says so, at once even, while others are told to ask first; who has written before has left other bytes.
     for (const code of watched) translator.watch(code);
-    if (!holdsCode(this.#u8, region.code)) {
+    if (isStale || !holdsCode(this.#u8, region.code)) {
       for (const code of watched) translator.unwatch(code);
       this.#free.push(compiled.slot);
       return false;

@@ -135,4 +135,36 @@ describe('regions', () => {
     run();
     expect(Number(asked[2])).toBeGreaterThan(HEAT - 10);
   });
+
+  it.each([
+    ['are thrown away if memory holds other bytes by then', 1, false, false],
+    ['are thrown away if their code is said to change while its pages are being protected', 0, true, false],
+    ['are kept if neither is so', 0, false, true],
+  ])('%s', (_, byte, written, kept) => {
+    /** A page of no code, of which the region is said to be made, too. */
+    const DISTANCE = 0x5000;
+    const machine = new LongModeMachine({
+      heat: 50,
+      compiler: (service) => {
+        const compile = createCompiler(service);
+        return {
+          compile: (job, done) => {
+            const compiled = compile(job);
+            const elsewhere = { host: job.host - (job.host % 0x1000) + DISTANCE, bytes: Uint8Array.of(byte) };
+            done(compiled && { ...compiled, code: [...compiled.code, elsewhere] });
+          },
+          dispose: () => undefined,
+        };
+      },
+    });
+    machine.load(OVER_THE_END, Place.code);
+    if (written)
+      machine.onProtect = (page) => {
+        if (page % 0x1000 === 0 && machine.state.gpr[0] > 0n) machine.processor.codeWritten(page, 1);
+      };
+    expect(machine.run()).toBe('halt');
+    expect(machine.gpr(3)).toBe(BigInt(2 * ROUNDS));
+    const { regions, regionsLate } = machine.processor.stats();
+    expect([regions > 0, regionsLate > 0]).toEqual([kept, !kept]);
+  });
 });

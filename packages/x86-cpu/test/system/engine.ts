@@ -54,6 +54,8 @@ export class EngineMachine {
   readonly interrupts: number[] = [];
   nmi = false;
   smi = false;
+  /** Told of each host page that comes under protection, for its code. */
+  onProtect: ((page: number) => void) | undefined;
   /** What the chipset was told of system-management mode. */
   readonly smm: boolean[] = [];
   /** Writes where there is no memory. */
@@ -90,7 +92,16 @@ export class EngineMachine {
     this.processor = createProcessor({
       memory,
       alloc,
-      mmu: { ...mmu, stateAddress, tlbAddress, offsets: MMU.offset, protectCode: (page) => void mmu.protectCode(page) },
+      mmu: {
+        ...mmu,
+        stateAddress,
+        tlbAddress,
+        offsets: MMU.offset,
+        protectCode: (page) => {
+          mmu.protectCode(page);
+          this.onProtect?.(page);
+        },
+      },
       model,
       pio: { read: () => 0xff, write: (port, length, value) => void this.outs.push({ port, length, value }) },
       mmio: {
