@@ -35,7 +35,10 @@ export function saveCore(layouts: CoreLayouts): SavedCore {
 }
 
 export function loadCore({ layouts, wasm, handlers, nextHandler, routines }: SavedCore): CoreCode {
-  const module = new WebAssembly.Module(Uint8Array.from(atob(wasm), (byte) => byte.charCodeAt(0)));
+  const text = atob(wasm);
+  const bytes = new Uint8Array(text.length);
+  for (let n = 0; n < text.length; n++) bytes[n] = text.charCodeAt(n);
+  const module = new WebAssembly.Module(bytes);
   return { layouts, module, handlers: new Map(handlers), nextHandler, routines: new Map(routines), atomic: false };
 }
 
