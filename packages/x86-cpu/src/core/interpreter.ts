@@ -120,9 +120,12 @@ export function addInterpreter(
     });
   };
 
-  /** Takes a block's instructions off the budget; leaves before the block when that is used up or an event waits. */
+  /** Takes a block's instructions off the budget. */
+  const takeBlock = (): void => f.set(budget, f.i32.sub(f.get(budget), f.i32.load(f.get(record), R.b)));
+
+  /** The same; leaves before the block when the budget is used up or an event waits. */
   const countBlock = (exit: Label): void => {
-    f.set(budget, f.i32.sub(f.get(budget), f.i32.load(f.get(record), R.b)));
+    takeBlock();
     const events = f.i32.or(f.get(budget), f.i32.load(f.get(cpu), CPU.offset.exitRequest));
     f.if(f.i32.lt_s(events, f.i32.const(0)), () => {
       const usedUp = f.i32.lt_s(f.get(budget), f.i32.const(0));
@@ -134,6 +137,14 @@ export function addInterpreter(
       });
     });
   };
+
+  /** Leaves before a block that crosses pages if the second one is not what it was translated from. */
+  const crossInto = (fault: Label): void =>
+    f.if(f.i32.eqz(f.call(checkCrossing, f.get(record))), () => {
+      f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
+      f.set(record, f.i32.const(0));
+      f.br(fault);
+    });
 
   /** Jump cache: the record of `target` under the present mode and mappings; 0 if fetching it faulted. */
   const find = (): void => {
@@ -179,11 +190,7 @@ export function addInterpreter(
             // A block that falls into the next one reaches its header here.
             [Handler.Header]: () => f.br(jump),
             [Handler.CrossingHeader]: () => {
-              f.if(f.i32.eqz(f.call(checkCrossing, f.get(record))), () => {
-                f.i64.store(f.get(cpu), ripOfRecord(), CPU.offset.rip);
-                f.set(record, f.i32.const(0));
-                f.br(fault);
-              });
+              crossInto(fault);
               countBlock(exit);
               next();
             },
@@ -288,9 +295,16 @@ export function addInterpreter(
       f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
       find();
       f.brIf(fault, f.i32.eqz(f.get(record)));
-      // The block there may be a region's, the one that has just left for it.
-      f.brIf(jump, f.i32.lt_u(f.i32.load16_u(f.get(record), R.handler), f.i32.const(FIRST_REGION)));
-      countBlock(exit);
+      const handler = (): I32 => f.i32.load16_u(f.get(record), R.handler);
+      f.if(f.i32.eq(handler(), f.i32.const(Handler.Stale)), () => {
+        f.set(record, f.call(resolve, f.get(target)));
+        f.brIf(fault, f.i32.eqz(f.get(record)));
+      });
+      f.if(f.i32.eq(handler(), f.i32.const(Handler.Goto)), () => f.br(jump));
+      f.if(f.i32.eq(handler(), f.i32.const(Handler.CrossingHeader)), () => crossInto(fault));
+      // The instruction runs whatever waits: the region may have found out already that its store is one, and a page is dirty. And the block
+      // may be a region's, the one that has just left for it.
+      takeBlock();
       next();
     });
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.FaultAt)), () => f.set(record, f.i32.const(0)));
