@@ -291,7 +291,8 @@ export function addInterpreter(
       f.i32.store(f.get(cpu), f.i32.const(0), CPU.offset.exitRecord);
       leave(Exit.Budget, exit);
     });
-    f.if(f.i32.eq(f.get(status), f.i32.const(Status.Interpret)), () => {
+    const interpreted = f.i32.eq(f.get(status), f.i32.const(Status.Interpret));
+    f.if(f.i32.or(interpreted, f.i32.eq(f.get(status), f.i32.const(Status.Moved))), () => {
       f.set(target, f.i64.load(f.get(cpu), CPU.offset.rip));
       find();
       f.brIf(fault, f.i32.eqz(f.get(record)));
@@ -302,9 +303,13 @@ export function addInterpreter(
       });
       f.if(f.i32.eq(handler(), f.i32.const(Handler.Goto)), () => f.br(jump));
       f.if(f.i32.eq(handler(), f.i32.const(Handler.CrossingHeader)), () => crossInto(fault));
-      // The instruction runs whatever waits: the region may have found out already that its store is one, and a page is dirty. And the block
-      // may be a region's, the one that has just left for it.
-      takeBlock();
+      // The block may be a region's, the one that has just left for it.
+      f.if(
+        f.i32.eq(f.get(status), f.i32.const(Status.Moved)),
+        () => countBlock(exit),
+        // Whatever waits: the region may have found out already that its store is one, and a page is dirty.
+        takeBlock,
+      );
       next();
     });
     f.if(f.i32.eq(f.get(status), f.i32.const(Status.FaultAt)), () => f.set(record, f.i32.const(0)));

@@ -267,9 +267,10 @@ export class InlineEmitter extends RecordEmitter {
 /**
  * What a function form, or a compiled region, returns. A form: `Next` the following record, `Fault` leave, `Record` continue at the record in
  * `CPU.exitRecord`. Both: `Jump` continue at `CPU.rip`. A region, with `CPU.rip` set and exactly what has retired off the budget: `Leave` the
- * budget is used up or an event waits, `Interpret` the instruction there is the interpreter's, `FaultAt` it faulted.
+ * budget is used up or an event waits, `Interpret` the instruction there is the interpreter's, which has to run it, `Moved` the region is not for
+ * this place any more, `FaultAt` the instruction faulted.
  */
-export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3, Leave: 4, Interpret: 5, FaultAt: 6 } as const;
+export const Status = { Next: 0, Fault: 1, Jump: 2, Record: 3, Leave: 4, Interpret: 5, Moved: 6, FaultAt: 7 } as const;
 
 /** A form as a function `(record) → status`, flags in the state. */
 export class FunctionEmitter extends RecordEmitter {

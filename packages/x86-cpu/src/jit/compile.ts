@@ -160,7 +160,7 @@ class RegionCompiler {
       for (const { offset, host } of this.#region.pages)
         f.if(f.unlikely(f.i32.eqz(f.call(checkPage, linear(offset), f.i32.const(host | 0)))), () => {
           e.store64('rip', () => f.get(e.exitRip));
-          f.return(f.i32.const(Status.Interpret));
+          f.return(f.i32.const(Status.Moved));
         });
       f.i64.store(f.globalGet(checked), f.get(e.pageRip));
       f.i32.store(f.globalGet(checked), e.load32('jumpTag'), 8);

@@ -45,6 +45,33 @@ describe('regions', () => {
     expect(machine.gpr(3)).toBe(BigInt(5 * ROUNDS));
   });
 
+  it('that are not where they were do not keep an endless loop from being left', () => {
+    const machine = new LongModeMachine({ heat: 50 });
+    const [start, next, other] = [Place.code, Place.code + 0x1000, Place.code + 0x3000];
+    machine.load(
+      `
+      48 ff c0                # again: inc rax
+      ff c9                   # dec ecx
+      75 f9                   # jnz again
+      89 f9                   # mov ecx, edi
+      e9 f2 0f 00 00          # jmp next`,
+      start,
+    );
+    const NEXT = 'e9 fb ef ff ff'; // jmp again
+    machine.write(next, hex(NEXT));
+    machine.state.gpr.set([0n, 4n], 0);
+    machine.state.gpr[7] = 4n;
+    expect(machine.run(10_000)).toBe('budget');
+    expect(machine.processor.stats().regions).toBeGreaterThan(0);
+    machine.write(other, hex(NEXT));
+    machine.setPte(next, BigInt(other) | 3n);
+    machine.processor.context.flushTlb();
+    machine.state.gpr[1] = 0n;
+    const before = machine.gpr(0);
+    expect(machine.run(1000)).toBe('budget');
+    expect(Number(machine.gpr(0) - before)).toBeLessThan(1000);
+  });
+
   it('hold what got hot while their compiler was busy, and it is asked for one at a time', () => {
     const waiting: { service: CompileService; job: CompileJob; done: Parameters<Compile>[1] }[] = [];
     const machine = new LongModeMachine({
