@@ -276,6 +276,7 @@ export class Processor {
       {
         bind: (form) => this.#bind(form),
         forms,
+        pairs: image.pairs,
         heat,
         translated: (header, host, key) => this.#tier.translated(header, host, key),
         fetch: (lo, hi) => this.#code.fetch(lo, hi),

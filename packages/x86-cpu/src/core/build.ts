@@ -5,6 +5,7 @@ import type { Helpers } from '../emit/emitter.ts';
 import { FunctionEmitter, Status } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import { addRoutines } from '../numeric/index.ts';
+import { hotPairs, pairKey } from '../records/hot-pairs.ts';
 import { semantics } from '../semantics/index.ts';
 import { addDelivery } from './deliver.ts';
 import { addDivide128, addMulHighS, addMulHighU } from './division.ts';
@@ -27,6 +28,8 @@ export type CoreImage = {
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Form key → handler number of the forms that are cases. */
   readonly handlers: ReadonlyMap<string, number>;
+  /** Handler numbers of pairs that are cases, by `pairKey` of their forms' handlers. */
+  readonly pairs: ReadonlyMap<number, number>;
   /** First free handler number. */
   readonly nextHandler: number;
   /** Other processors run at the same time as those that this is for. */
@@ -120,8 +123,9 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
     system: io.system,
     routines,
   };
+  const pairs = hotPairs(forms);
   const resolve = addResolve(module, io, memory);
-  const interpret = addInterpreter(module, io, helpers, resolve, addCheckCrossing(module, io), delivery, forms, semantics);
+  const interpret = addInterpreter(module, io, helpers, resolve, addCheckCrossing(module, io), delivery, forms, pairs, semantics);
   module.table({ min: TABLE_SIZE }, 'table');
   module.exportFunction('interpret', interpret);
   module.exportFunction('chain', addChain(module, io));
@@ -136,7 +140,13 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
     bytes: module.build({ names: true }),
     handlers,
     atomic: false,
-    nextHandler: FIRST_CASE + forms.length,
+    pairs: new Map(
+      pairs.map(({ first, second }, n) => [
+        pairKey(handlers.get(first.key) as number, handlers.get(second.key) as number),
+        FIRST_CASE + forms.length + n,
+      ]),
+    ),
+    nextHandler: FIRST_CASE + forms.length + pairs.length,
     routines: new Map([
       ...HELPERS.map((name) => [name, helpers[name].type] as const),
       ...[...routines].map(([name, ref]) => [`routine.${name}`, ref.type] as const),

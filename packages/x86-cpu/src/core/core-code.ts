@@ -17,6 +17,7 @@ export type SavedCore = {
   /** Base64. */
   readonly wasm: string;
   readonly handlers: readonly (readonly [string, number])[];
+  readonly pairs: readonly (readonly [number, number])[];
   readonly nextHandler: number;
   readonly routines: readonly (readonly [string, FuncType])[];
 };
@@ -29,17 +30,32 @@ function textOf({ mmu, doorbells }: CoreLayouts): string {
 
 /** Builds a core to be loaded by others later: it takes some hundred milliseconds, loading one. */
 export function saveCore(layouts: CoreLayouts): SavedCore {
-  const { bytes, handlers, nextHandler, routines } = buildCore(layouts, hotForms());
+  const { bytes, handlers, pairs, nextHandler, routines } = buildCore(layouts, hotForms());
   const text = Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
-  return { layouts: textOf(layouts), wasm: btoa(text), handlers: [...handlers], nextHandler, routines: [...routines] };
+  return {
+    layouts: textOf(layouts),
+    wasm: btoa(text),
+    handlers: [...handlers],
+    pairs: [...pairs],
+    nextHandler,
+    routines: [...routines],
+  };
 }
 
-export function loadCore({ layouts, wasm, handlers, nextHandler, routines }: SavedCore): CoreCode {
+export function loadCore({ layouts, wasm, handlers, pairs, nextHandler, routines }: SavedCore): CoreCode {
   const text = atob(wasm);
   const bytes = new Uint8Array(text.length);
   for (let n = 0; n < text.length; n++) bytes[n] = text.charCodeAt(n);
   const module = new WebAssembly.Module(bytes);
-  return { layouts, module, handlers: new Map(handlers), nextHandler, routines: new Map(routines), atomic: false };
+  return {
+    layouts,
+    module,
+    handlers: new Map(handlers),
+    pairs: new Map(pairs),
+    nextHandler,
+    routines: new Map(routines),
+    atomic: false,
+  };
 }
 
 let built: CoreCode | undefined;

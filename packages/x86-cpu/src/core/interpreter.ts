@@ -7,6 +7,7 @@ import type { FuncRef, FunctionBuilder, I32, I64, Label, ModuleBuilder } from '@
 import type { Helpers } from '../emit/emitter.ts';
 import { InlineEmitter, Status } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
+import type { HotPair } from '../records/hot-pairs.ts';
 import type { SemanticsTable } from '../semantics/types.ts';
 import { CPU, Exit, Record as R } from '../state.ts';
 import type { Delivery } from './deliver.ts';
@@ -71,6 +72,9 @@ export function addChain(module: ModuleBuilder, io: CoreImports): FunctionBuilde
   return f;
 }
 
+const reachesMemory = ({ classes, sem }: Form): boolean =>
+  classes.includes('m') || sem === 'push' || sem === 'pop' || sem === 'leave';
+
 export function addInterpreter(
   module: ModuleBuilder,
   io: CoreImports,
@@ -79,6 +83,7 @@ export function addInterpreter(
   checkCrossing: FuncRef<[I32], I32>,
   { deliverFault }: Delivery,
   forms: readonly Form[],
+  pairs: readonly HotPair[],
   semantics: SemanticsTable,
 ): FunctionBuilder {
   const f = module.function('interpret', ['i32'], []);
@@ -185,6 +190,10 @@ export function addInterpreter(
             f.set(record, f.i32.add(f.get(record), f.i32.const(R.size)));
             f.br(dispatch);
           };
+          const emit = (form: Form): void => {
+            emitter.begin(form);
+            semantics[form.sem](emitter);
+          };
           const special: Record<number, () => void> = {
             [Handler.Invalid]: () => f.unreachable(),
             // A block that falls into the next one reaches its header here.
@@ -222,7 +231,8 @@ export function addInterpreter(
               leave(Exit.Refused, exit);
             },
           };
-          const cases = FIRST_CASE + forms.length;
+          const firstPair = FIRST_CASE + forms.length;
+          const cases = firstPair + pairs.length;
           const blocks: Label[] = [];
           for (let n = 0; n <= cases; n++) blocks.push(f.openBlock());
           // The innermost block is case 0: labels are opened outermost (default) first.
@@ -234,9 +244,16 @@ export function addInterpreter(
               special[n]();
               continue;
             }
-            const form = forms[n - FIRST_CASE];
-            emitter.begin(form);
-            semantics[form.sem](emitter);
+            if (n < firstPair) emit(forms[n - FIRST_CASE]);
+            else {
+              const { first, second } = pairs[n - firstPair];
+              emit(first);
+              f.set(record, f.i32.add(f.get(record), f.i32.const(R.size)));
+              // The first may have changed the second's code, or waited while another processor did.
+              const stale = (): I32 => f.i32.eq(f.i32.load16_u(f.get(record), R.handler), f.i32.const(Handler.Stale));
+              if (reachesMemory(first)) f.if(f.unlikely(stale()), () => f.br(dispatch));
+              emit(second);
+            }
             if (!emitter.ended) emitter.next();
           }
           f.closeBlock();

@@ -10,6 +10,7 @@ import { BlockTable } from './block-table.ts';
 import type { CodeSpan } from './code-pages.ts';
 import { CodePages, PAGE, pageOf } from './code-pages.ts';
 import type { FormFinder } from './form-finder.ts';
+import { pairKey } from './hot-pairs.ts';
 import { codeSize, ModeKey } from './mode-key.ts';
 import type { BoundForm } from './record-writer.ts';
 import { RecordWriter } from './record-writer.ts';
@@ -25,6 +26,8 @@ export type TranslatorHost = {
   /** Makes a function for a form that is not a case; its handler number. */
   readonly bind: (form: Form) => number;
   readonly forms: FormFinder;
+  /** Handlers for two forms, by `pairKey`. */
+  readonly pairs: ReadonlyMap<number, number>;
   /** Executions of a block before it is reported hot; 0 never (the count then wraps around after 2^32). */
   readonly heat: number;
   /** There is a record of a block now, which the interpreter will run. */
@@ -206,6 +209,7 @@ export class Translator {
       this.#targetBeyond = status === DecodeStatus.Ok && this.#leavesLimit((ip >>> 0) + (cursor - host), limit);
       const refused = beyond || (this.#targetBeyond && insn.row.flow !== 'jcc');
       at = this.#record(at, offset, refused ? DecodeStatus.TooLong : status, key);
+      if (count > 0) this.#pair(at - 2 * Record.size);
       count++;
       cursor += insn.length;
       if (this.#ends(status, beyond)) {
@@ -231,6 +235,13 @@ export class Translator {
     this.#translated = { header, key, host, end: Math.min(cursor, page + PAGE), secondPage, secondEnd };
     this.#pages.add(this.#translated);
     return header;
+  }
+
+  /** Has a record run the next one, too, if there is a case for both. That one stays what it is: it may be entered by itself. */
+  #pair(record: number): void {
+    const [first, second] = [record, record + Record.size].map((at) => this.#u16[(at + Record.handler) >>> 1]);
+    const both = this.#host.pairs.get(pairKey(first, second));
+    if (both !== undefined) this.#u16[(record + Record.handler) >>> 1] = both;
   }
 
   #redirect(host: number, key: number, header: number): void {

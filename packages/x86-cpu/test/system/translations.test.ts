@@ -60,6 +60,21 @@ describe.each(TIERS)('%s', (_, tier) => {
       expect(machine.gpr(RAX)).toBe(7n);
     });
 
+    it.each([
+      ['MOV', '48 89 03', 0],
+      ['PUSH', '50', 8],
+    ])('the very next instruction, by a %s that the interpreter has a case for together with it', (_, store, below) => {
+      const bytes = hex(store);
+      // mov rdx, rcx; which becomes mov rdx, rsi
+      const machine = machineWith(`${store} 48 89 ca 90 90 90 90 90 f4`);
+      const next = BigInt(Place.code + bytes.length);
+      machine.state.gpr.set([0x9090_9090_90f2_8948n, 1n, 0n, next], RAX);
+      machine.state.gpr[4] = next + BigInt(below);
+      machine.state.gpr[6] = 2n;
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(2)).toBe(2n);
+    });
+
     it('a store that reaches into a code page from the page before', () => {
       const machine = machineWith(`e8 fb 0f 03 00 01 c3            # call function; add ebx, eax
                                  48 b8 00 00 00 00 b8 07 00 00   # mov rax, 0x7b800000000
