@@ -18,20 +18,8 @@ export type SharedProcessorMmu = ProcessorMmu & {
   readonly unprotectNow: (hostPage: number) => void;
 };
 
-const { cr3, mode, flags, pkru, faultError, gpaLo, gpaHi, kind, host, misses } = MMU.offset;
 /** Where its state has what processors look at. */
-export const PROCESSOR_MMU_OFFSETS: ProcessorMmu['offsets'] = {
-  cr3,
-  mode,
-  flags,
-  pkru,
-  faultError,
-  gpaLo,
-  gpaHi,
-  kind,
-  host,
-  misses,
-};
+export const PROCESSOR_MMU_OFFSETS: ProcessorMmu['offsets'] = MMU.offset;
 
 /** A vCPU's paging unit with its state in the arena. */
 export function createProcessorMmu(

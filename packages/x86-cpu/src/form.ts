@@ -82,6 +82,10 @@ const ADDRESS_SIZED = new Set(
   'movs cmps stos lods scas ins outs xlat jcxz loop loope loopne maskmovq maskmovdqu vmaskmovdqu monitor invept'.split(' '),
 );
 const STACK = new Set('push pop push_sreg pop_sreg pusha popa pushf popf enter leave call call_ind ret'.split(' '));
+/** Whether an instruction accesses memory, its own or the stack's; one with an address that it only computes counts as well. */
+export const reachesMemory = ({ classes, sem }: Pick<Form, 'classes' | 'sem'>): boolean =>
+  classes.includes('m') || STACK.has(sem);
+
 const MODE_DEPENDENT = new Set(
   (
     'fxsave fxrstor xsave xsaveopt xsavec xsaves xrstor xrstors pushf popf sgdt sidt lgdt lidt lds les lss lfs lgs mov_to_sreg mov_from_cr mov_to_cr mov_from_dr mov_to_dr ' +

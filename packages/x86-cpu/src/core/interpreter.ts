@@ -7,6 +7,7 @@ import type { FuncRef, FunctionBuilder, I32, I64, Label, ModuleBuilder } from '@
 import type { Helpers } from '../emit/emitter.ts';
 import { InlineEmitter, Status } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
+import { reachesMemory } from '../form.ts';
 import type { HotPair } from '../records/hot-pairs.ts';
 import type { SemanticsTable } from '../semantics/types.ts';
 import { CPU, Exit, Record as R } from '../state.ts';
@@ -71,9 +72,6 @@ export function addChain(module: ModuleBuilder, io: CoreImports): FunctionBuilde
   f.i32.const(Status.Jump);
   return f;
 }
-
-const reachesMemory = ({ classes, sem }: Form): boolean =>
-  classes.includes('m') || sem === 'push' || sem === 'pop' || sem === 'leave';
 
 export function addInterpreter(
   module: ModuleBuilder,

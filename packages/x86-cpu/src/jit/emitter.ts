@@ -1,7 +1,7 @@
 /** The compiled tier's context: operands are constants, general registers are locals, flags are worked out when someone looks. */
 import type { FunctionBuilder, I32, I64, Label, Local, V128 } from '@tsvisor/wasm-codegen';
 import type { Reach } from '../core/page-reach.ts';
-import { NOT_REACHED, REFERENCE } from '../core/page-reach.ts';
+import { NO_PAGE, NOT_REACHED, REFERENCE } from '../core/page-reach.ts';
 import { registerName } from '../decode/format.ts';
 import { BASE_RIP, OperandKind } from '../decode/insn.ts';
 import type { Helpers } from '../emit/emitter.ts';
@@ -30,7 +30,7 @@ export type Transfers = {
 
 /**
  * The page last reached through one base register: its linear address and the difference to host addresses. An access in the same page,
- * aligned to its size, needs no TLB. Empty is -1, which no masked address equals. Nothing that runs inside a region changes mappings.
+ * aligned to its size, needs no TLB. Empty is `NO_PAGE`, which no masked address equals. Nothing that runs inside a region changes mappings.
  * The stack and what loops access have one. Elsewhere most accesses are the first of their register since the region was entered, and
  * would only fill it: they probe the TLB.
  */
@@ -152,7 +152,7 @@ export class RegionEmitter extends Emitter {
       const { read, write } = this.#tlb;
       if (read) f.set(read, this.load32('tlbRead'));
       if (write) f.set(write, this.load32('tlbWrite'));
-      for (const { page } of this.#pageCaches.values()) f.set(page, f.i64.const(-1));
+      for (const { page } of this.#pageCaches.values()) f.set(page, f.i64.const(NO_PAGE));
       this.#registers.forEach((local, reg) => {
         if (local) f.set(local, f.i64.load(this.cpu(), CPU.offset.gpr + 8 * reg));
       });

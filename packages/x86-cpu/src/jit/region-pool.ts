@@ -3,9 +3,8 @@
  * be compiled, nor optimised by the host, once more.
  */
 import { ModeKey } from '../records/mode-key.ts';
+import { ByHost } from './by-host.ts';
 import type { CompiledJob } from './job.ts';
-
-type Pooled = { readonly region: CompiledJob; readonly entries: ReadonlyMap<number, number> };
 
 /** Where code is under someone's mappings. */
 export type Seen = {
@@ -18,9 +17,8 @@ export type Seen = {
 export class RegionPool {
   readonly #limit: number;
   /** In the order in which they came. */
-  readonly #regions = new Set<Pooled>();
-  /** By host address of their entries. */
-  readonly #at = new Map<number, Set<Pooled>>();
+  readonly #regions = new Set<CompiledJob>();
+  readonly #byEntry = new ByHost<CompiledJob>();
   #bytes = 0;
 
   /** @param limit bytes of WebAssembly that are kept; beyond, the oldest regions go */
@@ -31,15 +29,8 @@ export class RegionPool {
   add(region: CompiledJob): void {
     // The number of a limit is one vCPU's.
     if (region.key & LIMIT_NUMBER) return;
-    const entries = new Map<number, number>();
-    for (const { host, page } of region.entries) entries.set(host, page);
-    const pooled: Pooled = { region, entries };
-    this.#regions.add(pooled);
-    for (const host of entries.keys()) {
-      const known = this.#at.get(host);
-      if (known) known.add(pooled);
-      else this.#at.set(host, new Set([pooled]));
-    }
+    this.#regions.add(region);
+    for (const { host } of region.entries) this.#byEntry.add(host, region);
     this.#bytes += region.bytes;
     for (const oldest of this.#regions) {
       if (this.#bytes <= this.#limit) break;
@@ -49,28 +40,25 @@ export class RegionPool {
 
   /** A region that can be entered at the block at a host address and that lies in memory as it did; undefined if there is none. */
   find(host: number, key: number, seen: Seen): CompiledJob | undefined {
-    for (const pooled of this.#at.get(host) ?? []) {
-      const { region, entries } = pooled;
+    for (const region of this.#byEntry.at(host)) {
       if (region.key !== key) continue;
       if (!seen.holds(region.code)) {
-        this.#remove(pooled);
+        this.#remove(region);
         continue;
       }
-      const page = entries.get(host) as number;
-      if (region.pages.every((one) => seen.hostPage(one.offset - page) === one.host)) return region;
+      const inPlace = region.entries.some(
+        (entry) => entry.host === host && region.pages.every((one) => seen.hostPage(one.offset - entry.page) === one.host),
+      );
+      if (inPlace) return region;
     }
     return undefined;
   }
 
-  #remove(pooled: Pooled): void {
-    this.#regions.delete(pooled);
-    this.#bytes -= pooled.region.bytes;
-    for (const host of pooled.entries.keys()) {
-      const known = this.#at.get(host);
-      known?.delete(pooled);
-      if (known?.size === 0) this.#at.delete(host);
-    }
+  #remove(region: CompiledJob): void {
+    this.#regions.delete(region);
+    this.#bytes -= region.bytes;
+    for (const { host } of region.entries) this.#byEntry.delete(host, region);
   }
 }
 
-const LIMIT_NUMBER = 0x3ff << ModeKey.LIMIT_SHIFT;
+const LIMIT_NUMBER = ModeKey.LIMIT_MASK << ModeKey.LIMIT_SHIFT;

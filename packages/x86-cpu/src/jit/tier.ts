@@ -3,6 +3,7 @@ import { FIRST_REGION, Handler } from '../core/interpreter.ts';
 import { codeSize, ModeKey } from '../records/mode-key.ts';
 import type { Translator, WatchedCode } from '../records/translator.ts';
 import { REGION_TABLE, Record } from '../state.ts';
+import { ByHost } from './by-host.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
 import { holdsCode } from './job.ts';
 import type { Pace } from './pace.ts';
@@ -50,7 +51,7 @@ export class RegionTier {
   /** In the order in which they were compiled. */
   readonly #regions = new Set<Compiled>();
   /** Regions by host address of the entries that the interpreter has no record of, so far. */
-  readonly #unmet = new Map<number, Set<Compiled>>();
+  readonly #unmet = new ByHost<Compiled>();
   /** Blocks for which there is a region that another vCPU had made: their mode keys by their host addresses. */
   readonly #offered = new Map<number, number>();
   readonly #free: number[] = [];
@@ -129,7 +130,7 @@ export class RegionTier {
     for (const entry of entries) {
       const header = translator.find(entry.host, key);
       if (header !== 0) translator.setHandler(header, compiled.slot, entry.page);
-      else this.#meetLater(entry.host, compiled);
+      else this.#unmet.add(entry.host, compiled);
     }
     this.#liveBytes += bytes;
     this.counts.compiled++;
@@ -150,12 +151,6 @@ export class RegionTier {
     table.set(slot, instance.exports.f);
   }
 
-  #meetLater(host: number, compiled: Compiled): void {
-    const known = this.#unmet.get(host);
-    if (known) known.add(compiled);
-    else this.#unmet.set(host, new Set([compiled]));
-  }
-
   /** For these blocks there is a region already: to have it takes no more than to ask. */
   offer({ key, entries }: OfferedBlocks): void {
     const translator = this.#host.translator();
@@ -174,20 +169,12 @@ export class RegionTier {
   /** The interpreter has a record of a block now, which a region may be waiting for. */
   translated(header: number, host: number, key: number): void {
     if (this.#isOffered(host, key)) this.#host.translator().countDownTo(header, SOON);
-    const waiting = this.#unmet.get(host);
-    if (!waiting) return;
-    for (const compiled of waiting) {
+    for (const compiled of this.#unmet.at(host)) {
       const entry = compiled.key === key && compiled.entries.find((one) => one.host === host);
       if (!entry) continue;
       this.#host.translator().setHandler(header, compiled.slot, entry.page);
-      this.#forget(host, compiled);
+      this.#unmet.delete(host, compiled);
     }
-  }
-
-  #forget(host: number, compiled: Compiled): void {
-    const waiting = this.#unmet.get(host);
-    waiting?.delete(compiled);
-    if (waiting?.size === 0) this.#unmet.delete(host);
   }
 
   /** A free handler number; makes room first. */
@@ -208,7 +195,7 @@ export class RegionTier {
       const header = translator.find(host, key);
       // It may have been given to a later region.
       if (header !== 0 && this.#u16[(header + Record.handler) >>> 1] === slot) translator.setHandler(header, Handler.Header, 0);
-      this.#forget(host, compiled);
+      this.#unmet.delete(host, compiled);
     }
     for (const one of code) translator.unwatch(one);
     this.#host.table.set(slot, null);

@@ -34,6 +34,7 @@ export const ModeKey = {
   PROTECTED: 1 << 15,
   /** Bits 16–25: number of the code segment's limit, where CS is not flat. */
   LIMIT_SHIFT: 16,
+  LIMIT_MASK: 0x3ff,
   /** VEX instructions on vectors raise #UD (not CR4.OSXSAVE, or XCR0 without SSE or AVX state). */
   NO_AVX: 1 << 26,
   /** XSAVE and its kin raise #UD (not CR4.OSXSAVE). */

@@ -239,9 +239,9 @@ export class Translator {
 
   /** Has a record run the next one, too, if there is a case for both. That one stays what it is: it may be entered by itself. */
   #pair(record: number): void {
-    const [first, second] = [record, record + Record.size].map((at) => this.#u16[(at + Record.handler) >>> 1]);
-    const both = this.#host.pairs.get(pairKey(first, second));
-    if (both !== undefined) this.#u16[(record + Record.handler) >>> 1] = both;
+    const at = (record + Record.handler) >>> 1;
+    const both = this.#host.pairs.get(pairKey(this.#u16[at], this.#u16[at + (Record.size >>> 1)]));
+    if (both !== undefined) this.#u16[at] = both;
   }
 
   #redirect(host: number, key: number, header: number): void {

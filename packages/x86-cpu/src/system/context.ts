@@ -508,7 +508,7 @@ export class SystemContext {
       number = this.#limits.size + 1;
       this.#limits.set(limit, number);
     }
-    return number & 0x3ff;
+    return number & ModeKey.LIMIT_MASK;
   }
 
   /** The TLB set of the present privilege: supervisor, user, or supervisor with SMAP in force. */
