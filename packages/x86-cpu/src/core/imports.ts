@@ -50,7 +50,7 @@ export type CoreImports = CoreGlobals & {
   readonly mmioRead: FuncRef<[I32], void>;
   /** (size) writes `CPU.helper[0]`. */
   readonly mmioWrite: FuncRef<[I32], void>;
-  /** (host address, bytes): translated code there is about to change. */
+  /** (host address, bytes): translated code there has changed. */
   readonly codeWrite: FuncRef<[I32, I32], void>;
   /** (linear address, bytes, write) tells of a data access, while `CPU.watch`. */
   readonly watch: FuncRef<[I64, I32, I32], void>;

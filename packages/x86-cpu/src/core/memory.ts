@@ -365,8 +365,8 @@ class Builder {
     f.if(
       f.i32.eq(this.mmu(f, 'kind'), f.i32.const(Kind.code)),
       () => {
-        this.checkCode(f, host, size);
         this.storeSized(f, host, value, size);
+        this.checkCode(f, host, size);
       },
       () => {
         const gpa = f.i64.load(f.globalGet(this.io.mmu), this.io.mmuOffsets.gpaLo);
@@ -468,9 +468,10 @@ class Builder {
     });
   }
 
-  /** Tells the translator if the bytes overlap a 64-byte granule that holds translated code; data beside code costs one test. */
+  /** After a store: tells the translator if the bytes overlap a 64-byte granule that holds translated code; data beside code costs one test. */
   checkCode(f: FunctionBuilder, host: Local<I32>, size: Local<I32>): void {
-    // Another processor that translates here marks its code and then looks whether it still is what it translated.
+    // Another processor that translates here marks its code and then looks whether it still is what it translated: either it sees the store,
+    // or this sees the mark.
     f.atomicFence();
     f.if(this.touchesCode(f, host, size), () => f.call(this.io.codeWrite, f.get(host), f.get(size)));
   }

@@ -75,6 +75,23 @@ describe.each(TIERS)('%s', (_, tier) => {
       expect(machine.gpr(2)).toBe(2n);
     });
 
+    it('is told of once the store is done: who translates from then on has the new bytes', () => {
+      // mov al, 0x90; mov [rbx], al, which is a HLT before
+      const machine = machineWith('b0 90 88 03 f4 f4');
+      const at = Place.code + 4;
+      machine.state.gpr[RBX] = BigInt(at);
+      const seen: number[][] = [];
+      const { processor } = machine;
+      const codeWritten = processor.codeWritten.bind(processor);
+      processor.codeWritten = (host, length) => {
+        seen.push([machine.guest.readU8(at), length]);
+        codeWritten(host, length);
+      };
+      expect(machine.run()).toBe('halt');
+      expect(machine.state.rip).toBe(BigInt(at + 2));
+      expect(seen).toEqual([[0x90, 1]]);
+    });
+
     it('a store that reaches into a code page from the page before', () => {
       const machine = machineWith(`e8 fb 0f 03 00 01 c3            # call function; add ebx, eax
                                  48 b8 00 00 00 00 b8 07 00 00   # mov rax, 0x7b800000000
