@@ -1,4 +1,6 @@
+import { join } from 'node:path';
 import { Command, CommanderError, Option } from 'commander';
+import { cacheFolder } from './debian/cache.ts';
 import { type DoorbellOptions, doorbellCommand } from './doorbell/options.ts';
 import { oneLine, RunnerError } from './errors.ts';
 import {
@@ -74,6 +76,7 @@ type RawOptions = {
   deterministic?: boolean;
   cpu: string;
   tier: Tier;
+  codeCache: string;
   debian?: DebianArch;
   exec?: string;
   file: GuestFile[];
@@ -179,6 +182,11 @@ function runCommand(program: Command): Command {
       ),
     )
     .addOption(new Option('-t, --timeout <seconds>', 'end the guest after this time, status 124').argParser(parseTimeout))
+    .option(
+      '--code-cache <folder>',
+      'keep what was compiled of guest code for later runs, which are then fast from the start; none: do not',
+      join(cacheFolder(), 'code'),
+    )
     .option('--stats', 'print counters and times to stderr at the end: tiers, regions, exits, helpers')
     .addOption(
       new Option(
@@ -225,6 +233,7 @@ function toRunOptions(raw: RawOptions): RunOptions {
     ...(raw.debian === undefined ? {} : { debian: raw.debian }),
     ...(raw.exec === undefined ? {} : { exec: raw.exec }),
     ...(raw.dumpJit === undefined ? {} : { dumpJit: raw.dumpJit }),
+    ...(raw.codeCache === 'none' ? {} : { codeFolder: raw.codeCache }),
     ...(raw.timeout === undefined ? {} : { timeoutMs: raw.timeout }),
   };
 }

@@ -1,17 +1,26 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Compile, CompiledJob, CompileJob, CompileService, OfferedBlocks, RegionCompiler } from '@tsvisor/machines/compiler';
+import { codePath, openKept } from './code-cache/code-cache.ts';
+import type { Stored } from './code-cache/file.ts';
 
 /** A vCPU that wants its regions compiled, and where the jobs come from and the answers go. */
 export type Customer = { readonly service: CompileService; readonly port: MessagePort };
 /** One of a machine: its vCPUs share what is compiled for them. */
-export type CustomerOf = Customer & { readonly machine: number };
-export type Question = { readonly id: number; readonly job: CompileJob };
+export type CustomerOf = Customer & { readonly machine: number; readonly codeFolder?: string };
+export type Question = { readonly id: number; readonly job: CompileJob } | { readonly used: Stored };
 /** What became of a job, or what another vCPU's has made. */
 export type Answer = { readonly id: number; readonly compiled: CompiledJob | undefined } | { readonly offer: OfferedBlocks };
 type Done = Parameters<Compile>[1];
 
-/** Has regions compiled on another thread, which is introduced to the vCPU by `introduce`; what that does not come to is interpreted. */
-export function compileElsewhere(service: CompileService, introduce: (customer: Customer) => void): RegionCompiler {
+/**
+ * Has regions compiled on another thread, which is introduced to the vCPU by `introduce`; what that does not come to is interpreted. `codeFolder`: where
+ * regions of earlier runs are, if they are kept.
+ */
+export function compileElsewhere(
+  service: CompileService,
+  introduce: (customer: Customer) => void,
+  codeFolder: string | undefined,
+): RegionCompiler {
   const { port1: port, port2 } = new MessageChannel();
   introduce({ service, port: port2 });
   const waiting = new Map<number, Done>();
@@ -36,7 +45,10 @@ export function compileElsewhere(service: CompileService, introduce: (customer: 
   port.on('close', end);
   // Nobody waits for code that nobody will run.
   port.unref();
+  const use = (used: Stored): void => port.postMessage({ used } satisfies Question);
+  const kept = codeFolder === undefined ? undefined : openKept(codePath(codeFolder, service), use);
   return {
+    ...(kept && { kept }),
     compile: (job, done) => {
       if (!alive) {
         done(undefined);

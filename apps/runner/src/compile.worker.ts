@@ -1,27 +1,41 @@
 /** A thread that compiles vCPUs' hot regions: each message is a vCPU, each message of that one's port a job, each answer what became of it. */
-import { setFlagsFromString } from 'node:v8';
 import { type MessagePort, parentPort } from 'node:worker_threads';
 import { createCompiler, RegionPool } from '@tsvisor/machines/compiler';
+import { CodeCollector, codePath } from './code-cache/code-cache.ts';
 import type { Answer, CustomerOf, Question } from './compile-port.ts';
-
-// What is compiled here is finished here, and not when the vCPU first runs it.
-setFlagsFromString('--no-wasm-lazy-compilation');
 
 /** As much as a vCPU keeps. */
 const POOL_BYTES = 8 << 20;
 
 /** What a machine's vCPUs share, and who they are. */
 const machines = new Map<number, { readonly pool: RegionPool; readonly ports: Set<MessagePort> }>();
+/** What is new for later runs, by the file that it will be in. */
+const collectors = new Map<string, CodeCollector>();
 
-parentPort?.on('message', ({ service, port, machine }: CustomerOf) => {
+function collectorOf({ service, codeFolder }: CustomerOf): CodeCollector | undefined {
+  if (codeFolder === undefined) return undefined;
+  const path = codePath(codeFolder, service);
+  const collector = collectors.get(path) ?? new CodeCollector(path, service.memory);
+  collectors.set(path, collector);
+  return collector;
+}
+
+function serve(customer: CustomerOf): void {
+  const { service, port, machine } = customer;
   const { pool, ports } = machines.get(machine) ?? { pool: new RegionPool(POOL_BYTES), ports: new Set() };
   machines.set(machine, { pool, ports });
   ports.add(port);
-  const compile = createCompiler(service, { pool });
-  port.on('message', ({ id, job }: Question) => {
+  const collector = collectorOf(customer);
+  const compile = createCompiler(service, { pool, ...(collector && { keep: collector.add }) });
+  port.on('message', (question: Question) => {
+    if ('used' in question) {
+      collector?.used(question.used);
+      return;
+    }
+    const { id, job } = question;
     const compiled = compile(job);
     port.postMessage({ id, compiled } satisfies Answer);
-    if (!compiled || compiled.shared) return;
+    if (compiled?.origin !== 'made') return;
     const { key, entries } = compiled;
     for (const other of ports) if (other !== port) other.postMessage({ offer: { key, entries } } satisfies Answer);
   });
@@ -29,4 +43,23 @@ parentPort?.on('message', ({ service, port, machine }: CustomerOf) => {
     ports.delete(port);
     if (ports.size === 0) machines.delete(machine);
   });
+}
+
+function save(): void {
+  for (const collector of collectors.values()) {
+    try {
+      collector.save();
+    } catch {
+      // A folder that cannot be written to: later runs compile what this one did.
+    }
+  }
+}
+
+parentPort?.on('message', (message: CustomerOf | 'save') => {
+  if (message !== 'save') {
+    serve(message);
+    return;
+  }
+  save();
+  parentPort?.postMessage('saved');
 });

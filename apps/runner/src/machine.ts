@@ -1,4 +1,5 @@
 import { setFlagsFromString } from 'node:v8';
+import { KeptModule } from './code-cache/kept-module.ts';
 import type { MachineConfig, MachineFactory } from './ports.ts';
 
 const V8_FLAGS = [
@@ -14,21 +15,32 @@ const V8_FLAGS = [
   '--semi-space-growth-factor=1',
 ];
 
-/** Loads the code that makes machines; nothing that only prints help needs it. */
-export async function loadMachineFactory() {
+/** Loads the code that makes machines; nothing that only prints help needs it. `codeFolder`: where compiled code of earlier runs is, if it is kept. */
+export async function loadMachineFactory(codeFolder?: string) {
   for (const flag of V8_FLAGS) setFlagsFromString(flag);
-  const [{ microvm }, { compileThread }, { vcpuThreads }] = await Promise.all([
+  const [{ createMicrovmFactory, createX86Engine }, { compileThread, keepCompiledCode }, { vcpuThreads }] = await Promise.all([
     import('@tsvisor/machines'),
     import('./compile-thread.ts'),
     import('./vcpu-threads.ts'),
   ]);
+  const core = codeFolder === undefined ? undefined : new KeptModule(codeFolder);
+  const microvm = createMicrovmFactory(createX86Engine(core?.compile));
   let machines = 0;
   return {
     create: ({ inline = false, ...config }: MachineConfig) => {
       const machine = machines++;
-      const compiler = compileThread(machine);
-      const threads = inline ? undefined : vcpuThreads(machine);
+      const compiler = compileThread(machine, codeFolder);
+      const threads = inline ? undefined : vcpuThreads(machine, codeFolder);
       return microvm.create({ ...config, ...(compiler && { compiler }), ...(threads && { threads }) });
     },
-  } satisfies MachineFactory;
+    /** When machines have ended. */
+    keepCode: async () => {
+      await keepCompiledCode();
+      try {
+        core?.save('interpret');
+      } catch {
+        // A folder that cannot be written to: later runs compile what this one did.
+      }
+    },
+  } satisfies MachineFactory & { readonly keepCode: () => Promise<void> };
 }

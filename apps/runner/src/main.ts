@@ -43,11 +43,15 @@ async function run(options: RunOptions): Promise<number> {
   ]);
   const terminal = { rows: process.stdout.rows || 24, columns: process.stdout.columns || 80, term: process.env.TERM || 'linux' };
   // The machine's code loads while files are read.
-  const [prepared, factory] = await Promise.all([prepare({ options, terminal, progress }), loadMachineFactory()]);
+  const [prepared, factory] = await Promise.all([
+    prepare({ options, terminal, progress }),
+    loadMachineFactory(options.codeFolder),
+  ]);
   const preparedAt = performance.now();
   const io: SessionIo = { stdin: process.stdin, stdout, stderr, process };
   const session = new Session({ options, prepared, factory, io });
   const status = await session.run();
+  await factory.keepCode();
   if (options.stats) {
     const { userCPUTime, systemCPUTime } = process.resourceUsage();
     const { formatStats } = await import('./stats.ts');

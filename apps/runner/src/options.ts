@@ -47,6 +47,8 @@ export type RunOptions = {
   readonly timeoutMs?: number;
   readonly stats: boolean;
   readonly dumpJit?: JitDump;
+  /** Where compiled code is kept for later runs; undefined: nowhere. */
+  readonly codeFolder?: string;
 };
 
 const UNIT: Readonly<Record<string, number>> = { '': 2 ** 20, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };

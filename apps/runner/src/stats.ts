@@ -89,6 +89,7 @@ function compiledRows(c: Counters): Row[] {
     row('evicted', c.get('cpu.regionsEvicted'), '', 'to make room'),
     row('late', c.get('cpu.regionsLate'), '', 'thrown away: their code had changed meanwhile'),
     row('shared', c.get('cpu.regionsShared'), '', 'compiled before, for this processor or another'),
+    row('kept', c.get('cpu.regionsKept'), '', 'compiled in an earlier run'),
     row('WebAssembly', scaled(c.get('cpu.regionBytes'), KIB), 'KiB', 'in all'),
     row('WebAssembly, live', scaled(c.get('cpu.regionBytesLive'), KIB), 'KiB'),
     row('instructions in regions', c.get('cpu.regionInstructions'), '', 'of the guest, compiled'),

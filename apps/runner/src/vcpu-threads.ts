@@ -8,20 +8,21 @@ import { introduceToCompiler } from './compile-thread.ts';
 type Sent = { readonly message?: unknown; readonly customer?: Customer };
 
 /** A thread for each vCPU of a machine; undefined where the host has one processor. */
-export function vcpuThreads(machine: number) {
+export function vcpuThreads(machine: number, codeFolder?: string) {
   const parallelism = availableParallelism();
-  return parallelism < 2 ? undefined : { parallelism, start: (data: VcpuThreadData) => start(data, machine) };
+  return parallelism < 2 ? undefined : { parallelism, start: (data: VcpuThreadData) => start(data, machine, codeFolder) };
 }
 
-function start(data: VcpuThreadData, machine: number) {
+function start(data: VcpuThreadData, machine: number, codeFolder: string | undefined) {
+  const folder = codeFolder === undefined ? {} : { codeFolder };
   const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  const worker = new Worker(new URL(`./vcpu.worker.${extension}`, import.meta.url), { workerData: data });
+  const worker = new Worker(new URL(`./vcpu.worker.${extension}`, import.meta.url), { workerData: { data, ...folder } });
   let ending = false;
   return {
     post: (message: unknown) => worker.postMessage(message),
     onMessage: (fn: (message: unknown) => void) =>
       void worker.on('message', ({ message, customer }: Sent) =>
-        customer ? introduceToCompiler({ ...customer, machine }) : fn(message),
+        customer ? introduceToCompiler({ ...customer, machine, ...folder }) : fn(message),
       ),
     onEnd: (fn: (error: Error) => void) => {
       worker.on('error', fn);

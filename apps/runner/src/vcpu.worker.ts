@@ -5,12 +5,13 @@ import { compileElsewhere } from './compile-port.ts';
 
 if (parentPort === null) throw new Error('this is the code of a thread');
 const port = parentPort;
+const { data, codeFolder } = workerData as { readonly data: VcpuThreadData; readonly codeFolder?: string };
 serveMachineVcpu(
-  workerData as VcpuThreadData,
+  data,
   {
     post: (message) => port.postMessage({ message }),
     onMessage: (fn) => void port.on('message', fn),
   },
   // The embedding thread knows the one that compiles.
-  { compiler: (service) => compileElsewhere(service, (customer) => port.postMessage({ customer }, [customer.port])) },
+  { compiler: (service) => compileElsewhere(service, (customer) => port.postMessage({ customer }, [customer.port]), codeFolder) },
 );

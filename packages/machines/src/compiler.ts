@@ -1,3 +1,15 @@
 /** The compiler of the engine's hot code alone, for a thread that does nothing else. */
-export type { Compile, CompiledJob, CompileJob, CompileService, OfferedBlocks, RegionCompiler } from '@tsvisor/x86-cpu/compiler';
+export type {
+  Compile,
+  CompiledJob,
+  CompileJob,
+  CompileService,
+  KeptCode,
+  KeptRegion,
+  OfferedBlocks,
+  RegionCompiler,
+} from '@tsvisor/x86-cpu/compiler';
 export { createCompiler, RegionPool } from '@tsvisor/x86-cpu/compiler';
+
+/** Names the engine: what one compiles is good for no other. */
+export { engineId } from '../generated/engine-id.js';

@@ -8,7 +8,7 @@ export type { BootConfig, GuestExit, Machine, MachineConfig, MachineFactory } fr
 export { createMicrovmFactory } from './microvm/microvm.ts';
 export type { CompiledRegion, Engine, EngineModel, EngineOptions, SerialSink } from './ports.ts';
 export type { TestDevice } from './test-device.ts';
-export { x86Engine } from './x86-engine.ts';
+export { createX86Engine, x86Engine } from './x86-engine.ts';
 
 /** Microvms over this project's own engine. */
 export const microvm: MachineFactory = createMicrovmFactory(x86Engine);

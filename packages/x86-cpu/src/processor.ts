@@ -258,6 +258,9 @@ export class Processor {
       place: () => this.#code.place(),
       pace: new Pace(tier === 'auto' && config.heat === undefined && !config.reproducible ? pace : 0),
       limit: config.regionBytes ?? REGION_BYTES,
+      heat,
+      // Which code is kept is another question each time.
+      kept: heat === 0 || config.reproducible ? undefined : this.#compiler.kept,
       compile: this.#compiler.compile,
     });
     this.#compiler.onOffer?.((blocks) => this.#tier.offer(blocks));
@@ -367,6 +370,7 @@ export class Processor {
       regionsEvicted: this.#tier.counts.evicted,
       regionsLate: this.#tier.counts.late,
       regionsShared: this.#tier.counts.shared,
+      regionsKept: this.#tier.counts.kept,
       regionsLive: this.#tier.live.regions,
       regionBytes: this.#tier.counts.bytes,
       regionInstructions: this.#tier.counts.instructions,

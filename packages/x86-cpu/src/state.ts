@@ -233,8 +233,11 @@ export const JUMP_CACHE = { entries: 4096, entryBytes: 16 } as const;
 /** Block table: open addressing by host address and mode; entries of 16 bytes {u32 host address, u32 mode key, u32 record, u32 0}. */
 export const BLOCK_TABLE = { entries: 1 << 18, entryBytes: 16 } as const;
 
-/** A word for each region: {i64 RIP of the base, u32 tag of the jump cache, u32 0}, under which its pages were found in place. */
-export const REGION_TABLE = { entries: 0x2000, entryBytes: 16 } as const;
+/**
+ * An entry for each region: {i64 RIP of the base, u32 tag of the jump cache}, under which its pages were found in place, and where that is:
+ * {u32 host address} of each, the base's first.
+ */
+export const REGION_TABLE = { entries: 0x2000, entryBytes: 48, rip: 0, tag: 8, pages: 16, maxPages: 6 } as const;
 
 /** An interpreter record: 32 bytes. Offsets of its fields; `emit/interpreter.ts` says which form uses which. */
 export const Record = {

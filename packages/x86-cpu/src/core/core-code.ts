@@ -42,14 +42,17 @@ export function saveCore(layouts: CoreLayouts): SavedCore {
   };
 }
 
-export function loadCore({ layouts, wasm, handlers, pairs, nextHandler, routines }: SavedCore): CoreCode {
+/** @param compile for whoever has the module, or part of it, compiled already */
+export function loadCore(
+  { layouts, wasm, handlers, pairs, nextHandler, routines }: SavedCore,
+  compile = (bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module => new WebAssembly.Module(bytes),
+): CoreCode {
   const text = atob(wasm);
   const bytes = new Uint8Array(text.length);
   for (let n = 0; n < text.length; n++) bytes[n] = text.charCodeAt(n);
-  const module = new WebAssembly.Module(bytes);
   return {
     layouts,
-    module,
+    module: compile(bytes),
     handlers: new Map(handlers),
     pairs: new Map(pairs),
     nextHandler,

@@ -9,7 +9,7 @@ import type { Helpers } from '../emit/emitter.ts';
 import { Status } from '../emit/interpreter.ts';
 import { codeSize } from '../records/mode-key.ts';
 import { semantics } from '../semantics/index.ts';
-import { CPU, Seg } from '../state.ts';
+import { CPU, REGION_TABLE, Seg } from '../state.ts';
 import { RegionEmitter } from './emitter.ts';
 import type { FlowGraph } from './graph.ts';
 import { analyse, ROOT } from './graph.ts';
@@ -141,15 +141,15 @@ class RegionCompiler {
   }
 
   /**
-   * The region was made when its pages were next to each other at these addresses. Whether they still are needs to be asked only if mappings
-   * have changed since the last time, which the jump cache's tag tells; if not, the interpreter runs the block.
+   * The region holds where its pages are next to each other. Whether they still are needs to be asked only if mappings have changed since the
+   * last time, which the jump cache's tag tells; if not, the interpreter runs the block.
    */
   #checkPages(): void {
     const f = this.#f;
     const e = this.#e;
     const { checked, checkPage } = this.#place;
-    const samePlace = f.i64.eq(f.i64.load(f.globalGet(checked)), f.get(e.pageRip));
-    const sameTag = f.i32.eq(f.i32.load(f.globalGet(checked), 8), e.load32('jumpTag'));
+    const samePlace = f.i64.eq(f.i64.load(f.globalGet(checked), REGION_TABLE.rip), f.get(e.pageRip));
+    const sameTag = f.i32.eq(f.i32.load(f.globalGet(checked), REGION_TABLE.tag), e.load32('jumpTag'));
     f.if(f.unlikely(f.i32.eqz(f.i32.and(samePlace, sameTag))), () => {
       const linear = (offset: number): I64 => {
         const rip = f.i64.add(f.get(e.pageRip), f.i64.const(offset));
@@ -157,13 +157,15 @@ class RegionCompiler {
         const based = f.i64.add(rip, f.i64.load(e.cpu(), CPU.offset.segBase + 8 * Seg.CS));
         return f.i64.and(based, f.i64.const(0xffff_ffff));
       };
-      for (const { offset, host } of this.#region.pages)
-        f.if(f.unlikely(f.i32.eqz(f.call(checkPage, linear(offset), f.i32.const(host | 0)))), () => {
+      for (const [n, { offset }] of this.#region.pages.entries()) {
+        const host = (): I32 => f.i32.load(f.globalGet(checked), REGION_TABLE.pages + 4 * n);
+        f.if(f.unlikely(f.i32.eqz(f.call(checkPage, linear(offset), host()))), () => {
           e.store64('rip', () => f.get(e.exitRip));
           f.return(f.i32.const(Status.Moved));
         });
-      f.i64.store(f.globalGet(checked), f.get(e.pageRip));
-      f.i32.store(f.globalGet(checked), e.load32('jumpTag'), 8);
+      }
+      f.i64.store(f.globalGet(checked), f.get(e.pageRip), REGION_TABLE.rip);
+      f.i32.store(f.globalGet(checked), e.load32('jumpTag'), REGION_TABLE.tag);
     });
   }
 

@@ -4,15 +4,16 @@
  * and a region that was found through other mappings is not entered (`#checkPages` in compile.ts).
  */
 import { FIRST_REGION, Handler } from '../core/interpreter.ts';
-import { TLB_INDEX_MASK } from '../emit/emitter.ts';
 import { BlockTable } from '../records/block-table.ts';
 import { pageOf } from '../records/code-pages.ts';
 import type { FormFinder } from '../records/form-finder.ts';
 import { codeSize } from '../records/mode-key.ts';
 import { Record } from '../state.ts';
 import { type CompiledRegion, compileRegion, type RegionImage } from './compile.ts';
+import { fetchedPage } from './fetched-page.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
 import { holdsCode } from './job.ts';
+import { type KeptRegion, keptOf } from './kept.ts';
 import { discover, pageOfOffset, type Region, type RegionSource } from './region.ts';
 import type { RegionPool } from './region-pool.ts';
 
@@ -20,6 +21,8 @@ const PAGE = 4096;
 /** A block belongs to a region if it ran at least a quarter as often as the one that was hot. */
 const WARM = 4;
 
+/** Takes what may be of use in later runs. */
+export type OnMade = (region: KeptRegion, module: WebAssembly.Module) => void;
 export type OnRegion = (region: Region, compiled: CompiledRegion) => void;
 
 /** What compiles the regions of one vCPU. */
@@ -34,6 +37,7 @@ export class JobRunner {
   readonly #checked: boolean;
   readonly #onRegion: OnRegion | undefined;
   readonly #pool: RegionPool | undefined;
+  readonly #keep: OnMade | undefined;
 
   constructor(config: {
     readonly memory: WebAssembly.Memory;
@@ -44,6 +48,7 @@ export class JobRunner {
     readonly checked?: boolean;
     readonly onRegion?: OnRegion;
     readonly pool?: RegionPool;
+    readonly keep?: OnMade;
   }) {
     const { buffer } = config.memory;
     this.#bytes = new Uint8Array(buffer);
@@ -56,15 +61,16 @@ export class JobRunner {
     this.#checked = config.checked ?? false;
     this.#onRegion = config.onRegion;
     this.#pool = config.pool;
+    this.#keep = config.keep;
   }
 
   /** Compiles; undefined if there is nothing to compile. */
   run(job: CompileJob): CompiledJob | undefined {
     const known = this.#pool?.find(job.host, job.key, {
       holds: (code) => holdsCode(this.#bytes, code),
-      hostPage: (distance) => (distance === 0 ? pageOf(job.host) : this.#hostPage(job, distance)),
+      hostPage: (distance) => (distance === 0 ? pageOf(job.host) : fetchedPage(this.#i32, job, distance)),
     });
-    if (known) return { ...known, shared: true };
+    if (known) return { ...known, origin: 'shared' };
     const region = discover(this.#source(job), job.key, job.host % PAGE);
     if (!region) return undefined;
     const options = { checked: this.#checked, trace: this.#onRegion !== undefined };
@@ -80,8 +86,11 @@ export class JobRunner {
     let instructions = 0;
     for (const block of region.blocks.values()) instructions += block.instructions.length;
     const module = new WebAssembly.Module(bytes);
-    const made = { key, pages, code, module, entries, bytes: bytes.length, instructions, shared: false };
+    const made: CompiledJob = { key, pages, code, module, entries, bytes: bytes.length, instructions, origin: 'made' };
     this.#pool?.add(made);
+    const kept = this.#keep && keptOf(made, bytes, this.#bytes);
+    // Bytes behind the end of a block may have changed meanwhile, which its hash then tells of: a region that is found by nobody.
+    if (kept) this.#keep?.(kept, module);
     return made;
   }
 
@@ -92,7 +101,7 @@ export class JobRunner {
       bytes: this.#bytes,
       codeSize: codeSize(key),
       describe: (insn) => this.#forms.describe(insn, key),
-      hostPage: (offset) => (offset === 0 ? pageOf(host) : this.#hostPage(job, offset)),
+      hostPage: (offset) => (offset === 0 ? pageOf(host) : fetchedPage(this.#i32, job, offset)),
       headerAt: (at) => (at === host ? this.#table.find(host, key) : this.#warmHeader(at, key, runs)),
       runsOf: (at) => this.#runsOf(at),
       warm: (page) => this.#warmBlocks(page, key, runs),
@@ -100,18 +109,6 @@ export class JobRunner {
       countOf: (block) => this.#i32[(block + Record.b) >>> 2],
       recordSize: Record.size,
     };
-  }
-
-  /** Where instructions at a distance from the block's page are fetched from, if the fetch TLB knows; else 0. */
-  #hostPage(job: CompileJob, offset: number): number {
-    const rip = job.pageRip + BigInt(offset);
-    const mode64 = codeSize(job.key) === 64;
-    if (!mode64 && (rip < 0n || rip > 0xffff_ffffn)) return 0;
-    const linear = mode64 ? BigInt.asUintN(64, rip) : (rip + job.codeBase) & 0xffff_ffffn;
-    const lo = Number(linear & 0xffff_ffffn);
-    const at = (job.tlbFetch + ((lo >>> 8) & TLB_INDEX_MASK)) >>> 2;
-    if (this.#i32[at] >>> 0 !== lo || this.#i32[at + 1] >>> 0 !== Number(linear >> 32n)) return 0;
-    return (lo + this.#i32[at + 2]) >>> 0;
   }
 
   /** Runs of a block in the interpreter. One that was hot, is an entry of a region or crosses pages does not count any more, or never did. */

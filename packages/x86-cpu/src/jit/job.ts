@@ -19,8 +19,8 @@ export type CompiledJob = Pick<Region, 'key' | 'pages' | 'code'> & {
   /** Size of the module, and the guest's instructions in it. */
   readonly bytes: number;
   readonly instructions: number;
-  /** It was there already. */
-  readonly shared: boolean;
+  /** `shared`: it had been made before, for this vCPU or another; `kept`: in an earlier run. */
+  readonly origin: 'made' | 'shared' | 'kept';
 };
 
 /** Whether memory holds what a region was made of. */

@@ -26,7 +26,7 @@ function region(change: Partial<CompiledJob> = {}): CompiledJob {
     module: EMPTY,
     bytes: 1000,
     instructions: 10,
-    shared: false,
+    origin: 'made',
     ...change,
   };
 }

@@ -6,13 +6,13 @@ import { DecodeStatus, decode, Insn, OperandKind } from '../decode/insn.ts';
 import type { Form } from '../form.ts';
 import { AddressMode, StackMode } from '../form.ts';
 import { SYSTEM_INSTRUCTIONS } from '../semantics/system.ts';
+import { REGION_TABLE } from '../state.ts';
 
 const PAGE = 4096;
 /** Bytes of an instruction at most. */
 const MAX_LENGTH = 15;
 const MAX_BLOCKS = 64;
 const MAX_INSTRUCTIONS = 500;
-const MAX_PAGES = 6;
 /** Offsets stay far from the ends of 32 bits. */
 const FARTHEST = 0x2000_0000;
 
@@ -128,7 +128,7 @@ class Discovery {
     const page = pageOfOffset(offset);
     const known = this.#pages.get(page);
     if (known !== undefined) return known;
-    return this.#pages.size < MAX_PAGES && Math.abs(page) < FARTHEST ? this.#source.hostPage(page) : 0;
+    return this.#pages.size < REGION_TABLE.maxPages && Math.abs(page) < FARTHEST ? this.#source.hostPage(page) : 0;
   }
 
   #copyOf(page: number): Uint8Array {

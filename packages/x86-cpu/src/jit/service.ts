@@ -4,8 +4,9 @@ import { rows } from '../decode/lookup.ts';
 import { FormFinder } from '../records/form-finder.ts';
 import { semantics } from '../semantics/index.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
-import type { OnRegion } from './job-runner.ts';
+import type { OnMade, OnRegion } from './job-runner.ts';
 import { JobRunner } from './job-runner.ts';
+import type { KeptCode } from './kept.ts';
 import type { RegionPool } from './region-pool.ts';
 
 /** All that a compiler has to know of a vCPU beforehand; can be cloned to another thread. */
@@ -40,6 +41,8 @@ export function formsOf(features: readonly string[]): FormFinder {
 export type CompilerOptions = {
   /** What has been compiled for the vCPUs of the service's memory. */
   readonly pool?: RegionPool;
+  /** Told of each region that later runs may have use for. */
+  readonly keep?: OnMade;
   /** Told of each region that is made, with a trace. */
   readonly onRegion?: OnRegion;
 };
@@ -47,7 +50,7 @@ export type CompilerOptions = {
 /** Compiles one job after the other, for whoever serves a vCPU on another thread. */
 export function createCompiler(
   service: CompileService,
-  { pool, onRegion }: CompilerOptions = {},
+  { pool, keep, onRegion }: CompilerOptions = {},
 ): (job: CompileJob) => CompiledJob | undefined {
   const { features, routines, atomic, ...rest } = service;
   const runner = new JobRunner({
@@ -55,6 +58,7 @@ export function createCompiler(
     forms: formsOf(features),
     image: { routines, atomic },
     ...(pool ? { pool } : {}),
+    ...(keep ? { keep } : {}),
     ...(onRegion ? { onRegion } : {}),
   });
   return (job) => runner.run(job);
@@ -66,6 +70,8 @@ export type OfferedBlocks = Pick<CompiledJob, 'key' | 'entries'>;
 /** Whatever compiles the regions of one vCPU. */
 export type RegionCompiler = {
   readonly compile: Compile;
+  /** Regions of earlier runs, which need no compilation. */
+  readonly kept?: KeptCode;
   /** Tells of what has been made for other vCPUs of the memory, between calls of `run`. */
   readonly onOffer?: (fn: (blocks: OfferedBlocks) => void) => void;
   /** The vCPU is gone: nothing will be asked for any more, and what has been is not wanted. */

@@ -4,8 +4,10 @@ import { codeSize, ModeKey } from '../records/mode-key.ts';
 import type { Translator, WatchedCode } from '../records/translator.ts';
 import { REGION_TABLE, Record } from '../state.ts';
 import { ByHost } from './by-host.ts';
+import { fetchedPage } from './fetched-page.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
 import { holdsCode } from './job.ts';
+import { codeHash, type KeptCode, placeRegion } from './kept.ts';
 import type { Pace } from './pace.ts';
 import type { OfferedBlocks } from './service.ts';
 
@@ -15,6 +17,8 @@ const LONG = 1 << 24;
 /** Runs of a block before a region is asked for that is there already: to put it in place takes time, too. */
 const SOON = 1000;
 const MOST_OFFERED = 20_000;
+/** How often kept regions are looked through for a block. */
+const TRIES = 4;
 
 type Compiled = {
   readonly slot: number;
@@ -37,6 +41,9 @@ export type TierHost = {
   /** Where the block that runs is, for the compilation to find its neighbours. */
   readonly place: () => Pick<CompileJob, 'pageRip' | 'codeBase' | 'tlbFetch'>;
   readonly pace: Pace;
+  /** Runs of a block before it is hot. */
+  readonly heat: number;
+  readonly kept: KeptCode | undefined;
   /** WebAssembly bytes of all regions together before the oldest are dropped. */
   readonly limit: number;
   /** Compiles, now or elsewhere, and hands over the result: undefined if there is nothing to compile. */
@@ -59,7 +66,19 @@ export class RegionTier {
   #liveBytes = 0;
   /** A region is being compiled. */
   #busy = false;
-  readonly counts = { compiled: 0, dropped: 0, evicted: 0, late: 0, shared: 0, bytes: 0, instructions: 0, milliseconds: 0 };
+  /** Hashes of blocks for which no kept region was of use, by how often that was looked at. */
+  readonly #misfits = new Map<number, number>();
+  readonly counts = {
+    compiled: 0,
+    dropped: 0,
+    evicted: 0,
+    late: 0,
+    shared: 0,
+    kept: 0,
+    bytes: 0,
+    instructions: 0,
+    milliseconds: 0,
+  };
 
   constructor(host: TierHost) {
     this.#host = host;
@@ -79,6 +98,10 @@ export class RegionTier {
     const translator = this.#host.translator();
     const key = translator.keyOf(header);
     const host = translator.hostOf(header);
+    if (this.#placeKept(header, host, key)) {
+      this.counts.milliseconds += performance.now() - start;
+      return;
+    }
     const { pace } = this.#host;
     const runs = this.#isOffered(host, key) ? 0 : pace.report(header, start);
     if (runs > 0) {
@@ -105,10 +128,32 @@ export class RegionTier {
     this.counts.milliseconds += performance.now() - start;
   }
 
+  /** Has a region of an earlier run in the place of a block, which ran often enough to be worth that; false if the block is to go the usual way. */
+  #placeKept(header: number, host: number, key: number): boolean {
+    const { kept, heat } = this.#host;
+    if (kept === undefined) return false;
+    const hash = codeHash(this.#u8, host, key);
+    const tried = this.#misfits.get(hash) ?? 0;
+    if (tried === TRIES || !kept.has(hash)) return false;
+    const translator = this.#host.translator();
+    const ground = { key, ...this.#host.place() };
+    const hostPage = (distance: number): number => fetchedPage(this.#i32, ground, distance);
+    for (const region of kept.find(hash)) {
+      const placed = placeRegion(region, { memory: this.#u8, host, key, hostPage });
+      if (!placed) continue;
+      translator.countDown(header, LONG);
+      if (this.#install({ ...placed, module: kept.load(region) })) return true;
+    }
+    // Some of its pages may not have been run from lately.
+    this.#misfits.set(hash, tried + 1);
+    translator.countDown(header, tried + 1 === TRIES ? heat : AGAIN << tried);
+    return true;
+  }
+
   /** False if its code is another by now. */
   #install(region: CompiledJob): boolean {
     const translator = this.#host.translator();
-    const { key, entries, module, bytes, instructions } = region;
+    const { key, entries, bytes, instructions } = region;
     let isStale = false;
     const changed = (): void => {
       isStale = true;
@@ -126,7 +171,7 @@ export class RegionTier {
       return false;
     }
     this.#regions.add(compiled);
-    this.#start(compiled, module);
+    this.#start(compiled.slot, region);
     for (const entry of entries) {
       const header = translator.find(entry.host, key);
       if (header !== 0) translator.setHandler(header, compiled.slot, entry.page);
@@ -134,18 +179,20 @@ export class RegionTier {
     }
     this.#liveBytes += bytes;
     this.counts.compiled++;
-    if (region.shared) this.counts.shared++;
+    if (region.origin === 'shared') this.counts.shared++;
+    if (region.origin === 'kept') this.counts.kept++;
     this.counts.bytes += bytes;
     this.counts.instructions += instructions;
     return true;
   }
 
   /** Puts a region's function into its slot. */
-  #start({ slot }: Compiled, module: WebAssembly.Module): void {
+  #start(slot: number, { module, pages }: CompiledJob): void {
     const { env, core, table, regionTable } = this.#host;
     const checked = regionTable + (slot - FIRST_REGION) * REGION_TABLE.entryBytes;
     // An earlier region had this slot; what was found out about its pages says nothing of this one's. No page has an odd address.
-    this.#i32.fill(-1, checked >>> 2, (checked + REGION_TABLE.entryBytes) >>> 2);
+    this.#i32.fill(-1, checked >>> 2, (checked + REGION_TABLE.pages) >>> 2);
+    for (const [n, { host }] of pages.entries()) this.#i32[(checked + REGION_TABLE.pages + 4 * n) >>> 2] = host;
     const place = new WebAssembly.Global({ value: 'i32' }, checked | 0);
     const instance = new WebAssembly.Instance(module, { env: { ...env, checked: place }, core: core() });
     table.set(slot, instance.exports.f);
@@ -168,7 +215,8 @@ export class RegionTier {
 
   /** The interpreter has a record of a block now, which a region may be waiting for. */
   translated(header: number, host: number, key: number): void {
-    if (this.#isOffered(host, key)) this.#host.translator().countDownTo(header, SOON);
+    if (this.#isOffered(host, key) || this.#host.kept?.has(codeHash(this.#u8, host, key)))
+      this.#host.translator().countDownTo(header, SOON);
     for (const compiled of this.#unmet.at(host)) {
       const entry = compiled.key === key && compiled.entries.find((one) => one.host === host);
       if (!entry) continue;

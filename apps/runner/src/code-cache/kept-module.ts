@@ -1,0 +1,67 @@
+/** One module, with what V8 made of it in earlier runs: the engine's core, which every guest needs. */
+import { createHash } from 'node:crypto';
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { setFlagsFromString } from 'node:v8';
+import { crc32 } from 'node:zlib';
+import { instanceToAsk, moduleOf, optimisedCode } from './optimised.ts';
+
+/** Kept code is written anew if it has grown by that much. */
+const GROWTH = 1.02;
+const CRC = 4;
+
+export class KeptModule {
+  readonly #folder: string;
+  #path = '';
+  #known = 0;
+  #module: WebAssembly.Module | undefined;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+  }
+
+  readonly compile = (wasm: Uint8Array<ArrayBuffer>): WebAssembly.Module => {
+    const name = createHash('sha256').update(process.versions.v8).update(process.arch).update(wasm).digest('hex').slice(0, 16);
+    this.#path = join(this.#folder, `core-${name}`);
+    const optimised = readChecked(this.#path);
+    const kept = optimised && moduleOf(wasm, optimised);
+    if (kept) this.#known = optimised.length;
+    this.#module = kept ?? new WebAssembly.Module(wasm);
+    return this.#module;
+  };
+
+  /** Keeps what V8 has made of it by now. `probe`: a function that it exports, which is optimised if any is. @throws what the file system says */
+  save(probe: string): void {
+    if (this.#module === undefined) return;
+    // V8 takes kept code only under the flags that it was written with, and the core is compiled before other threads are.
+    setFlagsFromString('--wasm-lazy-compilation');
+    try {
+      const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
+      const fn = instanceToAsk(this.#module, memory).exports[probe];
+      const optimised = fn && optimisedCode(this.#module, fn);
+      if (optimised && optimised.length > this.#known * GROWTH) writeChecked(this.#path, optimised);
+    } finally {
+      setFlagsFromString('--no-wasm-lazy-compilation');
+    }
+  }
+}
+
+function readChecked(path: string): Uint8Array | undefined {
+  try {
+    const bytes = readFileSync(path);
+    const content = bytes.subarray(CRC);
+    return crc32(content) === bytes.readUInt32LE(0) ? content : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function writeChecked(path: string, content: Uint8Array): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const bytes = Buffer.alloc(CRC + content.length);
+  bytes.writeUInt32LE(crc32(content), 0);
+  bytes.set(content, CRC);
+  const temporary = `${path}.${process.pid}`;
+  writeFileSync(temporary, bytes, { mode: 0o600 });
+  renameSync(temporary, path);
+}

@@ -1,0 +1,68 @@
+/**
+ * Modules together with what V8's optimising compiler made of them. Chromium keeps them so, for pages that are visited again; Node has no other way to it
+ * than V8's own functions for tests. What V8 refuses (other version, processor or flags) is compiled as ever.
+ */
+import { setFlagsFromString } from 'node:v8';
+
+type Natives = {
+  readonly isOptimised: (fn: WebAssembly.ExportValue) => boolean;
+  readonly serialize: (module: WebAssembly.Module) => ArrayBuffer | undefined;
+  readonly deserialize: (optimised: ArrayBuffer, wasm: Uint8Array) => WebAssembly.Module | undefined;
+};
+
+let natives: Natives | undefined;
+
+function load(): Natives {
+  setFlagsFromString('--allow-natives-syntax');
+  try {
+    return {
+      isOptimised: new Function('fn', 'return %IsTurboFanFunction(fn)') as Natives['isOptimised'],
+      serialize: new Function('module', 'return %SerializeWasmModule(module)') as Natives['serialize'],
+      deserialize: new Function('code', 'wasm', 'return %DeserializeWasmModule(code, wasm)') as Natives['deserialize'],
+    };
+  } finally {
+    setFlagsFromString('--no-allow-natives-syntax');
+  }
+}
+
+/** Calls one of V8's functions; undefined where V8 does not have it, or does not want to. */
+function call<T>(run: (natives: Natives) => T | undefined): T | undefined {
+  for (const again of [true, false]) {
+    try {
+      natives ??= load();
+      return run(natives);
+    } catch {
+      // V8 forgets what it has parsed of a function that is seldom called, and does not parse it anew without the flag.
+      natives = undefined;
+      if (!again) break;
+    }
+  }
+  return undefined;
+}
+
+/**
+ * What the optimising compiler made of a module so far; undefined if that is nothing. `fn`: a function of it, which is optimised if any is: V8 ends the
+ * process rather than serialize a module without optimised code.
+ */
+export function optimisedCode(module: WebAssembly.Module, fn: WebAssembly.ExportValue): Uint8Array | undefined {
+  const code = call(({ isOptimised, serialize }) => (isOptimised(fn) ? serialize(module) : undefined));
+  return code === undefined ? undefined : new Uint8Array(code);
+}
+
+/** An instance of a module that is not to be run, only to be asked about. */
+export function instanceToAsk(module: WebAssembly.Module, memory: WebAssembly.Memory): WebAssembly.Instance {
+  const imports: Record<string, Record<string, WebAssembly.ImportValue>> = {};
+  for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
+    imports[from] ??= {};
+    if (kind === 'memory') imports[from][name] = memory;
+    else imports[from][name] = kind === 'global' ? new WebAssembly.Global({ value: 'i32' }, 0) : () => 0;
+  }
+  return new WebAssembly.Instance(module, imports);
+}
+
+/** The module of some WebAssembly, whose optimised code is given. Undefined if that is not for this V8, this processor and these flags. */
+export function moduleOf(wasm: Uint8Array, optimised: Uint8Array): WebAssembly.Module | undefined {
+  const { buffer, byteOffset, byteLength } = optimised;
+  const module = call(({ deserialize }) => deserialize(buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer, wasm));
+  return module instanceof WebAssembly.Module ? module : undefined;
+}

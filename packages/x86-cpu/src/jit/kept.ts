@@ -1,0 +1,100 @@
+/**
+ * Regions that outlast the run of a guest. What a region is compiled to does not depend on where its code lies, neither for the guest nor in host memory; so it is
+ * kept by what that code is, and serves whichever guest comes to the same code in the same mode, with the same distances between its pages.
+ */
+import { pageOf } from '../records/code-pages.ts';
+import { ModeKey } from '../records/mode-key.ts';
+import type { CompiledJob } from './job.ts';
+
+const PAGE = 4096;
+/** As much as tells most blocks of a guest from one another. */
+const HASHED = 16;
+
+export type KeptRegion = {
+  readonly key: number;
+  /** Distances of its pages from the base; that one, 0, is the first. */
+  readonly pages: readonly number[];
+  /** What its instructions are, by the distance from the base; no piece crosses a page's end. */
+  readonly code: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
+  /** Blocks it can be entered at, and what `codeHash` says of them. */
+  readonly entries: readonly { readonly offset: number; readonly hash: number }[];
+  /** Of the guest. */
+  readonly instructions: number;
+  readonly wasm: Uint8Array<ArrayBuffer>;
+};
+
+/** Regions of earlier runs, for the processor that may come to their code again. */
+export type KeptCode = {
+  /** There may be one that can be entered at a block with this hash. Asked for each block that is translated. */
+  readonly has: (hash: number) => boolean;
+  /** Those that there are. */
+  readonly find: (hash: number) => Iterable<KeptRegion>;
+  /** The module of one that is to run here. */
+  readonly load: (region: KeptRegion) => WebAssembly.Module;
+};
+
+/** A number for the code that begins at a host address, up to the page's end. */
+export function codeHash(memory: Uint8Array, host: number, key: number): number {
+  const end = Math.min(host + HASHED, pageOf(host) + PAGE);
+  let hash = key | 0;
+  for (let at = host; at < end; at++) hash = Math.imul(hash ^ memory[at], 0x0100_0193);
+  return hash ^ (hash >>> 15);
+}
+
+/** A region as it may be kept; undefined if it is of this run alone. `memory` still holds its code. */
+export function keptOf(
+  region: Omit<CompiledJob, 'module'>,
+  wasm: Uint8Array<ArrayBuffer>,
+  memory: Uint8Array,
+): KeptRegion | undefined {
+  const { key, pages, instructions } = region;
+  // The number of a limit is one vCPU's.
+  if (key & (ModeKey.LIMIT_MASK << ModeKey.LIMIT_SHIFT)) return undefined;
+  const offsets = new Map(pages.map(({ offset, host }) => [host, offset]));
+  // The same page at two places: which of them a piece of code was at cannot be told any more.
+  if (offsets.size < pages.length) return undefined;
+  const code = region.code.map(({ host, bytes }) => ({ offset: (offsets.get(pageOf(host)) as number) + (host % PAGE), bytes }));
+  const entries = region.entries.map(({ host, page }) => ({ offset: page + (host % PAGE), hash: codeHash(memory, host, key) }));
+  return { key, pages: pages.map(({ offset }) => offset), code, entries, instructions, wasm };
+}
+
+/** What a kept region is placed by. */
+export type Ground = {
+  readonly memory: Uint8Array;
+  /** Of the block that is to be run. */
+  readonly host: number;
+  readonly key: number;
+  /** Host address of a page at a distance from that block's; 0 if that is not known. */
+  readonly hostPage: (distance: number) => number;
+};
+
+/** The region for this run, without its module; undefined if this is other code, or not known to be the same. */
+export function placeRegion(
+  region: KeptRegion,
+  { memory, host, key, hostPage }: Ground,
+): Omit<CompiledJob, 'module'> | undefined {
+  if (region.key !== key) return undefined;
+  for (const { offset } of region.entries) {
+    if ((offset & (PAGE - 1)) !== host % PAGE) continue;
+    const here = offset - (offset & (PAGE - 1));
+    const hosts = new Map(region.pages.map((page) => [page, page === here ? pageOf(host) : hostPage(page - here)]));
+    if ([...hosts.values()].includes(0)) continue;
+    const at = (distance: number): number => (hosts.get(distance - (distance & (PAGE - 1))) as number) + (distance & (PAGE - 1));
+    if (!region.code.every((piece) => holds(memory, at(piece.offset), piece.bytes))) continue;
+    return {
+      key,
+      pages: region.pages.map((page) => ({ offset: page, host: hosts.get(page) as number })),
+      code: region.code.map((piece) => ({ host: at(piece.offset), bytes: piece.bytes })),
+      entries: region.entries.map((entry) => ({ host: at(entry.offset), page: entry.offset - (entry.offset & (PAGE - 1)) })),
+      bytes: region.wasm.length,
+      instructions: region.instructions,
+      origin: 'kept',
+    };
+  }
+  return undefined;
+}
+
+function holds(memory: Uint8Array, host: number, bytes: Uint8Array): boolean {
+  for (let n = 0; n < bytes.length; n++) if (memory[host + n] !== bytes[n]) return false;
+  return true;
+}
