@@ -184,6 +184,7 @@ export class Processor {
     const { module, ...image } = coreFor({ mmu: mmu.offsets, doorbells: doorbells?.layout }, config.core);
     this.#image = { ...image, atomic: config.exclusive !== undefined };
     this.#handlers = new Map(image.handlers);
+    if (this.#image.atomic) for (const key of image.alone) this.#handlers.delete(key);
     this.#nextHandler = image.nextHandler;
     const global = (value: number) => new WebAssembly.Global({ value: 'i32' }, value | 0);
     this.#globals = { memory, cpu: global(address), jumpCache: global(jumpCache) };

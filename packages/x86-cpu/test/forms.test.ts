@@ -153,7 +153,7 @@ describe('every form of every row with semantics', () => {
   let image: CoreImage;
   const seen = new Set<string>();
   beforeAll(() => {
-    image = buildCore({ mmu: MMU.offset, doorbells: undefined }, hotForms(), { checked: true });
+    image = buildCore({ mmu: MMU.offset, doorbells: undefined }, hotForms(), [], { checked: true });
   });
 
   it('the core module, with the hot forms as cases, builds in checked mode and is valid', () => {

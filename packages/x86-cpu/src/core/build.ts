@@ -1,5 +1,5 @@
 /** Builds the modules of the interpreter tier: the core (helpers, numeric routines, interpreter) and modules of further forms. */
-import type { FuncRef, FuncType, I64 } from '@tsvisor/wasm-codegen';
+import type { FuncRef, FuncType, GlobalRef, I32, I64 } from '@tsvisor/wasm-codegen';
 import { ModuleBuilder } from '@tsvisor/wasm-codegen';
 import type { Helpers } from '../emit/emitter.ts';
 import { FunctionEmitter, Status } from '../emit/interpreter.ts';
@@ -26,8 +26,10 @@ export const TABLE_SIZE = 0x10000;
 
 export type CoreImage = {
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Form key → handler number of the forms that are cases. */
+  /** Form key → handler number of the forms that are cases, or functions of the core. */
   readonly handlers: ReadonlyMap<string, number>;
+  /** Those that are other functions where other processors run at the same time. */
+  readonly alone: readonly string[];
   /** Handler numbers of pairs that are cases, by `pairKey` of their forms' handlers. */
   readonly pairs: ReadonlyMap<number, number>;
   /** First free handler number. */
@@ -94,8 +96,13 @@ export function importedHelpers(module: ModuleBuilder, image: Pick<CoreImage, 'r
   return helpers as unknown as Helpers;
 }
 
-/** The core module, with `forms` as cases of the interpreter function. */
-export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options: { checked?: boolean } = {}): CoreImage {
+/** The core module, with `forms` as cases of the interpreter function and `others` as functions. */
+export function buildCore(
+  layouts: CoreLayouts,
+  forms: readonly Form[],
+  others: readonly Form[] = [],
+  options: { checked?: boolean } = {},
+): CoreImage {
   const module = new ModuleBuilder(options);
   const io = importCore(module, layouts);
   const { ringMemory, ...doorbells } = addDoorbells(module, io);
@@ -104,6 +111,7 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
   const routines = addRoutines(module, io.cpu);
   const mulHighS = addMulHighS(module, mulHighU).ref<[I64, I64], I64>();
   const delivery = addDelivery(module, io, memory);
+  let asked = false;
   const helpers: Helpers = {
     ...memory,
     ...addPageReach(module, io, memory),
@@ -113,8 +121,11 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
     ...addMappings(module, io),
     readTsc: io.readTsc,
     ...addExclusivity(module, io),
-    // No locked form is a case.
-    atomic: false,
+    // No locked form is a case; those that are functions are noted.
+    get atomic() {
+      asked = true;
+      return false;
+    },
     ...doorbells,
     mulHighU: mulHighU.ref(),
     mulHighS,
@@ -135,7 +146,19 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
   for (const name of HELPERS) if (!IMPORTED.has(name)) module.exportFunction(name, helpers[name]);
   for (const name of Object.values(SAFE)) module.exportFunction(name, memory[name]);
   for (const [name, ref] of routines) module.exportFunction(`routine.${name}`, ref);
-  const handlers = new Map(forms.map((form, n) => [form.key, FIRST_CASE + n]));
+  const firstFunction = FIRST_CASE + forms.length + pairs.length;
+  const alone: string[] = [];
+  const functions = others.map((form) => {
+    asked = false;
+    const f = formFunction(module, form, helpers, () => io.cpu);
+    if (asked) alone.push(form.key);
+    return f;
+  });
+  module.elements(firstFunction, functions);
+  const handlers = new Map([
+    ...forms.map((form, n) => [form.key, FIRST_CASE + n] as const),
+    ...others.map((form, n) => [form.key, firstFunction + n] as const),
+  ]);
   return {
     bytes: module.build({ names: true }),
     handlers,
@@ -146,7 +169,8 @@ export function buildCore(layouts: CoreLayouts, forms: readonly Form[], options:
         FIRST_CASE + forms.length + n,
       ]),
     ),
-    nextHandler: FIRST_CASE + forms.length + pairs.length,
+    alone,
+    nextHandler: firstFunction + others.length,
     routines: new Map([
       ...HELPERS.map((name) => [name, helpers[name].type] as const),
       ...[...routines].map(([name, ref]) => [`routine.${name}`, ref.type] as const),
@@ -165,12 +189,19 @@ export function buildForms(
   const cpu = module.importGlobal('env', 'cpu', 'i32');
   const helpers = importedHelpers(module, image);
   forms.forEach((form, n) => {
-    const f = module.function(form.key, HANDLER_TYPE.params, HANDLER_TYPE.results);
-    const emitter = new FunctionEmitter(f, helpers, () => f.globalGet(cpu));
-    emitter.begin(form);
-    semantics[form.sem](emitter);
-    f.i32.const(Status.Next);
-    module.exportFunction(String(n), f);
+    module.exportFunction(
+      String(n),
+      formFunction(module, form, helpers, () => cpu),
+    );
   });
   return module.build();
+}
+
+function formFunction(module: ModuleBuilder, form: Form, helpers: Helpers, cpu: () => GlobalRef<I32>) {
+  const f = module.function(form.key, HANDLER_TYPE.params, HANDLER_TYPE.results);
+  const emitter = new FunctionEmitter(f, helpers, () => f.globalGet(cpu()));
+  emitter.begin(form);
+  semantics[form.sem](emitter);
+  f.i32.const(Status.Next);
+  return f;
 }

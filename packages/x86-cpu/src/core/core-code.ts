@@ -1,5 +1,6 @@
 /** The core module ready for use, with what its processors have to know of it. One serves all processors, on all threads. */
 import type { FuncType } from '@tsvisor/wasm-codegen';
+import { commonForms } from '../records/common-forms.ts';
 import { hotForms } from '../records/hot-forms.ts';
 import { buildCore, type CoreImage } from './build.ts';
 import type { CoreLayouts } from './imports.ts';
@@ -17,6 +18,7 @@ export type SavedCore = {
   /** Base64. */
   readonly wasm: string;
   readonly handlers: readonly (readonly [string, number])[];
+  readonly alone: readonly string[];
   readonly pairs: readonly (readonly [number, number])[];
   readonly nextHandler: number;
   readonly routines: readonly (readonly [string, FuncType])[];
@@ -28,14 +30,20 @@ function textOf({ mmu, doorbells }: CoreLayouts): string {
   return JSON.stringify({ mmu: { cr3, faultError, gpaLo, gpaHi, kind, host }, doorbells });
 }
 
+function build(layouts: CoreLayouts): CoreImage {
+  const hot = hotForms();
+  return buildCore(layouts, hot, commonForms(hot));
+}
+
 /** Builds a core to be loaded by others later: it takes some hundred milliseconds, loading one. */
 export function saveCore(layouts: CoreLayouts): SavedCore {
-  const { bytes, handlers, pairs, nextHandler, routines } = buildCore(layouts, hotForms());
+  const { bytes, handlers, alone, pairs, nextHandler, routines } = build(layouts);
   const text = Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
   return {
     layouts: textOf(layouts),
     wasm: btoa(text),
     handlers: [...handlers],
+    alone,
     pairs: [...pairs],
     nextHandler,
     routines: [...routines],
@@ -44,7 +52,7 @@ export function saveCore(layouts: CoreLayouts): SavedCore {
 
 /** @param compile for whoever has the module, or part of it, compiled already */
 export function loadCore(
-  { layouts, wasm, handlers, pairs, nextHandler, routines }: SavedCore,
+  { layouts, wasm, handlers, alone, pairs, nextHandler, routines }: SavedCore,
   compile = (bytes: Uint8Array<ArrayBuffer>): WebAssembly.Module => new WebAssembly.Module(bytes),
 ): CoreCode {
   const text = atob(wasm);
@@ -54,6 +62,7 @@ export function loadCore(
     layouts,
     module: compile(bytes),
     handlers: new Map(handlers),
+    alone,
     pairs: new Map(pairs),
     nextHandler,
     routines: new Map(routines),
@@ -68,7 +77,7 @@ export function coreFor(layouts: CoreLayouts, given: CoreCode | undefined): Core
   const text = textOf(layouts);
   if (given?.layouts === text) return given;
   if (built?.layouts === text) return built;
-  const { bytes, ...image } = buildCore(layouts, hotForms());
+  const { bytes, ...image } = build(layouts);
   built = { ...image, module: new WebAssembly.Module(bytes), layouts: text };
   return built;
 }

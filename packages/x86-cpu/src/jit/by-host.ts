@@ -1,9 +1,11 @@
+const NOTHING: readonly never[] = [];
+
 /** Things by host addresses, several at each. */
 export class ByHost<T> {
   readonly #all = new Map<number, Set<T>>();
 
   at(host: number): Iterable<T> {
-    return this.#all.get(host) ?? [];
+    return this.#all.get(host) ?? NOTHING;
   }
 
   add(host: number, thing: T): void {

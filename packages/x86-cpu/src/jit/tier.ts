@@ -15,7 +15,7 @@ import type { OfferedBlocks } from './service.ts';
 const AGAIN = 1000;
 const LONG = 1 << 24;
 /** Runs of a block before a region is asked for that is there already: to put it in place takes time, too. */
-const SOON = 1000;
+const SOON = 500;
 const MOST_OFFERED = 20_000;
 /** How often kept regions are looked through for a block. */
 const TRIES = 4;

@@ -33,22 +33,32 @@ export class FormFinder {
   /** The form, in compiled code, of an instruction that neither raises nor is refused. */
   describe(insn: Insn, key: number): Form | undefined {
     const { needs } = this.facts(insn);
-    return knownException(needs, key) || isRefused(needs) ? undefined : this.find(insn, key, true).form;
-  }
-
-  /** The form, and a number that is the same for the same form. Compiled code may address in ways that records have no room for. */
-  find(insn: Insn, key: number, compiled = false): { readonly form: Form; readonly number: number } {
-    const facts = this.facts(insn);
-    const addressed = insn.modrm < MODRM_REGISTER || facts.string || facts.masked;
-    const address = addressed ? this.#addressMode(insn, key, facts, compiled) : AddressMode.Base;
-    const stack = stackMode(key);
-    const number = formNumber(insn, address, stack);
+    if (knownException(needs, key) || isRefused(needs)) return undefined;
+    const address = this.#address(insn, key, true);
+    const number = formNumber(insn, address, stackMode(key));
     let form = this.#forms.get(number);
     if (!form) {
-      form = formOf(insn, address, stack, facts.sem);
+      form = formOf(insn, address, stackMode(key), this.facts(insn).sem);
       this.#forms.set(number, form);
     }
-    return { form, number };
+    return form;
+  }
+
+  /** A number that is the same for the same form of an interpreter's record. */
+  number(insn: Insn, key: number): number {
+    return formNumber(insn, this.#address(insn, key, false), stackMode(key));
+  }
+
+  /** That form. */
+  form(insn: Insn, key: number): Form {
+    return formOf(insn, this.#address(insn, key, false), stackMode(key), this.facts(insn).sem);
+  }
+
+  /** Compiled code may address in ways that records have no room for. */
+  #address(insn: Insn, key: number, compiled: boolean): AddressMode {
+    const facts = this.facts(insn);
+    const addressed = insn.modrm < MODRM_REGISTER || facts.string || facts.masked;
+    return addressed ? this.#addressMode(insn, key, facts, compiled) : AddressMode.Base;
   }
 
   #addressMode(insn: Insn, key: number, facts: RowFacts, compiled: boolean): AddressMode {

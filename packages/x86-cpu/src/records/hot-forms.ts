@@ -2,11 +2,9 @@
  * Which forms are cases of the interpreter function: what compilers emit all the time. Everything else is a function behind the default
  * case. More cases are not free: the function's size is compile time at start and instruction cache while it runs.
  */
-import { encodingsOf, xorshift32 } from '../decode/encodings.ts';
-import { DecodeStatus, decode, Insn, OperandKind } from '../decode/insn.ts';
-import { rows } from '../decode/lookup.ts';
 import type { Form } from '../form.ts';
-import { AddressMode, formOf, StackMode } from '../form.ts';
+import { AddressMode, StackMode } from '../form.ts';
+import { listForms } from './form-list.ts';
 
 const HOT = new Set(
   (
@@ -31,26 +29,4 @@ function isHot(form: Form): boolean {
 }
 
 /** All hot forms, in a fixed order. */
-export function hotForms(): Form[] {
-  const found = new Map<string, Form>();
-  const insn = new Insn();
-  const rng = xorshift32(1);
-  for (const mode of [64, 32] as const) {
-    for (const row of rows) {
-      if (!HOT.has(row.sem) || (mode === 64 ? row.i64 : row.o64)) continue;
-      for (let round = 0; round < 2; round++) {
-        for (const bytes of encodingsOf(row, mode, rng, {})) {
-          if (decode(bytes, 0, bytes.length, mode, insn) !== DecodeStatus.Ok) continue;
-          const stack = mode === 64 ? StackMode.Long : StackMode.Flat32;
-          const memory = insn.kind.includes(OperandKind.Mem);
-          const modes = memory && mode === 64 ? [AddressMode.Base, AddressMode.Indexed] : [AddressMode.Indexed];
-          for (const address of modes) {
-            const form = formOf(insn, address, stack);
-            if (isHot(form)) found.set(form.key, form);
-          }
-        }
-      }
-    }
-  }
-  return [...found.values()].sort((a, b) => (a.key < b.key ? -1 : 1));
-}
+export const hotForms = (): Form[] => listForms(({ sem }) => HOT.has(sem)).filter(isHot);

@@ -26,7 +26,6 @@ export class RecordWriter {
   /** Everything but a direct branch's targets. `offset` is the instruction's in its page. */
   write(at: number, insn: Insn, offset: number, bound: BoundForm): void {
     const cpu = this.#cpu;
-    const gpr = (reg: number): number => cpu + CPU.offset.gpr + 8 * reg;
     if (insn.row.rep !== 'no' || insn.row.sem === 'xlat') {
       // Also read by I/O helpers: the source segment by number, and its base where the index would be.
       this.#u8[at + Record.segment] = insn.seg;
@@ -38,10 +37,10 @@ export class RecordWriter {
       const slot = (at + bound.slots[n]) >>> 2;
       switch (insn.kind[n]) {
         case OperandKind.Gpr:
-          this.#i32[slot] = gpr(insn.reg[n]);
+          this.#i32[slot] = this.#gpr(insn.reg[n]);
           break;
         case OperandKind.GprHigh:
-          this.#i32[slot] = gpr(insn.reg[n]) + 1;
+          this.#i32[slot] = this.#gpr(insn.reg[n]) + 1;
           break;
         case OperandKind.Xmm:
         case OperandKind.Ymm:
@@ -71,6 +70,11 @@ export class RecordWriter {
     }
   }
 
+  /** Where a register is. */
+  #gpr(reg: number): number {
+    return this.#cpu + CPU.offset.gpr + 8 * reg;
+  }
+
   #immediate(at: number, insn: Insn, bound: BoundForm, n: number): void {
     const slot = at + bound.slots[n];
     // ENTER has two; the second, its level, goes where a second register would.
@@ -83,9 +87,8 @@ export class RecordWriter {
   #memory(at: number, insn: Insn, offset: number, bound: BoundForm): void {
     const cpu = this.#cpu;
     const zero = cpu + CPU.offset.zero;
-    const reg = (n: number): number => (n < 0 ? zero : cpu + CPU.offset.gpr + 8 * n);
-    let base = reg(insn.base === BASE_RIP ? -1 : insn.base);
-    let index = reg(insn.row.vsib ? -1 : insn.index);
+    let base = insn.base < 0 || insn.base === BASE_RIP ? zero : this.#gpr(insn.base);
+    let index = insn.index < 0 || insn.row.vsib ? zero : this.#gpr(insn.index);
     let disp = insn.disp;
     if (insn.base === BASE_RIP) {
       base = cpu + CPU.offset.pageRip;

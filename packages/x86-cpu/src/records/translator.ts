@@ -18,6 +18,8 @@ import { isRefused, knownException, PROTECTION, UNDEFINED_OPCODE } from './row-f
 
 const MAX_INSTRUCTIONS = 48;
 const MAX_LENGTH = 15;
+/** Bytes beyond its first that decoding an instruction may look at (decode/decoder.ts, `LOOKAHEAD`). */
+const AHEAD = 40;
 /** Length nibble of a header's `place`: no instruction has length 0, so a header can be found backwards from any record. */
 const HEADER_LENGTH = 0;
 
@@ -172,7 +174,7 @@ export class Translator {
   #translate(host: number, linearLo: number, linearHi: number, ip: number, key: number, limit: number): number {
     const page = pageOf(host);
     const available = Math.min(this.#code.length, page + PAGE - host);
-    this.#code.set(this.#u8.subarray(host, host + available));
+    let copied = 0;
     const size = codeSize(key);
     const insn = this.#insn;
     const header = this.#next;
@@ -184,6 +186,8 @@ export class Translator {
     const most = key & ModeKey.STEP ? 1 : MAX_INSTRUCTIONS;
     let open = true;
     while (open && count < most) {
+      for (const end = Math.min(available, cursor - host + AHEAD); copied < end; copied++)
+        this.#code[copied] = this.#u8[host + copied];
       let status = decode(this.#code, cursor - host, available, size, insn);
       if (status === DecodeStatus.Truncated) {
         if (count > 0) break;
@@ -264,7 +268,8 @@ export class Translator {
   }
 
   #clear(record: number): void {
-    this.#i32.fill(0, record >> 2, (record + Record.size) >> 2);
+    const end = (record + Record.size) >>> 2;
+    for (let at = record >>> 2; at < end; at++) this.#i32[at] = 0;
   }
 
   #ends(status: DecodeStatus, beyond: boolean): boolean {
@@ -440,9 +445,10 @@ export class Translator {
   }
 
   #bind(key: number): BoundForm {
-    const { form, number } = this.#forms.find(this.#insn, key);
+    const number = this.#forms.number(this.#insn, key);
     const known = this.#bound.get(number);
     if (known) return known;
+    const form = this.#forms.form(this.#insn, key);
     const handler = this.#host.bind(form);
     const bound = { handler, form, slots: form.classes.map((_, n) => operandSlot(form, n)) };
     this.#bound.set(number, bound);

@@ -154,7 +154,7 @@ describe('regions', () => {
     machine.write(start, hex(OVER_THE_END));
     offer?.({ key, entries: [{ host, page: 0 }] });
     run();
-    expect(Number(asked[1])).toBeGreaterThan(500);
+    expect(Number(asked[1])).toBeGreaterThan(400);
     expect(Number(asked[1])).toBeLessThan(HEAT / 2);
     // One in another mode is none of ours.
     machine.write(start, hex(OVER_THE_END));
