@@ -34,6 +34,8 @@ export type ConsoleRun = {
 };
 
 const TAIL_LINES = 6;
+/** Milliseconds that a contender has for its end. */
+const PATIENCE_MS = 5000;
 const children = new Set<ChildProcess>();
 // Nothing that was started here outlives this process.
 process.on('exit', () => {
@@ -66,7 +68,9 @@ export function runConsole({ command, name, onLine, onRest, silence }: ConsoleRu
   let verdict: 'end' | BenchError | undefined;
   const end = (reason: 'end' | BenchError): void => {
     verdict ??= reason;
-    child.kill('SIGKILL');
+    // A contender that is done may have something to put away.
+    child.kill(verdict === 'end' ? 'SIGTERM' : 'SIGKILL');
+    setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS).unref();
   };
   const failure = (what: string): BenchError => new BenchError('BENCH_GUEST', `${name} ${what}${tail.text}`);
   const now = (): Moment => ({

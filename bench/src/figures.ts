@@ -53,6 +53,8 @@ export type Results = {
 
 export const FORMAT = 1;
 export const OURS = 'tsvisor';
+/** This project's, without anything that an earlier run of the guest has left. */
+export const FIRST_RUN = 'tsvisor, first run';
 export const NATIVE = 'native';
 
 export const figuresOf = ({ contenders }: SuiteFigures, name: string): ContenderFigures | undefined =>
@@ -60,7 +62,7 @@ export const figuresOf = ({ contenders }: SuiteFigures, name: string): Contender
 
 /** Those that this project is compared with. */
 export const peersOf = ({ contenders }: SuiteFigures): ContenderFigures[] =>
-  contenders.filter(({ name }) => name !== OURS && name !== NATIVE);
+  contenders.filter(({ name }) => name !== OURS && name !== FIRST_RUN && name !== NATIVE);
 
 function workloadFigures(results: readonly WorkloadResult[]): WorkloadFigures {
   const runs = results.map(({ busiest, all, wall }) => ({ busiest, all, wall }));

@@ -8,6 +8,7 @@ import { boot } from './commands/boot.ts';
 import { check, RECORDED } from './commands/check.ts';
 import type { CommandContext, Outcome } from './commands/command.ts';
 import { type SuiteOptions, suite } from './commands/suite.ts';
+import { buildCommand } from './contenders/tsvisor.ts';
 import { hasCpuTimes } from './cpu-time.ts';
 import { BenchError, isBenchError } from './errors.ts';
 import { bitsOption, numberOption, tierOption } from './options.ts';
@@ -49,6 +50,8 @@ type Option =
 type Values = { readonly [name in Option]?: string };
 type CommandEntry = {
   readonly options: readonly Option[];
+  /** It has no use for the tsvisor command. */
+  readonly inProcess?: true;
   readonly run: (values: Values, context: CommandContext) => Promise<Outcome>;
 };
 
@@ -87,6 +90,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     },
   },
   bus: {
+    inProcess: true,
     options: ['rounds'],
     run: async ({ rounds }, context) => {
       const { bus } = await import('./commands/bus.ts');
@@ -94,6 +98,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     },
   },
   doorbell: {
+    inProcess: true,
     options: ['rounds'],
     run: async ({ rounds }, context) => {
       const { doorbell } = await import('./commands/doorbell.ts');
@@ -154,7 +159,12 @@ async function main(args: readonly string[]): Promise<number> {
   const values = readOptions(name, commands[name], rest);
   if (!hasCpuTimes())
     throw new BenchError('BENCH_HOST', 'this host does not tell the CPU time of threads (/proc/PID/task/*/schedstat)');
-  const outcome = await commands[name].run(values, { progress: (text) => process.stderr.write(`bench: ${text}\n`) });
+  const progress = (text: string): void => void process.stderr.write(`bench: ${text}\n`);
+  if (commands[name].inProcess === undefined && values.from === undefined) {
+    progress('building the tsvisor command');
+    buildCommand();
+  }
+  const outcome = await commands[name].run(values, { progress });
   process.stdout.write(`${outcome.text}\n`);
   write(values.json, () => `${JSON.stringify(outcome.data, rounded, 2)}\n`);
   write(values.markdown, outcome.markdown);

@@ -1,5 +1,5 @@
 import type { TimedUse } from './cpu-time.ts';
-import { figuresOf, OURS, peersOf, type SuiteFigures } from './figures.ts';
+import { type FIRST_RUN, figuresOf, OURS, peersOf, type SuiteFigures } from './figures.ts';
 import { geometricMean } from './statistics.ts';
 
 /** CPU seconds of this project divided by a peer's: of the emulating thread and of all threads. Nothing when not measured. */
@@ -29,9 +29,9 @@ function meanOf(values: readonly (number | undefined)[]): number | undefined {
   return known.length === 0 ? undefined : geometricMean(known);
 }
 
-/** This project beside each of its peers, within one run: ratios of different runs or machines say little. */
-export function ratiosOf(figures: SuiteFigures): Ratios[] {
-  const ours = figuresOf(figures, OURS);
+/** This project, or its first run, beside each of its peers, within one run: ratios of different runs or machines say little. */
+export function ratiosOf(figures: SuiteFigures, who: typeof OURS | typeof FIRST_RUN = OURS): Ratios[] {
+  const ours = figuresOf(figures, who);
   return peersOf(figures).map((peer) => {
     const workloads = new Map(figures.names.map((name) => [name, ratioOf(ours?.workloads[name], peer.workloads[name])]));
     const all = [...workloads.values()];

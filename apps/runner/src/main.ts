@@ -1,6 +1,9 @@
 #!/usr/bin/env node
 import { writeSync } from 'node:fs';
+import { enableCompileCache } from 'node:module';
+import { join } from 'node:path';
 import { parseCommandLine } from './cli.ts';
+import { cacheFolder } from './debian/cache.ts';
 import { codeOf, oneLine } from './errors.ts';
 import type { RunOptions } from './options.ts';
 import type { SessionIo } from './session.ts';
@@ -34,7 +37,14 @@ function progress(text: string): void {
   else if (line !== '') stderr(`${line}\n`);
 }
 
+/** Has V8 keep what it compiles of this program, on all its threads, where the user has not said so already. */
+function keepOwnCode(): void {
+  process.env.NODE_COMPILE_CACHE ??= join(cacheFolder(), 'node');
+  enableCompileCache(process.env.NODE_COMPILE_CACHE);
+}
+
 async function run(options: RunOptions): Promise<number> {
+  keepOwnCode();
   const started = performance.now();
   const [{ prepare }, { Session }, { loadMachineFactory }] = await Promise.all([
     import('./prepare.ts'),

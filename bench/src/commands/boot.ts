@@ -2,9 +2,9 @@ import { parseBenchLine } from '../bench-lines.ts';
 import { runConsole } from '../console-run.ts';
 import type { Bits, Contender, Job, Tier } from '../contenders/contender.ts';
 import { callRoll, emulators } from '../contenders/roster.ts';
-import { tsvisor } from '../contenders/tsvisor.ts';
 import { cpuBetween, type TimedUse } from '../cpu-time.ts';
 import { BenchError } from '../errors.ts';
+import { FIRST_RUN, OURS } from '../figures.ts';
 import { describeHost } from '../host.ts';
 import { BOOT } from '../limits.ts';
 import { medianUse } from '../statistics.ts';
@@ -40,6 +40,11 @@ export async function boot({ bits, rounds, tier }: BootOptions, { progress }: Co
   const { present, absent } = await callRoll(emulators(bits));
   const workspace = await openWorkspace(bits, 'boot', progress);
   const runs = new Map<Contender, TimedUse[]>(present.map((contender) => [contender, []]));
+  for (const contender of present)
+    for (let run = 1; run <= (contender.earlierRuns ?? 0); run++) {
+      progress(`${contender.name}, earlier run ${run}/${contender.earlierRuns}`);
+      await measureBoot(contender, { ...workspace.job, tier });
+    }
   // Interleaved: what disturbs the host for a while disturbs all contenders.
   for (let round = 1; round <= rounds; round++) {
     for (const contender of present) {
@@ -66,12 +71,19 @@ function bootReport(heading: string, runs: ReadonlyMap<Contender, TimedUse[]>, a
     median: medianUse(results),
     runs: results,
   }));
-  const ours = boots.find(({ name }) => name === tsvisor.name)?.median;
-  const peers = ours === undefined ? [] : boots.filter(({ median }) => median !== ours);
-  const ratios = peers.map(({ name, median }) => ({ name, ratio: ratioOf(ours ?? median, median) }));
+  const ours = boots.find(({ name }) => name === OURS)?.median;
+  const first = boots.find(({ name }) => name === FIRST_RUN)?.median;
+  const peers = boots.filter(({ name }) => name !== OURS && name !== FIRST_RUN);
+  const toPeers = (mine: TimedUse | undefined) =>
+    mine === undefined ? [] : peers.map(({ name, median }) => ({ name, ratio: ratioOf(mine, median) }));
+  const ratios = toPeers(ours);
   const rows = [
     ...boots.map(({ name, median: { busiest, all, wall } }) => [name, seconds(busiest), seconds(all), seconds(wall)]),
     ...ratios.map(({ name, ratio: { busiest, all, wall } }) => [`to ${name}`, times(busiest), times(all), times(wall)]),
+    ...toPeers(first).map(({ name, ratio: { busiest, all, wall } }) => [
+      `first run to ${name}`,
+      ...[times(busiest), times(all), times(wall)],
+    ]),
   ];
   const judged = ratios.find(({ name }) => name === BOOT.peer)?.ratio.all;
   const held = judged === undefined || judged <= BOOT.limit;
@@ -83,5 +95,5 @@ function bootReport(heading: string, runs: ReadonlyMap<Contender, TimedUse[]>, a
       ? []
       : [`CPU seconds of all threads to ${BOOT.peer}: ${times(judged)}; ${verdict(times(BOOT.limit), held)}`]),
   ].join('\n');
-  return { text, data: { heading, host: describeHost(), contenders: boots, ratios, absent }, ok: held };
+  return { text, data: { heading, host: describeHost(), contenders: boots, ratios, firstRun: toPeers(first), absent }, ok: held };
 }

@@ -38,6 +38,13 @@ async function runRounds(
   progress: Progress,
 ): Promise<Map<Contender, SuiteRun[]>> {
   const runs = new Map<Contender, SuiteRun[]>(contenders.map((contender) => [contender, []]));
+  for (const contender of contenders) {
+    const earlier = contender.earlierRuns ?? 0;
+    for (let run = 1; run <= earlier; run++) {
+      progress(`${contender.name}, earlier run ${run}/${earlier}`);
+      await runSuite(contender, job, () => undefined);
+    }
+  }
   // Interleaved: what disturbs the host for a while disturbs all contenders.
   for (let round = 1; round <= rounds; round++) {
     for (const contender of contenders) {

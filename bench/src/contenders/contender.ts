@@ -36,6 +36,8 @@ export type Contender = {
   /** Why it cannot take part on this host; undefined when it can. */
   readonly missing: () => string | undefined;
   readonly command: (job: Job) => Command;
+  /** Runs that are not measured, before those that are. */
+  readonly earlierRuns?: number;
 };
 
 /** The console comes first on every command line; what follows is the same for every guest. */

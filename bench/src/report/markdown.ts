@@ -1,6 +1,6 @@
 import type { Results, SuiteFigures } from '../figures.ts';
 import { linesOf, lineText } from '../limits.ts';
-import { suiteRows } from './rows.ts';
+import { firstRunTexts, suiteRows } from './rows.ts';
 
 const row = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 
@@ -18,6 +18,7 @@ function suiteMarkdown(figures: SuiteFigures): string {
     ...rows.map((cells) => row(cells[0] === 'geometric mean' ? cells.map((cell) => (cell === '' ? '' : `**${cell}**`)) : cells)),
     '',
     ...linesOf(figures).map((line) => `- ${lineText(line)}`),
+    ...firstRunTexts(figures).map((text) => `- ${text}`),
     '',
     `${[...contenders.map(({ version }) => version), ...absent, host].join('; ')}.`,
   ].join('\n');

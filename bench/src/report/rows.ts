@@ -1,5 +1,5 @@
 import type { TimedUse } from '../cpu-time.ts';
-import { type ContenderFigures, figuresOf, NATIVE, OURS, peersOf, type SuiteFigures } from '../figures.ts';
+import { type ContenderFigures, FIRST_RUN, figuresOf, NATIVE, OURS, peersOf, type SuiteFigures } from '../figures.ts';
 import { type Ratio, ratiosOf } from '../ratios.ts';
 import { seconds, times } from '../table.ts';
 
@@ -19,7 +19,8 @@ const wallOf = (workloads: ContenderFigures['workloads']): number =>
 export function suiteRows(figures: SuiteFigures): SuiteTable {
   const native = figuresOf(figures, NATIVE);
   const ours = figuresOf(figures, OURS);
-  const emulators = [...(ours === undefined ? [] : [ours]), ...peersOf(figures)];
+  const first = figuresOf(figures, FIRST_RUN);
+  const emulators = [ours, first, ...peersOf(figures)].filter((one) => one !== undefined);
   const ratios = ratiosOf(figures);
   const workloads = figures.names.map((name) => [
     name,
@@ -38,3 +39,11 @@ export function suiteRows(figures: SuiteFigures): SuiteTable {
     ],
   };
 }
+
+/** What a guest's first run costs beside each peer, in a sentence each; nothing if that was not measured. */
+export const firstRunTexts = (figures: SuiteFigures): string[] =>
+  figuresOf(figures, FIRST_RUN) === undefined
+    ? []
+    : ratiosOf(figures, FIRST_RUN).map(
+        ({ peer, mean, boot }) => `${FIRST_RUN}, to ${peer}: geometric mean ${ratioPair(mean)}, boot to init ${ratioPair(boot)}`,
+      );

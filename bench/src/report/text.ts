@@ -4,7 +4,7 @@ import { linesOf, lineText } from '../limits.ts';
 import { table } from '../table.ts';
 import { suiteChart } from './chart.ts';
 import { resultsMarkdown } from './markdown.ts';
-import { suiteRows } from './rows.ts';
+import { firstRunTexts, suiteRows } from './rows.ts';
 
 /** Checksums that are missing or differ from those of the bare processor, in words. */
 export function checksumErrors(figures: SuiteFigures): string[] {
@@ -38,6 +38,7 @@ function suiteText(figures: SuiteFigures): string {
     ...errors.map((error) => `  ${error}`),
     ...failuresOf(figures),
     ...linesOf(figures).map(lineText),
+    ...firstRunTexts(figures),
   ].join('\n');
 }
 
