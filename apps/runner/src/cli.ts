@@ -4,6 +4,7 @@ import { cacheFolder } from './debian/cache.ts';
 import { type DoorbellOptions, doorbellCommand } from './doorbell/options.ts';
 import { oneLine, RunnerError } from './errors.ts';
 import {
+  type CodeCache,
   type DebianArch,
   type DeviceOption,
   type GuestFile,
@@ -76,7 +77,7 @@ type RawOptions = {
   deterministic?: boolean;
   cpu: string;
   tier: Tier;
-  codeCache: string;
+  codeCache?: string;
   debian?: DebianArch;
   exec?: string;
   file: GuestFile[];
@@ -184,8 +185,7 @@ function runCommand(program: Command): Command {
     .addOption(new Option('-t, --timeout <seconds>', 'end the guest after this time, status 124').argParser(parseTimeout))
     .option(
       '--code-cache <folder>',
-      'keep what was compiled of guest code for later runs, which are then fast from the start; none: do not',
-      join(cacheFolder(), 'code'),
+      'keep what is compiled of guest code for later runs, which are then fast from the start; none: do not (default: a folder in your cache)',
     )
     .option('--stats', 'print counters and times to stderr at the end: tiers, regions, exits, helpers')
     .addOption(
@@ -198,6 +198,9 @@ function runCommand(program: Command): Command {
     .allowExcessArguments(false)
     .exitOverride();
 }
+
+const codeCacheOf = (folder: string | undefined): CodeCache =>
+  folder === undefined ? { folder: join(cacheFolder(), 'code'), given: false } : { folder, given: true };
 
 /** What is for a kernel, and has no meaning for firmware. */
 function checkBios(raw: RawOptions): void {
@@ -233,7 +236,7 @@ function toRunOptions(raw: RawOptions): RunOptions {
     ...(raw.debian === undefined ? {} : { debian: raw.debian }),
     ...(raw.exec === undefined ? {} : { exec: raw.exec }),
     ...(raw.dumpJit === undefined ? {} : { dumpJit: raw.dumpJit }),
-    ...(raw.codeCache === 'none' ? {} : { codeFolder: raw.codeCache }),
+    ...(raw.codeCache === 'none' ? {} : { codeCache: codeCacheOf(raw.codeCache) }),
     ...(raw.timeout === undefined ? {} : { timeoutMs: raw.timeout }),
   };
 }

@@ -45,6 +45,11 @@ describe('the tsvisor command', () => {
     ['a file that is no kernel', ['--kernel', file('text', 'hello\n'.repeat(1000))], /not a Linux kernel/],
     ['a truncated kernel', ['--kernel', file('half', truncatedKernel())], /kernel is truncated: it has 4096 bytes/],
     ['an unreadable initrd', ['--initrd', folder], /cannot read the initrd .*: it is a directory/],
+    [
+      'a folder for code that is none',
+      ['--code-cache', file('no-folder', '')],
+      /cannot keep code in .*no-folder: it is no folder/,
+    ],
     ['a memory size that is none', ['--memory', 'lots'], /--memory 'lots' is not a size/],
   ])('%s: one clear line, status 2', (_, args, message) => {
     const { status, stdout, stderr } = tsvisor('run', ...args);

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
-import { writeSync } from 'node:fs';
+import { mkdirSync, writeSync } from 'node:fs';
 import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { parseCommandLine } from './cli.ts';
 import { cacheFolder } from './debian/cache.ts';
-import { codeOf, oneLine } from './errors.ts';
-import type { RunOptions } from './options.ts';
+import { codeOf, fileError, oneLine } from './errors.ts';
+import type { CodeCache, RunOptions } from './options.ts';
 import type { SessionIo } from './session.ts';
 
 const STATUS_USAGE = 2;
@@ -43,8 +43,21 @@ function keepOwnCode(): void {
   enableCompileCache(process.env.NODE_COMPILE_CACHE);
 }
 
+/** The folder for compiled code, if it is there or can be made. */
+function usableFolder(cache: CodeCache | undefined): string | undefined {
+  if (cache === undefined) return undefined;
+  try {
+    mkdirSync(cache.folder, { recursive: true, mode: 0o700 });
+    return cache.folder;
+  } catch (error) {
+    if (cache.given) throw fileError(`cannot keep code in ${cache.folder}`, error);
+    return undefined;
+  }
+}
+
 async function run(options: RunOptions): Promise<number> {
   keepOwnCode();
+  const codeFolder = usableFolder(options.codeCache);
   const started = performance.now();
   const [{ prepare }, { Session }, { loadMachineFactory }] = await Promise.all([
     import('./prepare.ts'),
@@ -53,10 +66,7 @@ async function run(options: RunOptions): Promise<number> {
   ]);
   const terminal = { rows: process.stdout.rows || 24, columns: process.stdout.columns || 80, term: process.env.TERM || 'linux' };
   // The machine's code loads while files are read.
-  const [prepared, factory] = await Promise.all([
-    prepare({ options, terminal, progress }),
-    loadMachineFactory(options.codeFolder),
-  ]);
+  const [prepared, factory] = await Promise.all([prepare({ options, terminal, progress }), loadMachineFactory(codeFolder)]);
   const preparedAt = performance.now();
   const io: SessionIo = { stdin: process.stdin, stdout, stderr, process };
   const session = new Session({ options, prepared, factory, io });

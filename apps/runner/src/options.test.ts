@@ -1,5 +1,7 @@
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parseCommandLine } from './cli.ts';
+import { cacheFolder } from './debian/cache.ts';
 import { RunnerError } from './errors.ts';
 import {
   parseCpus,
@@ -104,6 +106,7 @@ describe('the command line', () => {
       devices: [],
       serial: { kind: 'stdio' },
       stats: false,
+      codeCache: { folder: join(cacheFolder(), 'code'), given: false },
     });
   });
 
@@ -143,6 +146,8 @@ describe('the command line', () => {
         '--stats',
         '--dump-jit',
         '0x10:f',
+        '--code-cache',
+        'c',
       ],
     );
     expect(all).toEqual({
@@ -166,7 +171,12 @@ describe('the command line', () => {
       timeoutMs: 9000,
       stats: true,
       dumpJit: { gva: 16n, file: 'f' },
+      codeCache: { folder: 'c', given: true },
     });
+  });
+
+  it('keeps no code if it is told so', () => {
+    expect(options('--code-cache', 'none').codeCache).toBeUndefined();
   });
 
   it('keeps the console away from the output of --exec', () => {

@@ -23,6 +23,9 @@ export type DeviceOption =
 export const TIERS = ['auto', 'jit', 'interp'] as const;
 export type Tier = (typeof TIERS)[number];
 
+/** Where compiled code is kept for later runs. `given`: the user said so, and is told if it cannot be. */
+export type CodeCache = { readonly folder: string; readonly given: boolean };
+
 export type RunOptions = {
   readonly kernel?: string;
   /** A ROM instead of a kernel. */
@@ -47,8 +50,7 @@ export type RunOptions = {
   readonly timeoutMs?: number;
   readonly stats: boolean;
   readonly dumpJit?: JitDump;
-  /** Where compiled code is kept for later runs; undefined: nowhere. */
-  readonly codeFolder?: string;
+  readonly codeCache?: CodeCache;
 };
 
 const UNIT: Readonly<Record<string, number>> = { '': 2 ** 20, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };

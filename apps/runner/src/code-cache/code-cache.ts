@@ -57,8 +57,11 @@ export class CodeCollector {
 
   readonly #memory: WebAssembly.Memory;
 
-  /** @param memory one that the modules can be instantiated with */
-  constructor(path: string, memory: WebAssembly.Memory) {
+  readonly #limit: number;
+
+  /** @param memory one that the modules can be instantiated with; @param limit bytes of the regions in the file */
+  constructor(path: string, memory: WebAssembly.Memory, limit = LIMIT) {
+    this.#limit = limit;
     this.#path = path;
     this.#memory = memory;
     this.#file = CodeFile.open(path);
@@ -103,7 +106,7 @@ export class CodeCollector {
     });
     entries.push(...old.sort((a, b) => b.stored.run - a.stored.run));
     let size = 0;
-    const kept = entries.filter(({ bytes }) => (size += bytes.length) <= LIMIT);
+    const kept = entries.filter(({ bytes }) => (size += bytes.length) <= this.#limit);
     writeCodeFile(this.#path, kept);
   }
 }

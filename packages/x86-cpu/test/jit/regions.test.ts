@@ -1,6 +1,7 @@
 /** What becomes one region: the loops that a program spends its time in, whole. */
 import { describe, expect, it } from 'vitest';
 import type { CompileJob } from '../../src/jit/job.ts';
+import type { KeptRegion } from '../../src/jit/kept.ts';
 import { RegionPool } from '../../src/jit/region-pool.ts';
 import { type Compile, type CompileService, compileHere, createCompiler, type OfferedBlocks } from '../../src/jit/service.ts';
 import { hex, LongModeMachine, Place } from '../system/long-mode.ts';
@@ -161,6 +162,95 @@ describe('regions', () => {
     offer?.({ key: key ^ 4, entries: [{ host, page: 0 }] });
     run();
     expect(Number(asked[2])).toBeGreaterThan(HEAT - 10);
+  });
+
+  describe('of an earlier run', () => {
+    const HEAT = 5000;
+    const kept: KeptRegion[] = [];
+    const modules = new Map<KeptRegion, WebAssembly.Module>();
+    const keep = (region: KeptRegion, module: WebAssembly.Module): void => {
+      kept.push(region);
+      modules.set(region, module);
+    };
+    const before = new LongModeMachine({ heat: HEAT, compiler: (service) => compileHere(service, { keep }) });
+    before.load(OVER_THE_END, Place.code + 0x1000 - TO_THE_END);
+    before.run();
+
+    /** A machine of another run, which has the code two pages further on, and what it asks of its compiler. */
+    function later(): { machine: LongModeMachine; jobs: CompileJob[]; start: number } {
+      const jobs: CompileJob[] = [];
+      const machine = new LongModeMachine({
+        heat: HEAT,
+        compiler: (service) => {
+          const { compile } = compileHere(service);
+          return {
+            kept: {
+              has: (hash) => kept.some(({ entries }) => entries.some((entry) => entry.hash === hash)),
+              find: () => kept,
+              load: (region) => modules.get(region) as WebAssembly.Module,
+            },
+            compile: (job, done) => {
+              jobs.push(job);
+              compile(job, done);
+            },
+            dispose: () => undefined,
+          };
+        },
+      });
+      return { machine, jobs, start: Place.code + 0x3000 - TO_THE_END };
+    }
+
+    it('run where the same code is, soon and without a compilation', () => {
+      expect(kept.length).toBe(1);
+      const { machine, jobs, start } = later();
+      machine.load(OVER_THE_END, start);
+      expect(machine.run()).toBe('halt');
+      expect([machine.gpr(0), machine.gpr(3)]).toEqual([BigInt(ROUNDS), BigInt(2 * ROUNDS)]);
+      const { regions, regionsKept, compiled, instructions } = machine.processor.stats();
+      expect([regions, regionsKept, jobs.length]).toEqual([1, 1, 0]);
+      expect(compiled / instructions).toBeGreaterThan(1 - HEAT / ROUNDS / 2);
+    });
+
+    it('do not run where code differs behind the block that is the same: that is compiled', () => {
+      const { machine, jobs, start } = later();
+      machine.load(OVER_THE_END, start);
+      // The step of the second LEA, in the second page: not among the bytes of the entry's hash.
+      machine.write(start + TO_THE_END + 1, [0x07]);
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(3)).toBe(BigInt(7 * ROUNDS));
+      const { regionsKept } = machine.processor.stats();
+      expect([regionsKept, jobs.length]).toEqual([0, 1]);
+    });
+
+    it('stop where a page of them is another by then', () => {
+      const { machine, start } = later();
+      machine.load(OVER_THE_END, start);
+      machine.run();
+      const other = Place.code + 0x5000;
+      machine.write(other, hex(OVER_THE_END).slice(TO_THE_END));
+      machine.write(other + 1, [0x05]);
+      machine.setPte(Place.code + 0x3000, BigInt(other) | 3n);
+      machine.processor.context.flushTlb();
+      machine.state.gpr.fill(0n, 0, 4);
+      machine.state.rip = BigInt(start);
+      machine.state.halted = 0;
+      expect(machine.run()).toBe('halt');
+      expect(machine.gpr(3)).toBe(BigInt(5 * ROUNDS));
+    });
+
+    it('do not matter to a run that is to be like the last', () => {
+      const machine = new LongModeMachine({
+        heat: HEAT,
+        reproducible: true,
+        compiler: (service) => ({
+          ...compileHere(service),
+          kept: { has: () => true, find: () => kept, load: () => expect.fail() },
+        }),
+      });
+      machine.load(OVER_THE_END, Place.code + 0x3000 - TO_THE_END);
+      expect(machine.run()).toBe('halt');
+      expect(machine.processor.stats().regionsKept).toBe(0);
+    });
   });
 
   it.each([

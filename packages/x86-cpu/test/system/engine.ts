@@ -28,6 +28,7 @@ export type EngineOptions = {
   readonly heat?: number;
   readonly onRegion?: (region: RegionReport) => void;
   readonly compiler?: ProcessorConfig['compiler'];
+  readonly reproducible?: boolean;
   readonly exclusive?: ProcessorConfig['exclusive'];
   readonly shared?: SharedMemory;
 };
@@ -133,6 +134,7 @@ export class EngineMachine {
       codeBytes: options.codeBytes ?? 1 << 20,
       ...(options.onRegion ? { onRegion: options.onRegion } : {}),
       ...(options.compiler ? { compiler: options.compiler } : {}),
+      ...(options.reproducible === undefined ? {} : { reproducible: options.reproducible }),
       ...(options.exclusive ? { exclusive: options.exclusive } : {}),
       ...(options.heat === undefined ? { tier: 'interp' as const } : { tier: 'jit' as const, heat: options.heat }),
     });
