@@ -1,13 +1,13 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Compile, CompiledJob, CompileJob, CompileService, OfferedBlocks, RegionCompiler } from '@tsvisor/machines/compiler';
 import { codePath, openKept } from './code-cache/code-cache.ts';
-import type { Stored } from './code-cache/file.ts';
 
 /** A vCPU that wants its regions compiled, and where the jobs come from and the answers go. */
 export type Customer = { readonly service: CompileService; readonly port: MessagePort };
 /** One of a machine: its vCPUs share what is compiled for them. */
 export type CustomerOf = Customer & { readonly machine: number; readonly codeFolder?: string };
-export type Question = { readonly id: number; readonly job: CompileJob } | { readonly used: Stored };
+/** `used`: the id of a kept region that runs. */
+export type Question = { readonly id: number; readonly job: CompileJob } | { readonly used: string };
 /** What became of a job, or what another vCPU's has made. */
 export type Answer = { readonly id: number; readonly compiled: CompiledJob | undefined } | { readonly offer: OfferedBlocks };
 type Done = Parameters<Compile>[1];
@@ -45,7 +45,7 @@ export function compileElsewhere(
   port.on('close', end);
   // Nobody waits for code that nobody will run.
   port.unref();
-  const use = (used: Stored): void => port.postMessage({ used } satisfies Question);
+  const use = (used: string): void => port.postMessage({ used } satisfies Question);
   const kept = codeFolder === undefined ? undefined : openKept(codePath(codeFolder, service), use);
   return {
     ...(kept && { kept }),

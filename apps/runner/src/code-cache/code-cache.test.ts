@@ -1,10 +1,11 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { KeptRegion } from '@tsvisor/machines/compiler';
 import { afterAll, describe, expect, it } from 'vitest';
 import { CodeCollector, codePath, openKept } from './code-cache.ts';
-import { CodeFile, entryOf, type Stored, writeCodeFile } from './file.ts';
+import { CodeFile, entryOf, regionId, type Stored, writeCodeFile } from './file.ts';
+import { dropOldFiles, touch } from './folder.ts';
 import { KeptModule } from './kept-module.ts';
 import { instanceToAsk, moduleOf, optimisedCode } from './optimised.ts';
 
@@ -64,6 +65,18 @@ const all = (path: string): KeptRegion[] => {
   }));
 };
 
+/** Regions by the hash of their entries: whether V8 has optimised them, and when they were used last. */
+function stored(path: string): [number, boolean, number][] {
+  const file = CodeFile.open(path);
+  const found = (file?.index ?? []).map(({ entries, optimised, run }): [number, boolean, number] => [
+    entries[0].hash,
+    optimised > 0,
+    run,
+  ]);
+  file?.close();
+  return found;
+}
+
 describe('a file of kept regions', () => {
   const path = join(folder, 'file');
   const entries = [1, 2].map((step) =>
@@ -121,8 +134,8 @@ describe('kept code', () => {
     // Never run: nothing is optimised.
     first.add(region(4), new WebAssembly.Module(summing(4)));
     first.save();
-    const used: Stored[] = [];
-    const kept = openKept(path, (stored) => used.push(stored));
+    const used: string[] = [];
+    const kept = openKept(path, (id) => used.push(id));
     expect([kept?.has(-3), kept?.has(-5)]).toEqual([true, false]);
     const found = [-3, -4].flatMap((hash) => [...(kept?.find(hash) ?? [])]);
     expect(found.map(({ instructions }) => instructions)).toEqual([3, 3]);
@@ -131,7 +144,11 @@ describe('kept code', () => {
       return (new WebAssembly.Instance(module).exports.f as (n: number) => number)(6);
     });
     expect(results).toEqual([6 + 3, 6 + 2]);
-    expect(used.map(({ optimised }) => optimised > 0)).toEqual([true, false]);
+    expect(used).toEqual([regionId(region(3)), regionId(region(4))]);
+    expect(stored(path).map(([hash, isOptimised]) => [hash, isOptimised])).toEqual([
+      [-3, true],
+      [-4, false],
+    ]);
   });
 
   it('gets better from run to run, and what has been of no use for longest makes room', async () => {
@@ -140,27 +157,50 @@ describe('kept code', () => {
     for (const step of [5, 6]) first.add(region(step), new WebAssembly.Module(summing(step)));
     first.save();
     const second = new CodeCollector(path, memory);
-    const kept = openKept(path, (stored) => second.used(stored));
+    const kept = openKept(path, second.used);
     const [region5] = kept?.find(-5) ?? [];
     const running = kept?.load(region5) as WebAssembly.Module;
     await optimised(region5.wasm);
     expect(running).toBeInstanceOf(WebAssembly.Module);
     second.save();
-    const index = (): [number, boolean, number][] => {
-      const file = CodeFile.open(path);
-      return (file?.index ?? []).map(({ entries, optimised, run }) => [entries[0].hash, optimised > 0, run]);
-    };
-    expect(index()).toEqual([
+    expect(stored(path)).toEqual([
       [-5, true, 2],
       [-6, false, 1],
     ]);
     const newest = { ...region(7), code: [{ offset: 0, bytes: new Uint8Array(500) }] };
     const five = CodeFile.open(path)?.index[0] as Stored;
     const room = entryOf({ region: newest, optimised: undefined }, 0).bytes.length + five.wasm + five.optimised + 4;
-    const third = new CodeCollector(path, memory, room);
+    const third = new CodeCollector(path, memory, { file: room });
     third.add(newest, new WebAssembly.Module(summing(7)));
     third.save();
-    expect(index().map(([hash]) => hash)).toEqual([-7, -5]);
+    expect(stored(path).map(([hash]) => hash)).toEqual([-7, -5]);
+  });
+
+  it('is the same region once, and not more than is held for the end of a run', () => {
+    const path = join(folder, 'bounded');
+    const [two, three] = [14, 15].map((step) => ({ ...region(step), entries: [{ offset: 0, hash: step }] }));
+    const collector = new CodeCollector(path, memory, { held: two.wasm.length + three.wasm.length });
+    for (const one of [region(13), two, two, three]) collector.add(one, new WebAssembly.Module(one.wasm));
+    collector.save();
+    expect(stored(path).map(([hash]) => hash)).toEqual([14, 15]);
+    const again = new CodeCollector(path, memory);
+    again.add(two, new WebAssembly.Module(two.wasm));
+    again.save();
+    expect(stored(path).length).toBe(2);
+  });
+
+  it('that nobody has used for longest makes room for that of other engines', () => {
+    const where = join(folder, 'many');
+    mkdirSync(where);
+    const names = Array.from({ length: 18 }, (_, n) => `regions-${n + 10}`);
+    for (const [n, name] of names.entries()) {
+      writeFileSync(join(where, name), '');
+      utimesSync(join(where, name), 1000 + n, 1000 + n);
+    }
+    writeFileSync(join(where, 'core-0'), '');
+    touch(join(where, 'regions-10'));
+    dropOldFiles(join(where, 'regions-27'));
+    expect(readdirSync(where).sort()).toEqual(['core-0', 'regions-10', ...names.slice(3)]);
   });
 
   it('of a module is what V8 made of it', async () => {

@@ -2,11 +2,17 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { type CompileService, engineId, type KeptCode, type KeptRegion } from '@tsvisor/machines/compiler';
-import { CodeFile, type Entry, entryOf, type Stored, type StoredRegion, writeCodeFile } from './file.ts';
+import { CodeFile, type Entry, entryOf, regionId, type Stored, type StoredRegion, writeCodeFile } from './file.ts';
+import { dropOldFiles, touch } from './folder.ts';
 import { instanceToAsk, moduleOf, optimisedCode } from './optimised.ts';
 
-/** Bytes of a file; beyond, what has not been of use for longest goes. */
-const LIMIT = 48 << 20;
+type Limits = {
+  /** Bytes of a file's regions; beyond, what has not been of use for longest goes. */
+  readonly file: number;
+  /** Bytes of WebAssembly that wait for the run's end; beyond, what was made first goes. */
+  readonly held: number;
+};
+const LIMITS: Limits = { file: 48 << 20, held: 8 << 20 };
 
 /** Where code for vCPUs like this one is kept: it is good for the same engine alone, and what V8 made of it for the same V8. */
 export function codePath(folder: string, { features, atomic }: Pick<CompileService, 'features' | 'atomic'>): string {
@@ -16,7 +22,7 @@ export function codePath(folder: string, { features, atomic }: Pick<CompileServi
 }
 
 /** Kept regions, for one thread. `onUse` is told which of them run. */
-export function openKept(path: string, onUse: (stored: Stored) => void): KeptCode | undefined {
+export function openKept(path: string, onUse: (id: string) => void): KeptCode | undefined {
   const file = CodeFile.open(path);
   if (file === undefined) return undefined;
   const byHash = new Map<number, Stored[]>();
@@ -39,7 +45,7 @@ export function openKept(path: string, onUse: (stored: Stored) => void): KeptCod
     },
     load: (region) => {
       const { optimised, stored } = read.get(region) as StoredRegion & { readonly stored: Stored };
-      onUse(stored);
+      onUse(stored.id);
       return (optimised && moduleOf(region.wasm, optimised)) ?? new WebAssembly.Module(region.wasm);
     },
   };
@@ -49,64 +55,82 @@ export function openKept(path: string, onUse: (stored: Stored) => void): KeptCod
 export class CodeCollector {
   readonly #path: string;
   readonly #file: CodeFile | undefined;
-  readonly #made: { readonly region: KeptRegion; readonly module: WebAssembly.Module }[] = [];
-  /** By the place in the file. */
-  readonly #used = new Set<number>();
-  /** Used, but the file has no optimised code of it. */
-  readonly #slow = new Map<number, { readonly region: KeptRegion; readonly module: WebAssembly.Module }>();
-
+  readonly #limits: Limits;
   readonly #memory: WebAssembly.Memory;
+  /** By id, in the order in which they came. */
+  readonly #made = new Map<string, Kept>();
+  #madeBytes = 0;
+  /** By id. */
+  readonly #inFile: ReadonlyMap<string, Stored>;
+  readonly #used = new Set<string>();
+  /** Used, but the file has no optimised code of it. */
+  readonly #slow = new Map<string, Kept>();
 
-  readonly #limit: number;
-
-  /** @param memory one that the modules can be instantiated with; @param limit bytes of the regions in the file */
-  constructor(path: string, memory: WebAssembly.Memory, limit = LIMIT) {
-    this.#limit = limit;
+  /** @param memory one that the modules can be instantiated with */
+  constructor(path: string, memory: WebAssembly.Memory, limits: Partial<Limits> = {}) {
     this.#path = path;
     this.#memory = memory;
+    this.#limits = { ...LIMITS, ...limits };
     this.#file = CodeFile.open(path);
+    this.#inFile = new Map(this.#file?.index.map((stored) => [stored.id, stored]));
   }
 
   readonly add = (region: KeptRegion, module: WebAssembly.Module): void => {
-    this.#made.push({ region, module });
+    const id = regionId(region);
+    if (this.#inFile.has(id) || this.#made.has(id)) return;
+    this.#made.set(id, { region, module });
+    this.#madeBytes += region.wasm.length;
+    // A guest that runs for weeks must not fill the host's memory with what it had compiled.
+    for (const [oldest, { region: old }] of this.#made) {
+      if (this.#madeBytes <= this.#limits.held) break;
+      this.#made.delete(oldest);
+      this.#madeBytes -= old.wasm.length;
+    }
   };
 
-  used({ at, crc, optimised }: Stored): void {
+  readonly used = (id: string): void => {
     // Another process may have replaced the file that the vCPU reads.
-    const stored = this.#file?.index.find((one) => one.at === at && one.crc === crc);
-    if (stored === undefined || this.#used.has(at)) return;
-    this.#used.add(at);
-    if (optimised > 0) return;
+    const stored = this.#inFile.get(id);
+    if (stored === undefined || this.#used.has(id)) return;
+    this.#used.add(id);
+    if (stored.optimised > 0) return;
     const found = this.#file?.read(stored);
     // V8 has but one module of the same bytes in a process: this one is optimised when the one that runs is.
-    if (found) this.#slow.set(at, { region: found.region, module: new WebAssembly.Module(found.region.wasm) });
-  }
+    if (found) this.#slow.set(id, { region: found.region, module: new WebAssembly.Module(found.region.wasm) });
+  };
 
-  #optimised(module: WebAssembly.Module): Uint8Array | undefined {
+  #optimised({ module }: Kept): Uint8Array | undefined {
     const { f } = instanceToAsk(module, this.#memory).exports;
     return f && optimisedCode(module, f);
   }
 
   /** Writes the file if there is anything new. @throws what the file system says */
   save(): void {
-    const index = this.#file?.index ?? [];
-    const run = 1 + index.reduce((most, stored) => Math.max(most, stored.run), 0);
-    const improved = new Map<number, Entry>();
-    for (const [at, { region, module }] of this.#slow) {
-      const optimised = this.#optimised(module);
-      if (optimised) improved.set(at, entryOf({ region, optimised }, run));
+    const run = 1 + [...this.#inFile.values()].reduce((most, stored) => Math.max(most, stored.run), 0);
+    const fresh = [...this.#made.values()].map((kept) => entryOf({ region: kept.region, optimised: this.#optimised(kept) }, run));
+    for (const kept of this.#slow.values()) {
+      const optimised = this.#optimised(kept);
+      if (optimised) fresh.push(entryOf({ region: kept.region, optimised }, run));
     }
-    if (this.#made.length === 0 && improved.size === 0) return;
-    const entries = this.#made.map(({ region, module }) => entryOf({ region, optimised: this.#optimised(module) }, run));
-    const old = index.map((stored): Entry => {
-      const { at } = stored;
-      if (improved.has(at)) return improved.get(at) as Entry;
-      const bytes = (this.#file as CodeFile).raw(stored);
-      return { stored: this.#used.has(at) ? { ...stored, run } : stored, bytes };
-    });
-    entries.push(...old.sort((a, b) => b.stored.run - a.stored.run));
+    if (fresh.length === 0) {
+      if (this.#used.size > 0) touch(this.#path);
+      return;
+    }
+    const replaced = new Set(fresh.map(({ stored }) => stored.id));
+    const old = [...this.#inFile.values()]
+      .filter(({ id }) => !replaced.has(id))
+      .map((stored): Entry => {
+        const bytes = (this.#file as CodeFile).raw(stored);
+        return { stored: this.#used.has(stored.id) ? { ...stored, run } : stored, bytes };
+      });
+    const entries = [...fresh, ...old.sort((a, b) => b.stored.run - a.stored.run)];
     let size = 0;
-    const kept = entries.filter(({ bytes }) => (size += bytes.length) <= this.#limit);
-    writeCodeFile(this.#path, kept);
+    writeCodeFile(
+      this.#path,
+      entries.filter(({ bytes }) => (size += bytes.length) <= this.#limits.file),
+    );
+    dropOldFiles(this.#path);
   }
 }
+
+type Kept = { readonly region: KeptRegion; readonly module: WebAssembly.Module };

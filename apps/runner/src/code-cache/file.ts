@@ -17,6 +17,8 @@ export type Stored = Pick<KeptRegion, 'key' | 'pages' | 'entries' | 'instruction
   readonly pieces: readonly { readonly offset: number; readonly length: number }[];
   readonly wasm: number;
   readonly optimised: number;
+  /** The same for the same region, whether V8 has optimised it or not. */
+  readonly id: string;
   readonly crc: number;
   readonly at: number;
   /** The last of the runs that wrote the file and had use for it. */
@@ -106,7 +108,16 @@ export function entryOf({ region, optimised }: StoredRegion, run: number): Entry
   const bytes = Buffer.concat([wasm, ...(optimised ? [optimised] : []), ...code.map((piece) => piece.bytes)]);
   const pieces = code.map((piece) => ({ offset: piece.offset, length: piece.bytes.length }));
   const sizes = { wasm: wasm.length, optimised: optimised?.length ?? 0 };
-  return { stored: { key, pages, entries, instructions, pieces, ...sizes, crc: crc32(bytes), at: 0, run }, bytes };
+  return {
+    stored: { key, pages, entries, instructions, pieces, ...sizes, id: regionId(region), crc: crc32(bytes), at: 0, run },
+    bytes,
+  };
+}
+
+/** A text that tells a region from others, by its code and what that was compiled to. */
+export function regionId({ key, code, wasm }: KeptRegion): string {
+  const bytes = Buffer.concat(code.map((piece) => piece.bytes));
+  return [key, bytes.length, crc32(bytes), wasm.length, crc32(wasm)].map((number) => number.toString(36)).join('.');
 }
 
 /** Puts a file in the place of the one there is. @throws what the file system says */

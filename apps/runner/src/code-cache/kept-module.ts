@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
 import { crc32 } from 'node:zlib';
+import { dropOldFiles, touch } from './folder.ts';
 import { instanceToAsk, moduleOf, optimisedCode } from './optimised.ts';
 
 /** Kept code is written anew if it has grown by that much. */
@@ -39,7 +40,10 @@ export class KeptModule {
       const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
       const fn = instanceToAsk(this.#module, memory).exports[probe];
       const optimised = fn && optimisedCode(this.#module, fn);
-      if (optimised && optimised.length > this.#known * GROWTH) writeChecked(this.#path, optimised);
+      if (optimised && optimised.length > this.#known * GROWTH) {
+        writeChecked(this.#path, optimised);
+        dropOldFiles(this.#path);
+      } else if (this.#known > 0) touch(this.#path);
     } finally {
       setFlagsFromString('--no-wasm-lazy-compilation');
     }
