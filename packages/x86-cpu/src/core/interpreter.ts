@@ -312,11 +312,17 @@ export function addInterpreter(
       find();
       f.brIf(fault, f.i32.eqz(f.get(record)));
       const handler = (): I32 => f.i32.load16_u(f.get(record), R.handler);
+      // The jump cache may lead to a header that the block had before it was translated again. To dispatch that would be to enter the region again.
+      f.loop((again) =>
+        f.if(f.i32.eq(handler(), f.i32.const(Handler.Goto)), () => {
+          f.set(record, f.i32.load(f.get(record), R.imm));
+          f.br(again);
+        }),
+      );
       f.if(f.i32.eq(handler(), f.i32.const(Handler.Stale)), () => {
         f.set(record, f.call(resolve, f.get(target)));
         f.brIf(fault, f.i32.eqz(f.get(record)));
       });
-      f.if(f.i32.eq(handler(), f.i32.const(Handler.Goto)), () => f.br(jump));
       f.if(f.i32.eq(handler(), f.i32.const(Handler.CrossingHeader)), () => crossInto(fault));
       // The block may be a region's, the one that has just left for it.
       f.if(

@@ -73,6 +73,31 @@ describe('regions', () => {
     expect(Number(machine.gpr(0) - before)).toBeLessThan(1000);
   });
 
+  it('leave what they cannot do to the interpreter, also where a block has had an earlier header', () => {
+    const machine = new LongModeMachine({ heat: 24 });
+    const start = Place.code;
+    const again = start + 0x80;
+    const CALLS = 120;
+    machine.load('e9 7b 00 00 00', start); // jmp again
+    const call = hex('e8 fb ff ff ff'); // again: call again
+    machine.write(again, call);
+    machine.state.gpr[4] = BigInt(start + 0x3000);
+    machine.state.rip = BigInt(again);
+    expect(machine.run(5)).toBe('budget');
+    // A header that is retired, and then leads to the next one; who jumps to the block by its address still finds the first one.
+    machine.write(again, call);
+    machine.state.rip = BigInt(start);
+    // The stack comes down beside the code: the last of its stores are close to it, and the region leaves them to the interpreter.
+    const top = again + 0x30 + 8 * CALLS;
+    machine.state.gpr[4] = BigInt(top);
+    const before = machine.processor.instructions;
+    expect(machine.run(CALLS + 1)).toBe('budget');
+    const calls = machine.processor.instructions - before - 1;
+    expect(calls).toBeGreaterThanOrEqual(CALLS);
+    expect([machine.gpr(4), machine.state.rip]).toEqual([BigInt(top - 8 * calls), BigInt(again)]);
+    expect(machine.processor.stats().regions).toBeGreaterThan(0);
+  });
+
   it('hold what got hot while their compiler was busy, and it is asked for one at a time', () => {
     const waiting: { service: CompileService; job: CompileJob; done: Parameters<Compile>[1] }[] = [];
     const machine = new LongModeMachine({
