@@ -643,7 +643,11 @@ class Builder {
     const size = (): I64 => f.i64.extend_i32_u(f.i32.and(f.get(access), f.i32.const(0xff)));
     f.set(last, f.i64.sub(f.i64.add(f.get(offset), size()), f.i64.const(1)));
     const below = (): I32 => f.i64.lt_u(f.get(offset), f.i64.extend_i32_u(words(CPU.offset.segLow)));
-    const above = (): I32 => f.i64.gt_u(f.get(last), f.i64.extend_i32_u(words(CPU.offset.segLimit)));
+    // Beyond a limit of 4 GiB an access may fault or not (§5.3). In FS and GS it does not: most forms add their bases without a look at limits.
+    const whole = (): I32 =>
+      f.i32.and(f.i32.ge_u(f.get(segment), f.i32.const(Seg.FS)), f.i32.eq(words(CPU.offset.segLimit), f.i32.const(-1)));
+    const beyond = (): I32 => f.i64.gt_u(f.get(last), f.i64.extend_i32_u(words(CPU.offset.segLimit)));
+    const above = (): I32 => f.i32.and(beyond(), f.i32.eqz(whole()));
     // Writing needs a writable data segment (type bits 3,1 = 0,1); reading anything but an execute-only one (1,0).
     const kind = (): I32 => f.i32.and(f.get(type), f.i32.const(0xa));
     const write = (): I32 => f.i32.and(f.get(access), f.i32.const(0x100));

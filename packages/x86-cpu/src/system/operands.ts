@@ -107,7 +107,9 @@ export function segmentLinear(c: SystemContext, seg: number, offset: bigint, byt
   if (is64Bit(state.modeKey)) return BigInt.asUintN(64, seg >= Seg.FS ? offset + state.segBase[seg] : offset);
   const attr = state.segAttr[seg];
   const last = offset + BigInt(bytes - 1);
-  const outside = offset < BigInt(state.segLow[seg]) || last > BigInt(state.segLimit[seg]);
+  // As generated code has it (core/memory.ts, `segmentOffset`).
+  const whole = seg >= Seg.FS && state.segLimit[seg] === 0xffff_ffff;
+  const outside = offset < BigInt(state.segLow[seg]) || (last > BigInt(state.segLimit[seg]) && !whole);
   const type = attr & 0xa;
   if (attr === 0 || outside || (write ? type !== 2 : type === 8)) fault(seg === Seg.SS ? Vector.SS : Vector.GP, 0);
   return (offset + state.segBase[seg]) & 0xffff_ffffn;
