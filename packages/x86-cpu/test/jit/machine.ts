@@ -123,6 +123,8 @@ export class TierMachine {
         readTpr: () => 0,
         writeTpr: () => undefined,
       },
+      // RDRAND and RDSEED are left out of programs, but one that goes astray may come upon them in the middle of others.
+      entropy: { fill: (out) => void out.fill(0x9e37_79b9) },
       codeBytes: CODE_RECORDS,
       ...config,
     });
