@@ -5,7 +5,7 @@ import { codePath, openKept } from './code-cache/code-cache.ts';
 /** A vCPU that wants its regions compiled, and where the jobs come from and the answers go. */
 export type Customer = { readonly service: CompileService; readonly port: MessagePort };
 /** One of a machine: its vCPUs share what is compiled for them. */
-export type CustomerOf = Customer & { readonly machine: number; readonly codeFolder?: string };
+export type CustomerOf = Customer & { readonly machine: number; readonly codeFolder: string | undefined };
 /** `used`: the id of a kept region that runs. */
 export type Question = { readonly id: number; readonly job: CompileJob } | { readonly used: string };
 /** What became of a job, or what another vCPU's has made. */

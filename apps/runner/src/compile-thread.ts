@@ -31,11 +31,13 @@ function startThread(): Worker {
 }
 
 /** A compiler beside the vCPUs' threads of a machine; undefined where the host has one processor. */
-export function compileThread(machine: number, codeFolder?: string): ((service: CompileService) => RegionCompiler) | undefined {
+export function compileThread(
+  machine: number,
+  codeFolder: string | undefined,
+): ((service: CompileService) => RegionCompiler) | undefined {
   if (availableParallelism() < 2) return undefined;
-  const folder = codeFolder === undefined ? {} : { codeFolder };
   return (service) =>
-    compileElsewhere(service, (customer) => introduceToCompiler({ ...customer, machine, ...folder }), codeFolder);
+    compileElsewhere(service, (customer) => introduceToCompiler({ ...customer, machine, codeFolder }), codeFolder);
 }
 
 /** Has what was compiled kept for later runs. Resolves when it is, or cannot be. */

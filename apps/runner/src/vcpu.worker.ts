@@ -1,11 +1,12 @@
 /** A vCPU's thread: `workerData` says of which machine. */
 import { parentPort, workerData } from 'node:worker_threads';
-import { serveMachineVcpu, type VcpuThreadData } from '@tsvisor/machines/vcpu';
+import { serveMachineVcpu } from '@tsvisor/machines/vcpu';
 import { compileElsewhere } from './compile-port.ts';
+import type { VcpuWorkerData } from './vcpu-threads.ts';
 
 if (parentPort === null) throw new Error('this is the code of a thread');
 const port = parentPort;
-const { data, codeFolder } = workerData as { readonly data: VcpuThreadData; readonly codeFolder?: string };
+const { data, codeFolder } = workerData as VcpuWorkerData;
 serveMachineVcpu(
   data,
   {

@@ -1,6 +1,7 @@
 import { parseBenchLine } from '../bench-lines.ts';
 import { runConsole } from '../console-run.ts';
 import type { Bits, Contender, Job, Tier } from '../contenders/contender.ts';
+import { runEarlier } from '../contenders/earlier-runs.ts';
 import { callRoll, emulators } from '../contenders/roster.ts';
 import { cpuBetween, type TimedUse } from '../cpu-time.ts';
 import { BenchError } from '../errors.ts';
@@ -40,15 +41,12 @@ export async function boot({ bits, rounds, tier }: BootOptions, { progress }: Co
   const { present, absent } = await callRoll(emulators(bits));
   const workspace = await openWorkspace(bits, 'boot', progress);
   const runs = new Map<Contender, TimedUse[]>(present.map((contender) => [contender, []]));
-  for (const contender of present)
-    for (let run = 1; run <= (contender.earlierRuns ?? 0); run++) {
-      progress(`${contender.name}, earlier run ${run}/${contender.earlierRuns}`);
-      await measureBoot(contender, { ...workspace.job, tier });
-    }
+  const job = { ...workspace.job, tier };
+  await runEarlier(present, progress, (contender) => measureBoot(contender, job));
   // Interleaved: what disturbs the host for a while disturbs all contenders.
   for (let round = 1; round <= rounds; round++) {
     for (const contender of present) {
-      const result = await measureBoot(contender, { ...workspace.job, tier });
+      const result = await measureBoot(contender, job);
       progress(`round ${round}/${rounds}, ${contender.name}: ${seconds(result.all)} s of CPU, ${seconds(result.wall)} s`);
       runs.get(contender)?.push(result);
     }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { workloadNames } from '../bench-lines.ts';
 import type { Bits, Contender, Job, Tier } from '../contenders/contender.ts';
+import { runEarlier } from '../contenders/earlier-runs.ts';
 import { callRoll, suiteContenders } from '../contenders/roster.ts';
 import { BenchError, isBenchError } from '../errors.ts';
 import { contenderFigures, FORMAT, NATIVE, type Results, type SuiteFigures } from '../figures.ts';
@@ -38,13 +39,7 @@ async function runRounds(
   progress: Progress,
 ): Promise<Map<Contender, SuiteRun[]>> {
   const runs = new Map<Contender, SuiteRun[]>(contenders.map((contender) => [contender, []]));
-  for (const contender of contenders) {
-    const earlier = contender.earlierRuns ?? 0;
-    for (let run = 1; run <= earlier; run++) {
-      progress(`${contender.name}, earlier run ${run}/${earlier}`);
-      await runSuite(contender, job, () => undefined);
-    }
-  }
+  await runEarlier(contenders, progress, (contender) => runSuite(contender, job, () => undefined));
   // Interleaved: what disturbs the host for a while disturbs all contenders.
   for (let round = 1; round <= rounds; round++) {
     for (const contender of contenders) {

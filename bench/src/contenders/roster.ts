@@ -9,7 +9,8 @@ export type Roster = { readonly present: readonly Contender[]; readonly absent: 
 
 /** Emulators of a guest, this project's first. */
 export const emulators = (bits: Bits): readonly Contender[] => [
-  ...[tsvisor, tsvisorFirst],
+  tsvisor,
+  tsvisorFirst,
   qemuOf(bits),
   ...(bits === 64 ? [] : [v86]),
 ];

@@ -1,9 +1,7 @@
 /** What was compiled of guests' code, kept in a folder for later runs: whoever starts the same guest again need not wait until it is fast. */
-import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { type CompileService, engineId, type KeptCode, type KeptRegion } from '@tsvisor/machines/compiler';
 import { CodeFile, type Entry, entryOf, regionId, type Stored, type StoredRegion, writeCodeFile } from './file.ts';
-import { dropOldFiles, touch } from './folder.ts';
+import { dropOldFiles, fileOf, touch } from './folder.ts';
 import { instanceToAsk, moduleOf, optimisedCode } from './optimised.ts';
 
 type Limits = {
@@ -14,12 +12,9 @@ type Limits = {
 };
 const LIMITS: Limits = { file: 48 << 20, held: 8 << 20 };
 
-/** Where code for vCPUs like this one is kept: it is good for the same engine alone, and what V8 made of it for the same V8. */
-export function codePath(folder: string, { features, atomic }: Pick<CompileService, 'features' | 'atomic'>): string {
-  const { v8 } = process.versions;
-  const text = JSON.stringify([engineId, v8, process.arch, [...features].sort(), atomic]);
-  return join(folder, `regions-${createHash('sha256').update(text).digest('hex').slice(0, 16)}`);
-}
+/** Where code for vCPUs like this one is kept: it is good for the same engine alone. */
+export const codePath = (folder: string, { features, atomic }: Pick<CompileService, 'features' | 'atomic'>): string =>
+  fileOf(folder, 'regions', JSON.stringify([engineId, [...features].sort(), atomic]));
 
 /** Kept regions, for one thread. `onUse` is told which of them run. */
 export function openKept(path: string, onUse: (id: string) => void): KeptCode | undefined {
@@ -32,21 +27,21 @@ export function openKept(path: string, onUse: (id: string) => void): KeptCode | 
       if (known) known.push(stored);
       else byHash.set(hash, [stored]);
     }
-  const read = new WeakMap<KeptRegion, StoredRegion & { readonly stored: Stored }>();
+  const origins = new WeakMap<KeptRegion, Pick<StoredRegion, 'optimised'> & Pick<Stored, 'id'>>();
   return {
     has: (hash) => byHash.has(hash),
     *find(hash) {
       for (const stored of byHash.get(hash) ?? []) {
         const found = file.read(stored);
         if (found === undefined) continue;
-        read.set(found.region, { ...found, stored });
+        origins.set(found.region, { optimised: found.optimised, id: stored.id });
         yield found.region;
       }
     },
     load: (region) => {
-      const { optimised, stored } = read.get(region) as StoredRegion & { readonly stored: Stored };
-      onUse(stored.id);
-      return (optimised && moduleOf(region.wasm, optimised)) ?? new WebAssembly.Module(region.wasm);
+      const origin = origins.get(region);
+      if (origin) onUse(origin.id);
+      return (origin?.optimised && moduleOf(region.wasm, origin.optimised)) ?? new WebAssembly.Module(region.wasm);
     },
   };
 }

@@ -2,11 +2,11 @@
  * A file of kept regions: a magic number, the regions' bytes, an index of them and where that is. It is never changed, but replaced as a whole: who
  * has it open goes on reading the old one.
  */
-import { closeSync, fstatSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
 import type { KeptRegion } from '@tsvisor/machines/compiler';
+import { replaceFile } from './folder.ts';
 
 const MAGIC = 'tsvcode1';
 /** Length and CRC-32 of the index, then the magic number again. */
@@ -122,7 +122,6 @@ export function regionId({ key, code, wasm }: KeptRegion): string {
 
 /** Puts a file in the place of the one there is. @throws what the file system says */
 export function writeCodeFile(path: string, entries: readonly Entry[]): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   let at = MAGIC.length;
   const index = entries.map(({ stored, bytes }): Stored => {
     const placed = { ...stored, at };
@@ -134,18 +133,5 @@ export function writeCodeFile(path: string, entries: readonly Entry[]): void {
   trailer.writeUInt32LE(indexBytes.length, 0);
   trailer.writeUInt32LE(crc32(indexBytes), 4);
   trailer.write(MAGIC, 8, 'latin1');
-  const temporary = `${path}.${process.pid}`;
-  try {
-    const fd = openSync(temporary, 'w', 0o600);
-    try {
-      const all = Buffer.concat([Buffer.from(MAGIC, 'latin1'), ...entries.map(({ bytes }) => bytes), indexBytes, trailer]);
-      for (let done = 0; done < all.length; ) done += writeSync(fd, all, done);
-    } finally {
-      closeSync(fd);
-    }
-    renameSync(temporary, path);
-  } catch (error) {
-    rmSync(temporary, { force: true });
-    throw error;
-  }
+  replaceFile(path, Buffer.concat([Buffer.from(MAGIC, 'latin1'), ...entries.map(({ bytes }) => bytes), indexBytes, trailer]));
 }

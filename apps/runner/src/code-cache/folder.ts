@@ -1,9 +1,29 @@
 /** The folder of kept code: each engine, V8 and kind of processor has files of its own, and those of yesterday's are in nobody's use. */
-import { readdirSync, rmSync, statSync, utimesSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /** Files of a kind that stay. */
 const MOST = 16;
+
+/** A file of a kind: one for each V8 and whatever else its content depends on. */
+export function fileOf(folder: string, kind: string, dependsOn: string | Uint8Array): string {
+  const hash = createHash('sha256').update(`${process.versions.v8} ${process.arch} `).update(dependsOn).digest('hex');
+  return join(folder, `${kind}-${hash.slice(0, 16)}`);
+}
+
+/** Puts a file in the place of the one there is. @throws what the file system says */
+export function replaceFile(path: string, content: Uint8Array): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const temporary = `${path}.${process.pid}`;
+  try {
+    writeFileSync(temporary, content, { mode: 0o600 });
+    renameSync(temporary, path);
+  } catch (error) {
+    rmSync(temporary, { force: true });
+    throw error;
+  }
+}
 
 /** Notes that a file is in use. */
 export function touch(path: string): void {

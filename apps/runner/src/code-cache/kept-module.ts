@@ -1,10 +1,8 @@
 /** One module, with what V8 made of it in earlier runs: the engine's core, which every guest needs. */
-import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { crc32 } from 'node:zlib';
-import { dropOldFiles, touch } from './folder.ts';
+import { dropOldFiles, fileOf, replaceFile, touch } from './folder.ts';
 import { instanceToAsk, moduleOf, optimisedCode } from './optimised.ts';
 
 /** Kept code is written anew if it has grown by that much. */
@@ -22,8 +20,7 @@ export class KeptModule {
   }
 
   readonly compile = (wasm: Uint8Array<ArrayBuffer>): WebAssembly.Module => {
-    const name = createHash('sha256').update(process.versions.v8).update(process.arch).update(wasm).digest('hex').slice(0, 16);
-    this.#path = join(this.#folder, `core-${name}`);
+    this.#path = fileOf(this.#folder, 'core', wasm);
     const optimised = readChecked(this.#path);
     const kept = optimised && moduleOf(wasm, optimised);
     if (kept) this.#known = optimised.length;
@@ -61,11 +58,8 @@ function readChecked(path: string): Uint8Array | undefined {
 }
 
 function writeChecked(path: string, content: Uint8Array): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const bytes = Buffer.alloc(CRC + content.length);
   bytes.writeUInt32LE(crc32(content), 0);
   bytes.set(content, CRC);
-  const temporary = `${path}.${process.pid}`;
-  writeFileSync(temporary, bytes, { mode: 0o600 });
-  renameSync(temporary, path);
+  replaceFile(path, bytes);
 }

@@ -150,7 +150,7 @@ export function buildCore(
   const alone: string[] = [];
   const functions = others.map((form) => {
     asked = false;
-    const f = formFunction(module, form, helpers, () => io.cpu);
+    const f = formFunction(module, form, helpers, io.cpu);
     if (asked) alone.push(form.key);
     return f;
   });
@@ -189,17 +189,14 @@ export function buildForms(
   const cpu = module.importGlobal('env', 'cpu', 'i32');
   const helpers = importedHelpers(module, image);
   forms.forEach((form, n) => {
-    module.exportFunction(
-      String(n),
-      formFunction(module, form, helpers, () => cpu),
-    );
+    module.exportFunction(String(n), formFunction(module, form, helpers, cpu));
   });
   return module.build();
 }
 
-function formFunction(module: ModuleBuilder, form: Form, helpers: Helpers, cpu: () => GlobalRef<I32>) {
+function formFunction(module: ModuleBuilder, form: Form, helpers: Helpers, cpu: GlobalRef<I32>) {
   const f = module.function(form.key, HANDLER_TYPE.params, HANDLER_TYPE.results);
-  const emitter = new FunctionEmitter(f, helpers, () => f.globalGet(cpu()));
+  const emitter = new FunctionEmitter(f, helpers, () => f.globalGet(cpu));
   emitter.begin(form);
   semantics[form.sem](emitter);
   f.i32.const(Status.Next);

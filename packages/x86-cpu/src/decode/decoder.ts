@@ -28,7 +28,7 @@ for (let b = 0x40; b < 0x50; b++) PREFIX[b] = Prefix.Rex;
 
 const MAX_LENGTH = 15;
 /** The decoder reads at most this far past the first byte before it checks: 15 prefixes, VEX, opcode, ModRM, SIB, 4 + 8 bytes. */
-const LOOKAHEAD = 40;
+export const LOOKAHEAD = 40;
 const scratch = new Uint8Array(LOOKAHEAD);
 
 /**

@@ -1,5 +1,5 @@
 /** What the rest of the package takes from the decoder. */
-export { decode } from './decoder.ts';
+export { decode, LOOKAHEAD } from './decoder.ts';
 export { BASE_RIP, DecodeStatus, Insn, OperandKind, SegmentNumber } from './instruction.ts';
 export { rows } from './lookup.ts';
 export type { Flow, OpcodeRow } from './opcodes.ts';

@@ -2,11 +2,12 @@
  * Regions that outlast the run of a guest. What a region is compiled to does not depend on where its code lies, neither for the guest nor in host memory; so it is
  * kept by what that code is, and serves whichever guest comes to the same code in the same mode, with the same distances between its pages.
  */
-import { pageOf } from '../records/code-pages.ts';
-import { ModeKey } from '../records/mode-key.ts';
+import { PAGE, pageOf } from '../records/code-pages.ts';
+import { hasLimitNumber } from '../records/mode-key.ts';
 import type { CompiledJob } from './job.ts';
+import { holdsCode } from './job.ts';
+import { pageOfOffset } from './region.ts';
 
-const PAGE = 4096;
 /** As much as tells most blocks of a guest from one another. */
 const HASHED = 16;
 
@@ -48,8 +49,7 @@ export function keptOf(
   memory: Uint8Array,
 ): KeptRegion | undefined {
   const { key, pages, instructions } = region;
-  // The number of a limit is one vCPU's.
-  if (key & (ModeKey.LIMIT_MASK << ModeKey.LIMIT_SHIFT)) return undefined;
+  if (hasLimitNumber(key)) return undefined;
   const offsets = new Map(pages.map(({ offset, host }) => [host, offset]));
   // The same page at two places: which of them a piece of code was at cannot be told any more.
   if (offsets.size < pages.length) return undefined;
@@ -75,26 +75,25 @@ export function placeRegion(
 ): Omit<CompiledJob, 'module'> | undefined {
   if (region.key !== key) return undefined;
   for (const { offset } of region.entries) {
-    if ((offset & (PAGE - 1)) !== host % PAGE) continue;
-    const here = offset - (offset & (PAGE - 1));
+    const here = pageOfOffset(offset);
+    if (offset - here !== host % PAGE) continue;
     const hosts = new Map(region.pages.map((page) => [page, page === here ? pageOf(host) : hostPage(page - here)]));
     if ([...hosts.values()].includes(0)) continue;
-    const at = (distance: number): number => (hosts.get(distance - (distance & (PAGE - 1))) as number) + (distance & (PAGE - 1));
-    if (!region.code.every((piece) => holds(memory, at(piece.offset), piece.bytes))) continue;
+    const hostOf = (distance: number): number => {
+      const page = pageOfOffset(distance);
+      return (hosts.get(page) as number) + (distance - page);
+    };
+    const code = region.code.map((piece) => ({ host: hostOf(piece.offset), bytes: piece.bytes }));
+    if (!holdsCode(memory, code)) continue;
     return {
       key,
-      pages: region.pages.map((page) => ({ offset: page, host: hosts.get(page) as number })),
-      code: region.code.map((piece) => ({ host: at(piece.offset), bytes: piece.bytes })),
-      entries: region.entries.map((entry) => ({ host: at(entry.offset), page: entry.offset - (entry.offset & (PAGE - 1)) })),
+      pages: region.pages.map((page) => ({ offset: page, host: hostOf(page) })),
+      code,
+      entries: region.entries.map((entry) => ({ host: hostOf(entry.offset), page: pageOfOffset(entry.offset) })),
       bytes: region.wasm.length,
       instructions: region.instructions,
       origin: 'kept',
     };
   }
   return undefined;
-}
-
-function holds(memory: Uint8Array, host: number, bytes: Uint8Array): boolean {
-  for (let n = 0; n < bytes.length; n++) if (memory[host + n] !== bytes[n]) return false;
-  return true;
 }

@@ -2,7 +2,7 @@
  * Regions that vCPUs of one memory have had compiled, for the others that come to the same code, and for those that come back to it: what is here need not
  * be compiled, nor optimised by the host, once more.
  */
-import { ModeKey } from '../records/mode-key.ts';
+import { hasLimitNumber } from '../records/mode-key.ts';
 import { ByHost } from './by-host.ts';
 import type { CompiledJob } from './job.ts';
 
@@ -27,8 +27,7 @@ export class RegionPool {
   }
 
   add(region: CompiledJob): void {
-    // The number of a limit is one vCPU's.
-    if (region.key & LIMIT_NUMBER) return;
+    if (hasLimitNumber(region.key)) return;
     this.#regions.add(region);
     for (const { host } of region.entries) this.#byEntry.add(host, region);
     this.#bytes += region.bytes;
@@ -60,5 +59,3 @@ export class RegionPool {
     for (const { host } of region.entries) this.#byEntry.delete(host, region);
   }
 }
-
-const LIMIT_NUMBER = ModeKey.LIMIT_MASK << ModeKey.LIMIT_SHIFT;

@@ -100,6 +100,8 @@ const COMMON: readonly (readonly [string, string])[] = [
   ['v1.vpaddb v1.vpandn v1.vpcmpgtb v1.vpor', 'y32,y32,y32'],
 ];
 
+/** Without the vector length that stands before some. */
+const SEMANTICS = new Set(COMMON.flatMap(([semantics]) => semantics.replaceAll(/\bv\d\./g, '').split(' ')));
 const NAMES = new Set(
   COMMON.flatMap(([semantics, operands]) =>
     semantics.split(' ').flatMap((sem) => operands.split(' ').map((those) => `${sem}:${those}`)),
@@ -114,7 +116,5 @@ function isCommon({ sem, vex, vexL, classes, sizes }: Form): boolean {
 /** In a fixed order; without those that are hot. */
 export function commonForms(hot: readonly Form[]): Form[] {
   const known = new Set(hot.map(({ key }) => key));
-  return listForms((row) => COMMON.some(([semantics]) => semantics.includes(row.sem))).filter(
-    (form) => isCommon(form) && !known.has(form.key),
-  );
+  return listForms(({ sem }) => SEMANTICS.has(sem)).filter((form) => isCommon(form) && !known.has(form.key));
 }

@@ -47,5 +47,7 @@ export const codeSize = (key: number): 16 | 32 | 64 => {
   const size = key & ModeKey.SIZE;
   return size === ModeKey.CODE64 ? 64 : size === ModeKey.CODE32 ? 32 : 16;
 };
+/** The key holds the number of a limit, which means something else to each processor. */
+export const hasLimitNumber = (key: number): boolean => (key & (ModeKey.LIMIT_MASK << ModeKey.LIMIT_SHIFT)) !== 0;
 export const is64Bit = (key: number): boolean => (key & ModeKey.SIZE) === ModeKey.CODE64;
 export const stackMode = (key: number): StackMode => ((key >> ModeKey.STACK_SHIFT) & 3) as StackMode;

@@ -2,7 +2,7 @@
 
 import { Handler } from '../core/interpreter.ts';
 import { Vector } from '../core/memory.ts';
-import { DecodeStatus, decode, Insn } from '../decode/insn.ts';
+import { DecodeStatus, decode, Insn, LOOKAHEAD } from '../decode/insn.ts';
 import { operandSlot } from '../emit/interpreter.ts';
 import type { Form } from '../form.ts';
 import { BLOCK_TABLE, Record } from '../state.ts';
@@ -18,8 +18,6 @@ import { isRefused, knownException, PROTECTION, UNDEFINED_OPCODE } from './row-f
 
 const MAX_INSTRUCTIONS = 48;
 const MAX_LENGTH = 15;
-/** Bytes beyond its first that decoding an instruction may look at (decode/decoder.ts, `LOOKAHEAD`). */
-const AHEAD = 40;
 /** Length nibble of a header's `place`: no instruction has length 0, so a header can be found backwards from any record. */
 const HEADER_LENGTH = 0;
 
@@ -186,7 +184,7 @@ export class Translator {
     const most = key & ModeKey.STEP ? 1 : MAX_INSTRUCTIONS;
     let open = true;
     while (open && count < most) {
-      for (const end = Math.min(available, cursor - host + AHEAD); copied < end; copied++)
+      for (const end = Math.min(available, cursor - host + LOOKAHEAD); copied < end; copied++)
         this.#code[copied] = this.#u8[host + copied];
       let status = decode(this.#code, cursor - host, available, size, insn);
       if (status === DecodeStatus.Truncated) {

@@ -18,6 +18,19 @@ const OVER_THE_END = `
   f4`;
 const TO_THE_END = 11;
 
+/** Runs it again from its start, where its second page is `other` now: the same instructions, but for LEA's last byte. */
+function runWithOtherPage(machine: LongModeMachine, start: number, other: number): void {
+  machine.write(other, hex(OVER_THE_END).slice(TO_THE_END));
+  machine.write(other + 1, [0x05]);
+  machine.setPte(start + TO_THE_END, BigInt(other) | 3n);
+  machine.processor.context.flushTlb();
+  machine.state.gpr.fill(0n, 0, 4);
+  machine.state.rip = BigInt(start);
+  machine.state.halted = 0;
+  expect(machine.run()).toBe('halt');
+  expect(machine.gpr(3)).toBe(BigInt(5 * ROUNDS));
+}
+
 describe('regions', () => {
   it('go on through an instruction that ends in the next page', () => {
     const machine = new LongModeMachine({ heat: 50 });
@@ -33,17 +46,7 @@ describe('regions', () => {
     const start = Place.code + 0x1000 - TO_THE_END;
     machine.load(OVER_THE_END, start);
     machine.run();
-    // The same instructions in another page, but for LEA's last byte.
-    const other = Place.code + 0x3000;
-    machine.write(other, hex(OVER_THE_END).slice(TO_THE_END));
-    machine.write(other + 1, [0x05]);
-    machine.setPte(Place.code + 0x1000, BigInt(other) | 3n);
-    machine.processor.context.flushTlb();
-    machine.state.gpr.fill(0n, 0, 4);
-    machine.state.rip = BigInt(start);
-    machine.state.halted = 0;
-    expect(machine.run()).toBe('halt');
-    expect(machine.gpr(3)).toBe(BigInt(5 * ROUNDS));
+    runWithOtherPage(machine, start, Place.code + 0x3000);
   });
 
   it('that are not where they were do not keep an endless loop from being left', () => {
@@ -251,16 +254,7 @@ describe('regions', () => {
       const { machine, start } = later();
       machine.load(OVER_THE_END, start);
       machine.run();
-      const other = Place.code + 0x5000;
-      machine.write(other, hex(OVER_THE_END).slice(TO_THE_END));
-      machine.write(other + 1, [0x05]);
-      machine.setPte(Place.code + 0x3000, BigInt(other) | 3n);
-      machine.processor.context.flushTlb();
-      machine.state.gpr.fill(0n, 0, 4);
-      machine.state.rip = BigInt(start);
-      machine.state.halted = 0;
-      expect(machine.run()).toBe('halt');
-      expect(machine.gpr(3)).toBe(BigInt(5 * ROUNDS));
+      runWithOtherPage(machine, start, Place.code + 0x5000);
     });
 
     it('do not matter to a run that is to be like the last', () => {
