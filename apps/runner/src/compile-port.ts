@@ -1,13 +1,16 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Compile, CompiledJob, CompileJob, CompileService, OfferedBlocks, RegionCompiler } from '@tsvisor/machines/compiler';
-import { codePath, openKept } from './code-cache/code-cache.ts';
+import { codePath, openKept, type Use } from './code-cache/code-cache.ts';
 
 /** A vCPU that wants its regions compiled, and where the jobs come from and the answers go. */
 export type Customer = { readonly service: CompileService; readonly port: MessagePort };
 /** One of a machine: its vCPUs share what is compiled for them. */
 export type CustomerOf = Customer & { readonly machine: number; readonly codeFolder: string | undefined };
-/** `used`: the id of a kept region that runs. */
-export type Question = { readonly id: number; readonly job: CompileJob } | { readonly used: string };
+/** `ahead`: a job for later runs; `used`: a bundle of kept regions runs. */
+export type Question =
+  | { readonly id: number; readonly job: CompileJob }
+  | { readonly ahead: CompileJob }
+  | { readonly used: Use };
 /** What became of a job, or what another vCPU's has made. */
 export type Answer = { readonly id: number; readonly compiled: CompiledJob | undefined } | { readonly offer: OfferedBlocks };
 type Done = Parameters<Compile>[1];
@@ -45,10 +48,10 @@ export function compileElsewhere(
   port.on('close', end);
   // Nobody waits for code that nobody will run.
   port.unref();
-  const use = (used: string): void => port.postMessage({ used } satisfies Question);
+  const use = (used: Use): void => port.postMessage({ used } satisfies Question);
   const kept = codeFolder === undefined ? undefined : openKept(codePath(codeFolder, service), use);
   return {
-    ...(kept && { kept }),
+    ...(kept && { kept, compileAhead: (ahead: CompileJob) => port.postMessage({ ahead } satisfies Question) }),
     compile: (job, done) => {
       if (!alive) {
         done(undefined);

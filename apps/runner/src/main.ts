@@ -11,6 +11,7 @@ import type { SessionIo } from './session.ts';
 const STATUS_USAGE = 2;
 const STATUS_INTERNAL = 70;
 const STATUS_OUTPUT_GONE = 141;
+const SHOWN_AFTER_MS = 700;
 
 const stderr = (text: string): void => {
   process.stderr.write(text);
@@ -35,6 +36,18 @@ function progress(text: string): void {
   const line = text === '' ? '' : `tsvisor: ${text} …`;
   if (process.stderr.isTTY) stderr(`\r\x1b[K${line}`);
   else if (line !== '') stderr(`${line}\n`);
+}
+
+/** Says on a terminal what is waited for, if that takes long enough to wonder. */
+async function showing(text: string, done: Promise<void>): Promise<void> {
+  let isShown = false;
+  const timer = setTimeout(() => {
+    isShown = process.stderr.isTTY;
+    if (isShown) progress(text);
+  }, SHOWN_AFTER_MS);
+  await done;
+  clearTimeout(timer);
+  if (isShown) progress('');
 }
 
 /** Has V8 keep what it compiles of this program, on all its threads, where the user has not said so already. */
@@ -71,7 +84,7 @@ async function run(options: RunOptions): Promise<number> {
   const io: SessionIo = { stdin: process.stdin, stdout, stderr, process };
   const session = new Session({ options, prepared, factory, io });
   const status = await session.run();
-  await factory.keepCode();
+  await showing('keeping compiled code', factory.keepCode());
   if (options.stats) {
     const { userCPUTime, systemCPUTime } = process.resourceUsage();
     const { formatStats } = await import('./stats.ts');

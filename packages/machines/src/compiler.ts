@@ -1,5 +1,6 @@
 /** The compiler of the engine's hot code alone, for a thread that does nothing else. */
 export type {
+  BlockRuns,
   Compile,
   CompiledJob,
   CompileJob,
@@ -8,8 +9,9 @@ export type {
   KeptRegion,
   OfferedBlocks,
   RegionCompiler,
+  RegionFunction,
 } from '@tsvisor/x86-cpu/compiler';
-export { createCompiler, RegionPool } from '@tsvisor/x86-cpu/compiler';
+export { createCompiler, linkModules, RegionPool, RUNS_BEFORE } from '@tsvisor/x86-cpu/compiler';
 
 /** Names the engine: what one compiles is good for no other. */
 export { engineId } from '../generated/engine-id.js';

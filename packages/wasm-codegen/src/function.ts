@@ -24,8 +24,20 @@ const VOID = 0x40;
 /** Where in a function an `if` or `br_if` is, and whether its condition mostly holds. */
 export type BranchHint = { readonly at: number; readonly likely: boolean };
 
+/** What a module needs of a function to hold it. Places in it are distances from the body's start, behind its size; valid after `encodeTo`. */
+export type FunctionBody = {
+  readonly index: number;
+  readonly type: FuncType;
+  readonly name: string;
+  readonly size: number;
+  readonly hints: readonly BranchHint[];
+  /** Where indices of functions and globals are. */
+  readonly references: readonly number[];
+  readonly encodeTo: (out: Writer) => void;
+};
+
 /** Builds one function body. Expressions emit as they are evaluated (see types.ts). */
-export class FunctionBuilder {
+export class FunctionBuilder implements FunctionBody {
   readonly i32: I32Ops;
   readonly i64: I64Ops;
   readonly f32: F32Ops;
@@ -42,7 +54,11 @@ export class FunctionBuilder {
   #hints: BranchHint[] = [];
   #prologueHints: BranchHint[] = [];
   #hint: boolean | undefined;
+  /** Of the code, and of the prologue. */
+  #references: number[] = [];
+  #prologueReferences: number[] = [];
   #encodedHints: readonly BranchHint[] = [];
+  #encodedReferences: readonly number[] = [];
   #depth = 0;
   #encodedAt = 0;
 
@@ -82,6 +98,10 @@ export class FunctionBuilder {
     return this.#encodedHints;
   }
 
+  get references(): readonly number[] {
+    return this.#encodedReferences;
+  }
+
   /** Where `encodeTo` put the first byte of code, behind the prologue. */
   get encodedAt(): number {
     return this.#encodedAt;
@@ -114,15 +134,21 @@ export class FunctionBuilder {
     return anyToken;
   }
 
+  /** The index of a function or global, which another module may give another. */
+  #reference(index: number): void {
+    this.#references.push(this.#code.length);
+    this.#code.u32(index);
+  }
+
   globalGet<T extends AnyValue>(global: GlobalRef<T>): T {
     this.#code.u8(CONTROL['global.get']);
-    this.#code.u32(global.index);
+    this.#reference(global.index);
     return anyToken;
   }
 
   globalSet<T extends AnyValue>(global: GlobalRef<T>, _value: NoInfer<T>): void {
     this.#code.u8(CONTROL['global.set']);
-    this.#code.u32(global.index);
+    this.#reference(global.index);
   }
 
   drop(_value: AnyValue): void {
@@ -260,7 +286,7 @@ export class FunctionBuilder {
 
   call<P extends readonly AnyValue[], R>(target: FuncRef<P, R>, ..._args: P): R {
     this.#code.u8(CONTROL.call);
-    this.#code.u32(target.index);
+    this.#reference(target.index);
     return (target.type.results.length > 0 ? anyToken : undefined) as R;
   }
 
@@ -272,7 +298,7 @@ export class FunctionBuilder {
         `${this.name}: a call with results ${results.join()} into locals ${locals.map(({ type }) => type).join()}`,
       );
     this.#code.u8(CONTROL.call);
-    this.#code.u32(target.index);
+    this.#reference(target.index);
     // The last result is on top.
     for (const local of locals.toReversed()) {
       this.#code.u8(CONTROL['local.set']);
@@ -294,7 +320,7 @@ export class FunctionBuilder {
 
   returnCall<P extends readonly AnyValue[]>(target: FuncRef<P>, ..._args: P): void {
     this.#code.u8(CONTROL.return_call);
-    this.#code.u32(target.index);
+    this.#reference(target.index);
   }
 
   returnCallIndirect(type: FuncType, _args: readonly AnyValue[], _index: I32): void {
@@ -337,12 +363,16 @@ export class FunctionBuilder {
     const code = this.#code;
     const { bytes, length } = code;
     const hints = this.#hints;
+    const references = this.#references;
     code.bytes = new Uint8Array(256);
     code.length = 0;
     this.#hints = [];
+    this.#references = [];
     emit();
     this.#prologueHints = [...this.#hints, ...shifted(this.#prologueHints, code.length)];
+    this.#prologueReferences = [...this.#references, ...this.#prologueReferences.map((at) => at + code.length)];
     this.#hints = hints;
+    this.#references = references;
     const added = new Uint8Array(code.length + this.#prologue.length);
     added.set(code.view());
     added.set(this.#prologue, code.length);
@@ -368,6 +398,10 @@ export class FunctionBuilder {
     }
     const start = header.length + this.#prologue.length;
     this.#encodedHints = [...shifted(this.#prologueHints, header.length), ...shifted(this.#hints, start)];
+    this.#encodedReferences = [
+      ...this.#prologueReferences.map((at) => at + header.length),
+      ...this.#references.map((at) => at + start),
+    ];
     out.u32(start + this.#code.length + 1);
     out.raw(header.view());
     out.raw(this.#prologue);

@@ -1,11 +1,13 @@
 export { OperandOrderError } from './checked.ts';
 export type { FuncRef, GlobalRef, Label } from './function.ts';
 export { FunctionBuilder } from './function.ts';
+export { linkModules } from './link.ts';
 export type { Limits } from './module.ts';
 export { ModuleBuilder } from './module.ts';
+export { WasmReadError } from './module-reader.ts';
 export { F32Ops, F64Ops, I32Ops, I64Ops, V128Ops } from './ops.ts';
 export type { Names, PrintedFunction, PrintedInstruction, PrintedModule } from './print.ts';
-export { printModule, readModule, WasmPrintError } from './print.ts';
+export { printModule, readModule } from './print.ts';
 export { UnknownOpcodeError } from './print-code.ts';
 export type { AnyValue, F32, F64, FuncType, I32, I64, Local, TokenOf, V128, ValTypeName, Value } from './types.ts';
 export { ValType } from './types.ts';

@@ -1,4 +1,4 @@
-import type { FuncRef, GlobalRef } from './function.ts';
+import type { FuncRef, FunctionBody, GlobalRef } from './function.ts';
 import { FunctionBuilder } from './function.ts';
 import type { FuncType, TokenOf, ValTypeName } from './types.ts';
 import { ValType } from './types.ts';
@@ -10,7 +10,11 @@ export type Limits = { readonly min: number; readonly max?: number; readonly sha
 type TokensOf<P extends readonly ValTypeName[]> = { [K in keyof P]: TokenOf<P[K]> };
 type ResultOf<R extends readonly ValTypeName[]> = R extends readonly [infer N extends ValTypeName] ? TokenOf<N> : void;
 
-const Kind = { func: 0, table: 1, memory: 2, global: 3 } as const;
+/** Names of custom sections. */
+export const HINTS = 'metadata.code.branch_hint';
+export const REFERENCES = 'tsvisor.references';
+
+export const Kind = { func: 0, table: 1, memory: 2, global: 3 } as const;
 const FUNCREF = 0x70;
 
 /** Builds one module: imports first, then functions, then `build()`. */
@@ -19,7 +23,7 @@ export class ModuleBuilder {
   readonly #typeIndex = new Map<string, number>();
   readonly #imports: { module: string; name: string; kind: number; encode: (out: Writer) => void }[] = [];
   readonly #importedNames: string[] = [];
-  readonly #functions: FunctionBuilder[] = [];
+  readonly #functions: FunctionBody[] = [];
   readonly #exports: { name: string; kind: number; target: { readonly index: number } }[] = [];
   /** A defined function's index is in use: no more functions can be imported. */
   #indexed = false;
@@ -115,15 +119,19 @@ export class ModuleBuilder {
 
   /** Declares a function and returns its builder, to be filled before `build`; may be called before it is filled. */
   function(name: string, params: readonly ValTypeName[], results: readonly ValTypeName[]): FunctionBuilder {
+    return this.take((indexOf) => new FunctionBuilder(this, indexOf, { params, results }, name));
+  }
+
+  /** Takes a function that is made elsewhere; `make` is given what tells its index, as it will be once nothing more is imported. */
+  take<F extends FunctionBody>(make: (index: () => number) => F): F {
     const ordinal = this.#functions.length;
-    const indexOf = (): number => {
+    const body = make(() => {
       this.#indexed = true;
       return this.#importedNames.length + ordinal;
-    };
-    const builder = new FunctionBuilder(this, indexOf, { params, results }, name);
-    this.#functions.push(builder);
-    this.typeIndex(builder.type);
-    return builder;
+    });
+    this.#functions.push(body);
+    this.typeIndex(body.type);
+    return body;
   }
 
   exportFunction(name: string, target: { readonly index: number }): void {
@@ -139,8 +147,11 @@ export class ModuleBuilder {
     this.#data.push({ offset, bytes });
   }
 
-  /** Encodes the module (core specification §5.5). With `names`, a name section makes profiles and traps readable. */
-  build(options: { names?: boolean } = {}): Uint8Array<ArrayBuffer> {
+  /**
+   * Encodes the module (core specification §5.5). With `names`, a name section makes profiles and traps readable; with `linkable`, its functions can
+   * be put into other modules (link.ts).
+   */
+  build(options: { names?: boolean; linkable?: boolean } = {}): Uint8Array<ArrayBuffer> {
     const code = new Writer(this.#functions.reduce((sum, f) => sum + f.size + 64, 16));
     code.u32(this.#functions.length);
     for (const f of this.#functions) f.encodeTo(code); // first: a body may still add a type
@@ -193,6 +204,7 @@ export class ModuleBuilder {
       w.raw(segment.bytes);
     });
     if (options.names) sectionBytes(out, 0, this.#nameSection());
+    if (options.linkable) sectionBytes(out, 0, this.#referenceSection());
     return out.bytes.slice(0, out.length) as Uint8Array<ArrayBuffer>;
   }
 
@@ -206,7 +218,7 @@ export class ModuleBuilder {
     const hinted = this.#branchHints ? this.#functions.filter((f) => f.hints.length > 0) : [];
     if (hinted.length === 0) return undefined;
     const out = new Writer(1024);
-    out.name('metadata.code.branch_hint');
+    out.name(HINTS);
     out.u32(hinted.length);
     for (const { index, hints } of hinted) {
       out.u32(index);
@@ -216,6 +228,18 @@ export class ModuleBuilder {
         out.u32(1);
         out.u8(likely ? 1 : 0);
       }
+    }
+    return out.view();
+  }
+
+  /** For each function where its references are, each by its distance from the one before. */
+  #referenceSection(): Uint8Array {
+    const out = new Writer(4096);
+    out.name(REFERENCES);
+    out.u32(this.#functions.length);
+    for (const { references } of this.#functions) {
+      out.u32(references.length);
+      references.forEach((at, n) => out.u32(at - (n === 0 ? 0 : references[n - 1])));
     }
     return out.view();
   }

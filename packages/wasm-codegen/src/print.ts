@@ -1,8 +1,10 @@
 /** From the bytes of a module to text for people, in the names of the WebAssembly text format: instructions one by one, not folded. */
+import { Kind } from './module.ts';
+import type { ModuleParts } from './module-reader.ts';
+import { readParts, readValType } from './module-reader.ts';
 import { instructionAt } from './print-code.ts';
 import { Reader } from './reader.ts';
 import type { ValTypeName } from './types.ts';
-import { ValType } from './types.ts';
 
 export type PrintedInstruction = {
   /** Offset of its first byte in the module. */
@@ -38,124 +40,60 @@ export type Names = {
   readonly global?: (index: number) => string | undefined;
 };
 
-export class WasmPrintError extends Error {
-  readonly code = 'WASM_CODEGEN_PRINT';
-}
-
-type Signature = Pick<PrintedFunction, 'params' | 'results'>;
-
-const TYPE_NAMES = new Map<number, ValTypeName>(Object.entries(ValType).map(([name, code]) => [code, name as ValTypeName]));
-
 const dollar = (name: string | undefined): string | undefined =>
   name === undefined ? undefined : `$${name.replaceAll(' ', '_')}`;
 
-class ModuleReader {
-  readonly #reader: Reader;
-  readonly #types: Signature[] = [];
-  readonly importedFunctions: string[] = [];
-  readonly importedGlobals: string[] = [];
-  readonly #defined: number[] = [];
-  readonly #bodies: { readonly start: number; readonly end: number }[] = [];
-  readonly #names = new Map<number, string>();
+class ModulePrinter {
+  readonly #bytes: Uint8Array;
+  readonly #parts: ModuleParts;
+  readonly importedFunctions: readonly string[];
+  readonly importedGlobals: readonly string[];
+  readonly #names: ReadonlyMap<number, string>;
 
   constructor(bytes: Uint8Array) {
-    this.#reader = new Reader(bytes);
-    if (this.#reader.u32le() !== 0x6d73_6100 || this.#reader.u32le() !== 1)
-      throw new WasmPrintError('this is no WebAssembly module of version 1');
-    this.#sections();
+    this.#bytes = bytes;
+    this.#parts = readParts(bytes);
+    const { imports } = this.#parts;
+    const imported = (wanted: number): string[] =>
+      imports.filter(({ kind }) => kind === wanted).map(({ module, name }) => `${module}.${name}`);
+    this.importedFunctions = imported(Kind.func);
+    this.importedGlobals = imported(Kind.global);
+    this.#names = this.#readNames();
   }
 
-  #sections(): void {
-    const r = this.#reader;
-    while (!r.done) {
-      const id = r.u8();
-      const length = r.u32();
-      const end = r.at + length;
-      if (id === 1) r.list(() => this.#types.push(this.#type()));
-      else if (id === 2) r.list(() => this.#import());
-      else if (id === 3) r.list(() => this.#defined.push(r.u32()));
-      else if (id === 10) r.list(() => this.#bodies.push(this.#body()));
-      else if (id === 0 && r.name() === 'name') this.#nameSection(end);
-      r.at = end;
-    }
-  }
-
-  #valType(): ValTypeName {
-    const code = this.#reader.u8();
-    const name = TYPE_NAMES.get(code);
-    if (name === undefined) throw new WasmPrintError(`unknown value type 0x${code.toString(16)}`);
-    return name;
-  }
-
-  #type(): Signature {
-    const r = this.#reader;
-    const form = r.u8();
-    if (form !== 0x60) throw new WasmPrintError(`unknown type 0x${form.toString(16)}`);
-    return { params: r.list(() => this.#valType()), results: r.list(() => this.#valType()) };
-  }
-
-  #limits(): void {
-    const r = this.#reader;
-    const flags = r.u8();
-    r.u32();
-    if (flags & 1) r.u32();
-  }
-
-  #import(): void {
-    const r = this.#reader;
-    const name = `${r.name()}.${r.name()}`;
-    const kind = r.u8();
-    if (kind === 0) {
-      r.u32();
-      this.importedFunctions.push(name);
-    } else if (kind === 1) {
-      r.u8();
-      this.#limits();
-    } else if (kind === 2) this.#limits();
-    else {
-      r.u8();
-      r.u8();
-      this.importedGlobals.push(name);
-    }
-  }
-
-  #body(): { start: number; end: number } {
-    const r = this.#reader;
-    const length = r.u32();
-    const start = r.at;
-    r.at += length;
-    return { start, end: r.at };
-  }
-
-  #nameSection(end: number): void {
-    const r = this.#reader;
-    while (r.at < end) {
+  #readNames(): Map<number, string> {
+    const names = new Map<number, string>();
+    const section = this.#parts.custom.get('name');
+    if (!section) return names;
+    const r = new Reader(this.#bytes);
+    r.at = section.start;
+    while (r.at < section.end) {
       const id = r.u8();
       const length = r.u32();
       const next = r.at + length;
-      if (id === 1) r.list(() => this.#names.set(r.u32(), r.name()));
+      if (id === 1) r.list(() => names.set(r.u32(), r.name()));
       r.at = next;
     }
+    return names;
   }
 
   functions(names: Names): PrintedFunction[] {
-    return this.#bodies.map(({ start, end }, n) => {
+    return this.#parts.bodies.map(({ start, end }, n) => {
       const index = this.importedFunctions.length + n;
-      const signature = this.#types[this.#defined[n]];
-      const r = this.#reader;
+      const signature = this.#parts.defined[n];
+      const r = new Reader(this.#bytes);
       r.at = start;
       const locals = r.list(() => {
         const count = r.u32();
-        const type = this.#valType();
+        const type = readValType(r);
         return new Array<ValTypeName>(count).fill(type);
       });
-      const instructions = this.#instructions(end, names);
+      const instructions = this.#instructions(r, end, names);
       return { index, name: this.#names.get(index), ...signature, locals: locals.flat(), instructions };
     });
   }
 
-  #instructions(end: number, names: Names): PrintedInstruction[] {
-    const r = this.#reader;
+  #instructions(r: Reader, end: number, names: Names): PrintedInstruction[] {
     const out: PrintedInstruction[] = [];
     const known: Names = {
       ...names,
@@ -177,10 +115,10 @@ class ModuleReader {
 
 /**
  * Reads a module that this package's builder made.
- * @throws WasmPrintError, UnknownOpcodeError, RangeError for others
+ * @throws WasmReadError, UnknownOpcodeError, RangeError for others
  */
 export function readModule(bytes: Uint8Array, names: Names = {}): PrintedModule {
-  const reader = new ModuleReader(bytes);
+  const reader = new ModulePrinter(bytes);
   return {
     importedFunctions: reader.importedFunctions,
     importedGlobals: reader.importedGlobals,

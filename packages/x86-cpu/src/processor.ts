@@ -3,6 +3,7 @@ import { CodeFetch } from './code-fetch.ts';
 import type { CoreImage } from './core/build.ts';
 import { buildForms } from './core/build.ts';
 import { type CoreCode, coreFor } from './core/core-code.ts';
+import { FIRST_REGION } from './core/interpreter.ts';
 import { NON_CANONICAL, Vector } from './core/memory.ts';
 import { DeviceMemory } from './device-memory.ts';
 import { TLB_ENTRIES } from './emit/emitter.ts';
@@ -244,15 +245,16 @@ export class Processor {
     const features = rowFeatures.filter((feature) => hasFeature(model, feature));
     const forms = formsOf(features);
     const { atomic } = this.#image;
-    const service = { memory, blockTable, features, routines, atomic, heat, checked: config.checked ?? false };
+    const { checked = false, hostFull = false } = config;
+    const service = { memory, blockTable, features, routines, atomic, heat, checked, hostFull };
     // A report has to do with the moment, so it is made on this thread, with the region.
     const onRegion = config.onRegion && this.#reporter(config.onRegion);
     this.#compiler = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion && { onRegion });
-    const pace = config.compiler === undefined || config.hostFull ? PACE.instead : PACE.beside;
+    const pace = config.compiler === undefined || hostFull ? PACE.instead : PACE.beside;
     this.#tier = new RegionTier({
       memory,
       table: this.#table,
-      env: this.#globals,
+      env: { ...this.#globals, regionTable: global(regionTable - FIRST_REGION * REGION_TABLE.entryBytes) },
       regionTable,
       core: () => this.#coreImports(),
       translator: () => this.#translator,
@@ -263,6 +265,7 @@ export class Processor {
       // Which code is kept is another question each time.
       kept: heat === 0 || config.reproducible ? undefined : this.#compiler.kept,
       compile: this.#compiler.compile,
+      compileAhead: this.#compiler.compileAhead,
     });
     this.#compiler.onOffer?.((blocks) => this.#tier.offer(blocks));
     this.#operands = new RecordOperands(this.context, memory);

@@ -237,7 +237,7 @@ export const BLOCK_TABLE = { entries: 1 << 18, entryBytes: 16 } as const;
  * An entry for each region: {i64 RIP of the base, u32 tag of the jump cache}, under which its pages were found in place, and where that is:
  * {u32 host address} of each, the base's first.
  */
-export const REGION_TABLE = { entries: 0x2000, entryBytes: 48, rip: 0, tag: 8, pages: 16, maxPages: 6 } as const;
+export const REGION_TABLE = { entries: 0x2000, entryBytes: 64, rip: 0, tag: 8, pages: 16, maxPages: 12 } as const;
 
 /** An interpreter record: 32 bytes. Offsets of its fields; `emit/interpreter.ts` says which form uses which. */
 export const Record = {

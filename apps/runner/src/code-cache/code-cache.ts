@@ -1,131 +1,235 @@
 /** What was compiled of guests' code, kept in a folder for later runs: whoever starts the same guest again need not wait until it is fast. */
-import { type CompileService, engineId, type KeptCode, type KeptRegion } from '@tsvisor/machines/compiler';
-import { CodeFile, type Entry, entryOf, regionId, type Stored, type StoredRegion, writeCodeFile } from './file.ts';
+import {
+  type BlockRuns,
+  type CompileService,
+  engineId,
+  type KeptCode,
+  type KeptRegion,
+  linkModules,
+  type RegionFunction,
+  RUNS_BEFORE,
+} from '@tsvisor/machines/compiler';
+import { CodeFile, type Entry, entryOf, regionId, type StoredBundle, writeCodeFile } from './file.ts';
 import { dropOldFiles, fileOf, touch } from './folder.ts';
-import { instanceToAsk, moduleOf, optimisedCode } from './optimised.ts';
+import { another, lazyModule, moduleOf, optimise } from './optimised.ts';
 
 type Limits = {
-  /** Bytes of a file's regions; beyond, what has not been of use for longest goes. */
+  /** Bytes of a file's bundles; beyond, what has not been of use for longest goes. */
   readonly file: number;
   /** Bytes of WebAssembly that wait for the run's end; beyond, what was made first goes. */
   readonly held: number;
 };
-const LIMITS: Limits = { file: 48 << 20, held: 8 << 20 };
+const LIMITS: Limits = { file: 64 << 20, held: 8 << 20 };
+
+/** A block is noted to be compiled in the next run for so many ms of this one, which bounds the time that it takes there. */
+const MS_PER_WARM_BLOCK = 2;
 
 /** Where code for vCPUs like this one is kept: it is good for the same engine alone. */
 export const codePath = (folder: string, { features, atomic }: Pick<CompileService, 'features' | 'atomic'>): string =>
   fileOf(folder, 'regions', JSON.stringify([engineId, [...features].sort(), atomic]));
 
-/** Kept regions, for one thread. `onUse` is told which of them run. */
-export function openKept(path: string, onUse: (id: string) => void): KeptCode | undefined {
+/** A bundle runs: where in the file it lies, and whether V8 would not have what it was optimised to. */
+export type Use = { readonly at: number; readonly isRefused: boolean };
+
+/** A bundle that is read as far as someone asks for it. */
+class Bundle {
+  readonly #file: CodeFile;
+  readonly #stored: StoredBundle;
+  readonly #onUse: (use: Use) => void;
+  #regions: readonly KeptRegion[] | undefined;
+  #module: WebAssembly.Module | undefined;
+
+  constructor(file: CodeFile, stored: StoredBundle, onUse: (use: Use) => void) {
+    this.#file = file;
+    this.#stored = stored;
+    this.#onUse = onUse;
+  }
+
+  get isLoaded(): boolean {
+    return this.#module !== undefined;
+  }
+
+  region(n: number): KeptRegion | undefined {
+    this.#regions ??= this.#file.readRegions(this.#stored) ?? [];
+    return this.#regions[n];
+  }
+
+  load(): WebAssembly.Module | undefined {
+    if (this.#module) return this.#module;
+    const found = this.#file.readModule(this.#stored);
+    if (found === undefined) return undefined;
+    const { wasm, optimised } = found;
+    const module = optimised && moduleOf(wasm, optimised);
+    this.#module = module ?? lazyModule(wasm);
+    this.#onUse({ at: this.#stored.at, isRefused: module === undefined });
+    return this.#module;
+  }
+}
+
+/** Kept regions, for one thread. `onUse` is told of the bundles that run. */
+export function openKept(path: string, onUse: (use: Use) => void): KeptCode | undefined {
   const file = CodeFile.open(path);
   if (file === undefined) return undefined;
-  const byHash = new Map<number, Stored[]>();
-  for (const stored of file.index)
-    for (const { hash } of stored.entries) {
-      const known = byHash.get(hash);
-      if (known) known.push(stored);
-      else byHash.set(hash, [stored]);
-    }
-  const origins = new WeakMap<KeptRegion, Pick<StoredRegion, 'optimised'> & Pick<Stored, 'id'>>();
+  const byHash = new Map<number, { readonly bundle: Bundle; readonly n: number }[]>();
+  for (const stored of file.index.bundles) {
+    const bundle = new Bundle(file, stored, onUse);
+    for (const [n, { entries }] of stored.regions.entries())
+      for (const { hash } of entries) {
+        const known = byHash.get(hash);
+        if (known) known.push({ bundle, n });
+        else byHash.set(hash, [{ bundle, n }]);
+      }
+  }
+  const warm = new Set(file.index.warm);
+  const origins = new WeakMap<KeptRegion, { readonly bundle: Bundle; readonly n: number }>();
   return {
     has: (hash) => byHash.has(hash),
+    wasWarm: (hash) => warm.has(hash),
     *find(hash) {
-      for (const stored of byHash.get(hash) ?? []) {
-        const found = file.read(stored);
-        if (found === undefined) continue;
-        origins.set(found.region, { optimised: found.optimised, id: stored.id });
-        yield found.region;
-      }
+      const found = byHash.get(hash) ?? [];
+      // What is there already takes nothing to load.
+      for (const isLoaded of [true, false])
+        for (const origin of found) {
+          if (origin.bundle.isLoaded !== isLoaded) continue;
+          const region = origin.bundle.region(origin.n);
+          if (region === undefined) continue;
+          origins.set(region, origin);
+          yield region;
+        }
     },
-    load: (region) => {
+    load: (region): RegionFunction | undefined => {
       const origin = origins.get(region);
-      if (origin) onUse(origin.id);
-      return (origin?.optimised && moduleOf(region.wasm, origin.optimised)) ?? new WebAssembly.Module(region.wasm);
+      const module = origin?.bundle.load();
+      return origin && module && { module, name: String(origin.n) };
     },
   };
 }
+
+/** A region and its own module. */
+type Made = { readonly region: KeptRegion; readonly id: string; readonly wasm: Uint8Array<ArrayBuffer> };
 
 /** What one run adds to a file. */
 export class CodeCollector {
   readonly #path: string;
   readonly #file: CodeFile | undefined;
   readonly #limits: Limits;
-  readonly #memory: WebAssembly.Memory;
+  readonly #since = performance.now();
   /** By id, in the order in which they came. */
-  readonly #made = new Map<string, Kept>();
+  readonly #made = new Map<string, Made>();
   #madeBytes = 0;
-  /** By id. */
-  readonly #inFile: ReadonlyMap<string, Stored>;
-  readonly #used = new Set<string>();
-  /** Used, but the file has no optimised code of it. */
-  readonly #slow = new Map<string, Kept>();
+  /** Ids, and hashes of entries. */
+  readonly #inFile: ReadonlySet<string>;
+  readonly #entries: ReadonlySet<number>;
+  readonly #wasWarm: ReadonlySet<number>;
+  /** Where the bundles lie that were used, and those of them that V8 has to optimise anew. */
+  readonly #used = new Set<number>();
+  readonly #refused = new Set<number>();
+  /** Runs of blocks that were not compiled, by their hashes. */
+  readonly #warm = new Map<number, number>();
 
-  /** @param memory one that the modules can be instantiated with */
-  constructor(path: string, memory: WebAssembly.Memory, limits: Partial<Limits> = {}) {
+  constructor(path: string, limits: Partial<Limits> = {}) {
     this.#path = path;
-    this.#memory = memory;
     this.#limits = { ...LIMITS, ...limits };
     this.#file = CodeFile.open(path);
-    this.#inFile = new Map(this.#file?.index.map((stored) => [stored.id, stored]));
+    const regions = this.#file?.index.bundles.flatMap((bundle) => bundle.regions) ?? [];
+    this.#inFile = new Set(regions.map(({ id }) => id));
+    this.#entries = new Set(regions.flatMap(({ entries }) => entries.map(({ hash }) => hash)));
+    this.#wasWarm = new Set(this.#file?.index.warm);
   }
 
-  readonly add = (region: KeptRegion, module: WebAssembly.Module): void => {
-    const id = regionId(region);
+  readonly add = (region: KeptRegion, wasm: Uint8Array<ArrayBuffer>): void => {
+    const id = regionId(region, wasm);
     if (this.#inFile.has(id) || this.#made.has(id)) return;
-    this.#made.set(id, { region, module });
-    this.#madeBytes += region.wasm.length;
+    this.#made.set(id, { region, id, wasm });
+    this.#madeBytes += wasm.length;
     // A guest that runs for weeks must not fill the host's memory with what it had compiled.
-    for (const [oldest, { region: old }] of this.#made) {
+    for (const [oldest, { wasm: old }] of this.#made) {
       if (this.#madeBytes <= this.#limits.held) break;
       this.#made.delete(oldest);
-      this.#madeBytes -= old.wasm.length;
+      this.#madeBytes -= old.length;
     }
   };
 
-  readonly used = (id: string): void => {
-    // Another process may have replaced the file that the vCPU reads.
-    const stored = this.#inFile.get(id);
-    if (stored === undefined || this.#used.has(id)) return;
-    this.#used.add(id);
-    if (stored.optimised > 0) return;
-    const found = this.#file?.read(stored);
-    // V8 has but one module of the same bytes in a process: this one is optimised when the one that runs is.
-    if (found) this.#slow.set(id, { region: found.region, module: new WebAssembly.Module(found.region.wasm) });
+  readonly used = ({ at, isRefused }: Use): void => {
+    this.#used.add(at);
+    if (isRefused) this.#refused.add(at);
   };
 
-  #optimised({ module }: Kept): Uint8Array | undefined {
-    const { f } = instanceToAsk(module, this.#memory).exports;
-    return f && optimisedCode(module, f);
+  /** Takes note of what a vCPU's interpreter ran. */
+  addRuns(blocks: Iterable<BlockRuns>): void {
+    for (const { hash, runs } of blocks) this.#warm.set(hash, (this.#warm.get(hash) ?? 0) + runs);
+  }
+
+  /** After how many runs a block with a hash was to be reported. */
+  readonly runsBefore = (hash: number): number | undefined => {
+    if (this.#entries.has(hash)) return RUNS_BEFORE.kept;
+    return this.#wasWarm.has(hash) ? RUNS_BEFORE.warm : undefined;
+  };
+
+  /** Hashes of the blocks that are worth compiling in the next run. */
+  #warmest(): number[] {
+    const most = Math.floor((performance.now() - this.#since) / MS_PER_WARM_BLOCK);
+    const found = [...this.#warm].sort(([, a], [, b]) => b - a).slice(0, most);
+    return found.map(([hash]) => hash);
   }
 
   /** Writes the file if there is anything new. @throws what the file system says */
   save(): void {
-    const run = 1 + [...this.#inFile.values()].reduce((most, stored) => Math.max(most, stored.run), 0);
-    const fresh = [...this.#made.values()].map((kept) => entryOf({ region: kept.region, optimised: this.#optimised(kept) }, run));
-    for (const kept of this.#slow.values()) {
-      const optimised = this.#optimised(kept);
-      if (optimised) fresh.push(entryOf({ region: kept.region, optimised }, run));
-    }
-    if (fresh.length === 0) {
+    const file = this.#file;
+    const old = file?.index.bundles ?? [];
+    const warm = this.#warmest();
+    if (this.#made.size === 0 && warm.length === 0 && this.#refused.size === 0) {
       if (this.#used.size > 0) touch(this.#path);
       return;
     }
-    const replaced = new Set(fresh.map(({ stored }) => stored.id));
-    const old = [...this.#inFile.values()]
-      .filter(({ id }) => !replaced.has(id))
+    const run = 1 + old.reduce((most, stored) => Math.max(most, stored.run), 0);
+    const taken = this.#taken(old);
+    const bundle = this.#bundle(taken, run);
+    const rest = old
+      .filter((stored) => !taken.includes(stored))
       .map((stored): Entry => {
-        const bytes = (this.#file as CodeFile).raw(stored);
-        return { stored: this.#used.has(stored.id) ? { ...stored, run } : stored, bytes };
+        const bytes = (file as CodeFile).raw(stored);
+        return { stored: this.#used.has(stored.at) ? { ...stored, run } : stored, bytes };
       });
-    const entries = [...fresh, ...old.sort((a, b) => b.stored.run - a.stored.run)];
+    const entries = [...(bundle ? [bundle] : []), ...rest.sort((a, b) => b.stored.run - a.stored.run)];
     let size = 0;
     writeCodeFile(
       this.#path,
       entries.filter(({ bytes }) => (size += bytes.length) <= this.#limits.file),
+      warm,
     );
     dropOldFiles(this.#path);
   }
-}
 
-type Kept = { readonly region: KeptRegion; readonly module: WebAssembly.Module };
+  /** Bundles that a new one takes in: those to be optimised anew, and, so that they get few, each that is no larger than what it has besides. */
+  #taken(bundles: readonly StoredBundle[]): StoredBundle[] {
+    const taken = bundles.filter(({ at }) => this.#refused.has(at));
+    let bytes = taken.reduce((sum, { wasm }) => sum + wasm, this.#madeBytes);
+    for (const bundle of bundles.toSorted((a, b) => a.wasm - b.wasm)) {
+      if (bundle.wasm > bytes || taken.includes(bundle)) continue;
+      taken.push(bundle);
+      bytes += bundle.wasm;
+    }
+    return taken;
+  }
+
+  /** What there is in some bundles and what is new as one bundle; undefined if that is nothing. */
+  #bundle(from: readonly StoredBundle[], run: number): Entry | undefined {
+    const regions: Omit<Made, 'wasm'>[] = [];
+    const modules: Uint8Array[] = [];
+    for (const stored of from) {
+      const known = this.#file?.readRegions(stored);
+      const module = this.#file?.readModule(stored);
+      if (!known || !module) continue;
+      regions.push(...known.map((region, n) => ({ region, id: stored.regions[n].id })));
+      modules.push(module.wasm);
+    }
+    for (const made of this.#made.values()) {
+      regions.push(made);
+      modules.push(made.wasm);
+    }
+    if (regions.length === 0) return undefined;
+    const wasm = another(linkModules(modules), run);
+    return entryOf(regions, { wasm, optimised: optimise(wasm) }, run);
+  }
+}

@@ -1,5 +1,5 @@
 /**
- * A file of kept regions: a magic number, the regions' bytes, an index of them and where that is. It is never changed, but replaced as a whole: who
+ * A file of kept regions: a magic number, bundles, an index of them and where that is. It is never changed, but replaced as a whole: who
  * has it open goes on reading the old one.
  */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
@@ -8,34 +8,48 @@ import { crc32 } from 'node:zlib';
 import type { KeptRegion } from '@tsvisor/machines/compiler';
 import { replaceFile } from './folder.ts';
 
-const MAGIC = 'tsvcode1';
+const MAGIC = 'tsvcode2';
 /** Length and CRC-32 of the index, then the magic number again. */
 const TRAILER = 16;
 
-/** A region in the index. Its bytes are its WebAssembly, what V8 made of it, if it did, and the pieces of the guest's code. */
-export type Stored = Pick<KeptRegion, 'key' | 'pages' | 'entries' | 'instructions'> & {
+/** A region in the index. */
+export type Stored = Omit<KeptRegion, 'code'> & {
+  /** The pieces of its code, whose bytes the bundle has. */
   readonly pieces: readonly { readonly offset: number; readonly length: number }[];
+  /** Tells it from others, by its code and what that was compiled to. */
+  readonly id: string;
+};
+
+/** Regions whose functions are one module. Its bytes are the regions' code, the module and what V8 made of it, if it did. */
+export type StoredBundle = {
+  /** In the order of their functions, which are exported by their position as text. */
+  readonly regions: readonly Stored[];
   readonly wasm: number;
   readonly optimised: number;
-  /** The same for the same region, whether V8 has optimised it or not. */
-  readonly id: string;
-  readonly crc: number;
+  readonly codeCrc: number;
+  readonly moduleCrc: number;
   readonly at: number;
   /** The last of the runs that wrote the file and had use for it. */
   readonly run: number;
 };
 
-/** A region with its bytes. */
-export type StoredRegion = { readonly region: KeptRegion; readonly optimised: Uint8Array | undefined };
+export type Index = {
+  readonly bundles: readonly StoredBundle[];
+  /** Hashes of blocks that ran often without being compiled, those that did most first. */
+  readonly warm: readonly number[];
+};
 
-const sizeOf = ({ wasm, optimised, pieces }: Stored): number =>
-  wasm + optimised + pieces.reduce((sum, { length }) => sum + length, 0);
+/** A module with what V8 made of it. */
+export type StoredModule = { readonly wasm: Uint8Array<ArrayBuffer>; readonly optimised: Uint8Array | undefined };
+
+const codeSize = ({ regions }: StoredBundle): number =>
+  regions.reduce((sum, { pieces }) => pieces.reduce((more, { length }) => more + length, sum), 0);
 
 export class CodeFile {
   readonly #fd: number;
-  readonly index: readonly Stored[];
+  readonly index: Index;
 
-  private constructor(fd: number, index: readonly Stored[]) {
+  private constructor(fd: number, index: Index) {
     this.#fd = fd;
     this.index = index;
   }
@@ -55,34 +69,45 @@ export class CodeFile {
       if (trailer.toString('latin1', 8) !== MAGIC || length + TRAILER + MAGIC.length > size) throw new Error('not such a file');
       const bytes = readAt(fd, size - TRAILER - length, length);
       if (crc32(bytes) !== trailer.readUInt32LE(4)) throw new Error('damaged');
-      return new CodeFile(fd, deserialize(bytes) as Stored[]);
+      return new CodeFile(fd, deserialize(bytes) as Index);
     } catch {
       closeSync(fd);
       return undefined;
     }
   }
 
-  /** Undefined if its bytes are damaged. */
-  read(stored: Stored): StoredRegion | undefined {
-    let bytes: Buffer<ArrayBuffer>;
+  #read(position: number, length: number, crc: number): Buffer<ArrayBuffer> | undefined {
     try {
-      bytes = readAt(this.#fd, stored.at, sizeOf(stored));
+      const bytes = readAt(this.#fd, position, length);
+      return crc32(bytes) === crc ? bytes : undefined;
     } catch {
       return undefined;
     }
-    if (crc32(bytes) !== stored.crc) return undefined;
-    let at = 0;
-    const take = (length: number): Uint8Array<ArrayBuffer> => bytes.subarray(at, (at += length));
-    const wasm = take(stored.wasm);
-    const optimised = stored.optimised === 0 ? undefined : take(stored.optimised);
-    const code = stored.pieces.map(({ offset, length }) => ({ offset, bytes: take(length) }));
-    const { key, pages, entries, instructions } = stored;
-    return { region: { key, pages, entries, instructions, code, wasm }, optimised };
   }
 
-  /** The bytes of a region as they are. */
-  raw(stored: Stored): Uint8Array {
-    return readAt(this.#fd, stored.at, sizeOf(stored));
+  /** A bundle's regions; undefined if their bytes are damaged. */
+  readRegions(bundle: StoredBundle): KeptRegion[] | undefined {
+    const bytes = this.#read(bundle.at, codeSize(bundle), bundle.codeCrc);
+    let at = 0;
+    return (
+      bytes &&
+      bundle.regions.map(({ pieces, id: _, ...region }) => ({
+        ...region,
+        code: pieces.map(({ offset, length }) => ({ offset, bytes: bytes.subarray(at, (at += length)) })),
+      }))
+    );
+  }
+
+  /** The module with a bundle's functions; undefined if its bytes are damaged. */
+  readModule(bundle: StoredBundle): StoredModule | undefined {
+    const { at, wasm, optimised, moduleCrc } = bundle;
+    const bytes = this.#read(at + codeSize(bundle), wasm + optimised, moduleCrc);
+    return bytes && { wasm: bytes.subarray(0, wasm), optimised: optimised === 0 ? undefined : bytes.subarray(wasm) };
+  }
+
+  /** The bytes of a bundle as they are. */
+  raw(bundle: StoredBundle): Uint8Array {
+    return readAt(this.#fd, bundle.at, codeSize(bundle) + bundle.wasm + bundle.optimised);
   }
 
   close(): void {
@@ -100,35 +125,48 @@ function readAt(fd: number, position: number, length: number): Buffer<ArrayBuffe
   return bytes;
 }
 
-/** A region as it is to be in the file: its bytes are those given, or where they lie in the file that there is. */
-export type Entry = { readonly stored: Stored; readonly bytes: Uint8Array };
+/** A bundle as it is to be in the file. */
+export type Entry = { readonly stored: StoredBundle; readonly bytes: Uint8Array };
 
-export function entryOf({ region, optimised }: StoredRegion, run: number): Entry {
-  const { key, pages, entries, instructions, code, wasm } = region;
-  const bytes = Buffer.concat([wasm, ...(optimised ? [optimised] : []), ...code.map((piece) => piece.bytes)]);
-  const pieces = code.map((piece) => ({ offset: piece.offset, length: piece.bytes.length }));
-  const sizes = { wasm: wasm.length, optimised: optimised?.length ?? 0 };
-  return {
-    stored: { key, pages, entries, instructions, pieces, ...sizes, id: regionId(region), crc: crc32(bytes), at: 0, run },
-    bytes,
+/** Regions with their ids, and the module that has their functions in this order. */
+export function entryOf(
+  regions: readonly { readonly region: KeptRegion; readonly id: string }[],
+  { wasm, optimised }: StoredModule,
+  run: number,
+): Entry {
+  const code = Buffer.concat(regions.flatMap(({ region }) => region.code.map(({ bytes }) => bytes)));
+  const module = optimised ? Buffer.concat([wasm, optimised]) : wasm;
+  const stored: StoredBundle = {
+    regions: regions.map(({ region: { code, ...rest }, id }) => ({
+      ...rest,
+      pieces: code.map(({ offset, bytes }) => ({ offset, length: bytes.length })),
+      id,
+    })),
+    wasm: wasm.length,
+    optimised: optimised?.length ?? 0,
+    codeCrc: crc32(code),
+    moduleCrc: crc32(module),
+    at: 0,
+    run,
   };
+  return { stored, bytes: Buffer.concat([code, module]) };
 }
 
-/** A text that tells a region from others, by its code and what that was compiled to. */
-export function regionId({ key, code, wasm }: KeptRegion): string {
+/** A text that tells a region from others; `wasm`: its own module. */
+export function regionId({ key, code }: KeptRegion, wasm: Uint8Array): string {
   const bytes = Buffer.concat(code.map((piece) => piece.bytes));
   return [key, bytes.length, crc32(bytes), wasm.length, crc32(wasm)].map((number) => number.toString(36)).join('.');
 }
 
 /** Puts a file in the place of the one there is. @throws what the file system says */
-export function writeCodeFile(path: string, entries: readonly Entry[]): void {
+export function writeCodeFile(path: string, entries: readonly Entry[], warm: readonly number[]): void {
   let at = MAGIC.length;
-  const index = entries.map(({ stored, bytes }): Stored => {
+  const bundles = entries.map(({ stored, bytes }): StoredBundle => {
     const placed = { ...stored, at };
     at += bytes.length;
     return placed;
   });
-  const indexBytes = serialize(index);
+  const indexBytes = serialize({ bundles, warm } satisfies Index);
   const trailer = Buffer.alloc(TRAILER);
   trailer.writeUInt32LE(indexBytes.length, 0);
   trailer.writeUInt32LE(crc32(indexBytes), 4);

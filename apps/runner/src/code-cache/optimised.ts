@@ -49,6 +49,40 @@ export function optimisedCode(module: WebAssembly.Module, fn: WebAssembly.Export
   return code === undefined ? undefined : new Uint8Array(code);
 }
 
+/** The same WebAssembly with other bytes: V8 has but one module of the same bytes in a process, and that may be one that is not optimised. */
+export function another(wasm: Uint8Array, number: number): Uint8Array<ArrayBuffer> {
+  // A custom section: its id, its size, and its name.
+  const name = Buffer.from(`run ${number}`);
+  const bytes = new Uint8Array(wasm.length + name.length + 3);
+  bytes.set(wasm);
+  bytes.set([0, name.length + 1, name.length, ...name], wasm.length);
+  return bytes;
+}
+
+/** Has V8's optimising compiler make all of some WebAssembly at once, where V8 compiles nothing lazily; undefined where what it makes cannot be had. */
+export function optimise(wasm: Uint8Array<ArrayBuffer>): Uint8Array | undefined {
+  setFlagsFromString('--no-liftoff');
+  let module: WebAssembly.Module;
+  try {
+    module = new WebAssembly.Module(wasm);
+  } finally {
+    setFlagsFromString('--liftoff');
+  }
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
+  const fn = Object.values(instanceToAsk(module, memory).exports).find((one) => typeof one === 'function');
+  return fn && optimisedCode(module, fn);
+}
+
+/** The module of some WebAssembly of which V8 compiles what runs, when it does. */
+export function lazyModule(wasm: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+  setFlagsFromString('--wasm-lazy-compilation');
+  try {
+    return new WebAssembly.Module(wasm);
+  } finally {
+    setFlagsFromString('--no-wasm-lazy-compilation');
+  }
+}
+
 /** An instance of a module that is not to be run, only to be asked about. */
 export function instanceToAsk(module: WebAssembly.Module, memory: WebAssembly.Memory): WebAssembly.Instance {
   const imports: Record<string, Record<string, WebAssembly.ImportValue>> = {};

@@ -9,7 +9,7 @@ import type { Helpers } from '../emit/emitter.ts';
 import { Status } from '../emit/interpreter.ts';
 import { codeSize } from '../records/mode-key.ts';
 import { semantics } from '../semantics/index.ts';
-import { CPU, REGION_TABLE, Seg } from '../state.ts';
+import { CPU, REGION_TABLE, Record, Seg } from '../state.ts';
 import { RegionEmitter } from './emitter.ts';
 import type { FlowGraph } from './graph.ts';
 import { analyse, ROOT } from './graph.ts';
@@ -36,8 +36,8 @@ export type CompiledRegion = {
 
 /** What the region is given when it gets its place in the function table. */
 export type RegionPlace = {
-  /** Address of the words that say under which mappings it was checked (state.ts, `REGION_TABLE`). */
-  readonly checked: GlobalRef<I32>;
+  /** Where words would begin for handler number 0 that say under which mappings a region was checked (state.ts, `REGION_TABLE`). */
+  readonly regionTable: GlobalRef<I32>;
   /** (linear address, host address): whether instructions of that page are fetched from there. */
   readonly checkPage: FuncRef<[I64, I32], I32>;
   /** Goes on at `CPU.rip`, in another region if there is one. */
@@ -147,9 +147,13 @@ class RegionCompiler {
   #checkPages(): void {
     const f = this.#f;
     const e = this.#e;
-    const { checked, checkPage } = this.#place;
-    const samePlace = f.i64.eq(f.i64.load(f.globalGet(checked), REGION_TABLE.rip), f.get(e.pageRip));
-    const sameTag = f.i32.eq(f.i32.load(f.globalGet(checked), REGION_TABLE.tag), e.load32('jumpTag'));
+    const { regionTable, checkPage } = this.#place;
+    const checked = f.local('i32');
+    // Whoever enters a region does so by a header whose handler it is.
+    const words = f.i32.mul(f.i32.load16_u(f.get(f.param(0, 'i32')), Record.handler), f.i32.const(REGION_TABLE.entryBytes));
+    f.set(checked, f.i32.add(words, f.globalGet(regionTable)));
+    const samePlace = f.i64.eq(f.i64.load(f.get(checked), REGION_TABLE.rip), f.get(e.pageRip));
+    const sameTag = f.i32.eq(f.i32.load(f.get(checked), REGION_TABLE.tag), e.load32('jumpTag'));
     f.if(f.unlikely(f.i32.eqz(f.i32.and(samePlace, sameTag))), () => {
       const linear = (offset: number): I64 => {
         const rip = f.i64.add(f.get(e.pageRip), f.i64.const(offset));
@@ -158,14 +162,14 @@ class RegionCompiler {
         return f.i64.and(based, f.i64.const(0xffff_ffff));
       };
       for (const [n, { offset }] of this.#region.pages.entries()) {
-        const host = (): I32 => f.i32.load(f.globalGet(checked), REGION_TABLE.pages + 4 * n);
+        const host = (): I32 => f.i32.load(f.get(checked), REGION_TABLE.pages + 4 * n);
         f.if(f.unlikely(f.i32.eqz(f.call(checkPage, linear(offset), host()))), () => {
           e.store64('rip', () => f.get(e.exitRip));
           f.return(f.i32.const(Status.Moved));
         });
       }
-      f.i64.store(f.globalGet(checked), f.get(e.pageRip), REGION_TABLE.rip);
-      f.i32.store(f.globalGet(checked), e.load32('jumpTag'), REGION_TABLE.tag);
+      f.i64.store(f.get(checked), f.get(e.pageRip), REGION_TABLE.rip);
+      f.i32.store(f.get(checked), e.load32('jumpTag'), REGION_TABLE.tag);
     });
   }
 
@@ -324,6 +328,9 @@ class RegionCompiler {
   }
 }
 
+/** What the function of a region's own module is exported as. */
+export const REGION_EXPORT = 'f';
+
 /** What a region needs to know of the core module it will run beside. */
 export type RegionImage = Pick<CoreImage, 'routines' | 'atomic'>;
 
@@ -331,21 +338,21 @@ export type RegionImage = Pick<CoreImage, 'routines' | 'atomic'>;
 export function compileRegion(
   image: RegionImage,
   region: Region,
-  options: { checked?: boolean; trace?: boolean } = {},
+  options: { checked?: boolean; trace?: boolean; linkable?: boolean } = {},
 ): CompiledRegion {
   const module = new ModuleBuilder({ ...options, branchHints: true });
   importMemory(module);
   const cpu = module.importGlobal('env', 'cpu', 'i32');
-  const checked = module.importGlobal('env', 'checked', 'i32');
+  const regionTable = module.importGlobal('env', 'regionTable', 'i32');
   const helpers = importedHelpers(module, image, true);
   const checkPage = module.importFunction('core', 'checkPage', ['i64', 'i32'], ['i32']);
   const chain = module.importFunction('core', 'chain', [], HANDLER_TYPE.results);
   const f = module.function('region', HANDLER_TYPE.params, HANDLER_TYPE.results);
-  const compiler = new RegionCompiler(f, helpers, region, { checked, checkPage, chain });
+  const compiler = new RegionCompiler(f, helpers, region, { regionTable, checkPage, chain });
   const trace = options.trace ? new TraceBuilder() : undefined;
   compiler.trace = trace;
   const entries = compiler.compile(() => f.globalGet(cpu));
-  module.exportFunction('f', f);
-  const bytes = module.build({ names: trace !== undefined });
+  module.exportFunction(REGION_EXPORT, f);
+  const bytes = module.build({ names: trace !== undefined, linkable: options.linkable ?? false });
   return trace ? { bytes, entries, trace: trace.finish(module, f, compiler.localNames) } : { bytes, entries };
 }

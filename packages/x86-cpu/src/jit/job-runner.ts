@@ -7,22 +7,29 @@ import { FIRST_REGION, Handler } from '../core/interpreter.ts';
 import { BlockTable } from '../records/block-table.ts';
 import { pageOf } from '../records/code-pages.ts';
 import type { FormFinder } from '../records/form-finder.ts';
-import { codeSize } from '../records/mode-key.ts';
+import { codeSize, hasLimitNumber } from '../records/mode-key.ts';
 import { Record } from '../state.ts';
-import { type CompiledRegion, compileRegion, type RegionImage } from './compile.ts';
+import { type CompiledRegion, compileRegion, REGION_EXPORT, type RegionImage } from './compile.ts';
 import { fetchedPage } from './fetched-page.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
 import { holdsCode } from './job.ts';
-import { type KeptRegion, keptOf } from './kept.ts';
+import { type BlockRuns, codeHash, type KeptRegion, keptOf, RUNS_BEFORE } from './kept.ts';
+import { MOST_RUNS } from './pace.ts';
 import { discover, pageOfOffset, type Region, type RegionSource } from './region.ts';
 import type { RegionPool } from './region-pool.ts';
 
 const PAGE = 4096;
 /** A block belongs to a region if it ran at least a quarter as often as the one that was hot. */
 const WARM = 4;
+/** Runs of a block from which on it might be of use to have it compiled in a later run. */
+const REPEATED = 500;
+/** Regions that a function is put into together with those that call it, where it is not known to be hot. */
+const COPIES = 3;
+/** Instructions of a function's first block: to call it otherwise would take more. */
+const SMALL = 8;
 
-/** Takes what may be of use in later runs. */
-export type OnMade = (region: KeptRegion, module: WebAssembly.Module) => void;
+/** Takes what may be of use in later runs. `wasm`: a module that can be linked. */
+export type OnMade = (region: KeptRegion, wasm: Uint8Array<ArrayBuffer>) => void;
 export type OnRegion = (region: Region, compiled: CompiledRegion) => void;
 
 /** What compiles the regions of one vCPU. */
@@ -38,6 +45,8 @@ export class JobRunner {
   readonly #onRegion: OnRegion | undefined;
   readonly #pool: RegionPool | undefined;
   readonly #keep: OnMade | undefined;
+  /** Host addresses of blocks, and how many of the regions made here, which later runs will have, they are in. */
+  readonly #covered = new Map<number, number>();
 
   constructor(config: {
     readonly memory: WebAssembly.Memory;
@@ -70,33 +79,55 @@ export class JobRunner {
       holds: (code) => holdsCode(this.#bytes, code),
       hostPage: (distance) => (distance === 0 ? pageOf(job.host) : fetchedPage(this.#i32, job, distance)),
     });
-    if (known) return { ...known, origin: 'shared' };
-    const region = discover(this.#source(job), job.key, job.host % PAGE);
+    return known ? { ...known, origin: 'shared' } : this.#make(job, this.#source(job, this.#heat));
+  }
+
+  /** Compiles for later runs, if this has not come to pass in this one: a block that runs often in each of them, but never gets hot. */
+  runAhead(job: CompileJob): void {
+    if (this.#covered.has(job.host)) return;
+    const source = this.#source(job, RUNS_BEFORE.warm);
+    // What many call would be in many regions, of which none runs so often that it would be worth that.
+    this.#make(job, {
+      ...source,
+      inlines: (callee) =>
+        (this.#covered.get(callee) ?? 0) < COPIES || source.countOf(this.#table.find(callee, job.key)) <= SMALL,
+    });
+  }
+
+  #make(job: CompileJob, source: RegionSource): CompiledJob | undefined {
+    const region = discover(source, job.key, job.host % PAGE);
     if (!region) return undefined;
-    const options = { checked: this.#checked, trace: this.#onRegion !== undefined };
+    const options = { checked: this.#checked, trace: this.#onRegion !== undefined, linkable: this.#keep !== undefined };
     const compiled = compileRegion(this.#image, region, options);
     const { bytes } = compiled;
     const { key, pages, code } = region;
     const hosts = new Map(pages.map(({ offset, host }) => [offset, host]));
-    const entries = compiled.entries.map((offset) => {
+    const place = (offset: number): { host: number; page: number } => {
       const page = pageOfOffset(offset);
       return { host: (hosts.get(page) as number) + (offset - page), page };
-    });
+    };
+    const entries = compiled.entries.map(place);
+    for (const offset of region.blocks.keys()) {
+      const { host } = place(offset);
+      this.#covered.set(host, (this.#covered.get(host) ?? 0) + 1);
+    }
     this.#onRegion?.(region, compiled);
     let instructions = 0;
     for (const block of region.blocks.values()) instructions += block.instructions.length;
     const module = new WebAssembly.Module(bytes);
-    const made: CompiledJob = { key, pages, code, module, entries, bytes: bytes.length, instructions, origin: 'made' };
+    const size = { bytes: bytes.length, instructions };
+    const made: CompiledJob = { key, pages, code, module, name: REGION_EXPORT, entries, ...size, origin: 'made' };
     this.#pool?.add(made);
-    const kept = this.#keep && keptOf(made, bytes, this.#bytes);
+    const kept = this.#keep && keptOf(made, this.#bytes);
     // Bytes behind the end of a block may have changed meanwhile, which its hash then tells of: a region that is found by nobody.
-    if (kept) this.#keep?.(kept, module);
+    if (kept) this.#keep?.(kept, bytes);
     return made;
   }
 
-  #source(job: CompileJob): RegionSource {
+  /** `heat`: how often its block ran at least. */
+  #source(job: CompileJob, heat: number): RegionSource {
     const { key, host } = job;
-    const runs = Math.max(1, Math.floor(this.#heat / WARM));
+    const runs = Math.max(1, Math.floor(heat / WARM));
     return {
       bytes: this.#bytes,
       codeSize: codeSize(key),
@@ -104,11 +135,29 @@ export class JobRunner {
       hostPage: (offset) => (offset === 0 ? pageOf(host) : fetchedPage(this.#i32, job, offset)),
       headerAt: (at) => (at === host ? this.#table.find(host, key) : this.#warmHeader(at, key, runs)),
       runsOf: (at) => this.#runsOf(at),
+      inlines: () => true,
       warm: (page) => this.#warmBlocks(page, key, runs),
       targetOf: (record) => this.#i32[(record + Record.imm) >>> 2],
       countOf: (block) => this.#i32[(block + Record.b) >>> 2],
       recordSize: Record.size,
     };
+  }
+
+  /**
+   * Blocks that the interpreter ran repeatedly and still runs, and that are in no region made here. `before`: after how many runs one with a hash was to be reported, if not when it is hot.
+   * May be called when the vCPU is gone.
+   */
+  *blockRuns(before: (hash: number) => number | undefined): Iterable<BlockRuns> {
+    for (const { host, key, header } of this.#table.all()) {
+      if (this.#u16[(header + Record.handler) >>> 1] !== Handler.Header || hasLimitNumber(key) || this.#covered.has(host))
+        continue;
+      const hash = codeHash(this.#bytes, host, key);
+      const left = this.#i32[(header + Record.disp) >>> 2];
+      const start = before(hash) ?? this.#heat;
+      // Beyond, it was to be reported later again: no region was of use, it is waiting for its pace, or cannot be compiled.
+      const runs = left <= start ? start - left : left <= this.#heat ? this.#heat - left : left <= MOST_RUNS ? this.#heat : 0;
+      if (runs >= REPEATED) yield { hash, runs };
+    }
   }
 
   /** Runs of a block in the interpreter. One that was hot, is an entry of a region or crosses pages does not count any more, or never did. */

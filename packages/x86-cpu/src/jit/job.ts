@@ -14,9 +14,11 @@ export type CompileJob = {
 /** A region, for any vCPU of the memory. */
 export type CompiledJob = Pick<Region, 'key' | 'pages' | 'code'> & {
   readonly module: WebAssembly.Module;
+  /** What that exports it as. */
+  readonly name: string;
   /** Blocks that it can be entered at: where they are, and how far their pages are from the base. */
   readonly entries: readonly { readonly host: number; readonly page: number }[];
-  /** Size of the module, and the guest's instructions in it. */
+  /** Size of its WebAssembly, and the guest's instructions in it. */
   readonly bytes: number;
   readonly instructions: number;
   /** `shared`: it had been made before, for this vCPU or another; `kept`: in an earlier run. */
@@ -24,5 +26,7 @@ export type CompiledJob = Pick<Region, 'key' | 'pages' | 'code'> & {
 };
 
 /** Whether memory holds what a region was made of. */
-export const holdsCode = (memory: Uint8Array, code: readonly CodeBytes[]): boolean =>
-  code.every(({ host, bytes }) => bytes.every((byte, n) => memory[host + n] === byte));
+export function holdsCode(memory: Uint8Array, code: readonly CodeBytes[]): boolean {
+  for (const { host, bytes } of code) for (let n = 0; n < bytes.length; n++) if (memory[host + n] !== bytes[n]) return false;
+  return true;
+}

@@ -8,8 +8,8 @@ import type { CompiledJob } from './job.ts';
 import { holdsCode } from './job.ts';
 import { pageOfOffset } from './region.ts';
 
-/** As much as tells most blocks of a guest from one another. */
-const HASHED = 16;
+/** As much as tells most blocks of a guest from one another: many functions begin by saving the same registers. */
+const HASHED = 40;
 
 export type KeptRegion = {
   readonly key: number;
@@ -19,19 +19,32 @@ export type KeptRegion = {
   readonly code: readonly { readonly offset: number; readonly bytes: Uint8Array }[];
   /** Blocks it can be entered at, and what `codeHash` says of them. */
   readonly entries: readonly { readonly offset: number; readonly hash: number }[];
-  /** Of the guest. */
+  /** Size of its WebAssembly, and the guest's instructions in it. */
+  readonly bytes: number;
   readonly instructions: number;
-  readonly wasm: Uint8Array<ArrayBuffer>;
 };
+
+/** What a region runs as: a module, which may be that of others, too, and what it exports it as. */
+export type RegionFunction = Pick<CompiledJob, 'module' | 'name'>;
+/** A region without that. */
+export type RegionInPlace = Omit<CompiledJob, keyof RegionFunction>;
+
+/** Runs of a block before a region of an earlier run is looked for, and before one that was warm in an earlier run is compiled. */
+export const RUNS_BEFORE = { kept: 100, warm: 100 } as const;
+
+/** How often a block ran in the interpreter. */
+export type BlockRuns = { readonly hash: number; readonly runs: number };
 
 /** Regions of earlier runs, for the processor that may come to their code again. */
 export type KeptCode = {
   /** There may be one that can be entered at a block with this hash. Asked for each block that is translated. */
   readonly has: (hash: number) => boolean;
+  /** A block with this hash ran often in an earlier run, but never so often at a time that it was compiled. */
+  readonly wasWarm: (hash: number) => boolean;
   /** Those that there are. */
   readonly find: (hash: number) => Iterable<KeptRegion>;
-  /** The module of one that is to run here. */
-  readonly load: (region: KeptRegion) => WebAssembly.Module;
+  /** What one is to run as here; undefined if that cannot be had. */
+  readonly load: (region: KeptRegion) => RegionFunction | undefined;
 };
 
 /** A number for the code that begins at a host address, up to the page's end. */
@@ -43,19 +56,15 @@ export function codeHash(memory: Uint8Array, host: number, key: number): number 
 }
 
 /** A region as it may be kept; undefined if it is of this run alone. `memory` still holds its code. */
-export function keptOf(
-  region: Omit<CompiledJob, 'module'>,
-  wasm: Uint8Array<ArrayBuffer>,
-  memory: Uint8Array,
-): KeptRegion | undefined {
-  const { key, pages, instructions } = region;
+export function keptOf(region: RegionInPlace, memory: Uint8Array): KeptRegion | undefined {
+  const { key, pages, bytes, instructions } = region;
   if (hasLimitNumber(key)) return undefined;
   const offsets = new Map(pages.map(({ offset, host }) => [host, offset]));
   // The same page at two places: which of them a piece of code was at cannot be told any more.
   if (offsets.size < pages.length) return undefined;
   const code = region.code.map(({ host, bytes }) => ({ offset: (offsets.get(pageOf(host)) as number) + (host % PAGE), bytes }));
   const entries = region.entries.map(({ host, page }) => ({ offset: page + (host % PAGE), hash: codeHash(memory, host, key) }));
-  return { key, pages: pages.map(({ offset }) => offset), code, entries, instructions, wasm };
+  return { key, pages: pages.map(({ offset }) => offset), code, entries, bytes, instructions };
 }
 
 /** What a kept region is placed by. */
@@ -68,11 +77,8 @@ export type Ground = {
   readonly hostPage: (distance: number) => number;
 };
 
-/** The region for this run, without its module; undefined if this is other code, or not known to be the same. */
-export function placeRegion(
-  region: KeptRegion,
-  { memory, host, key, hostPage }: Ground,
-): Omit<CompiledJob, 'module'> | undefined {
+/** The region for this run; undefined if this is other code, or not known to be the same. */
+export function placeRegion(region: KeptRegion, { memory, host, key, hostPage }: Ground): RegionInPlace | undefined {
   if (region.key !== key) return undefined;
   for (const { offset } of region.entries) {
     const here = pageOfOffset(offset);
@@ -90,7 +96,7 @@ export function placeRegion(
       pages: region.pages.map((page) => ({ offset: page, host: hostOf(page) })),
       code,
       entries: region.entries.map((entry) => ({ host: hostOf(entry.offset), page: pageOfOffset(entry.offset) })),
-      bytes: region.wasm.length,
+      bytes: region.bytes,
       instructions: region.instructions,
       origin: 'kept',
     };

@@ -16,7 +16,7 @@ export class Pace {
   report(header: number, now: number): number {
     if (this.#runsPerMs === 0) return 0;
     const candidate = this.#candidates.get(header);
-    if (candidate !== undefined && (candidate.runs >= MOST || candidate.runs >= (now - candidate.since) * this.#runsPerMs)) {
+    if (candidate !== undefined && (candidate.runs >= MOST_RUNS || candidate.runs >= (now - candidate.since) * this.#runsPerMs)) {
       this.#candidates.set(header, { since: now, runs: Number.POSITIVE_INFINITY });
       return 0;
     }
@@ -39,4 +39,4 @@ export class Pace {
 /** Runs over which the rate is taken, twice as many each time. */
 const FIRST = 4000;
 /** After so many in a row the rate does not matter any more. */
-const MOST = 64_000;
+export const MOST_RUNS = 64_000;

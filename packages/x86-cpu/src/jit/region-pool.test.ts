@@ -24,6 +24,7 @@ function region(change: Partial<CompiledJob> = {}): CompiledJob {
       { host: NEXT + 0x20, page: 4096 },
     ],
     module: EMPTY,
+    name: 'f',
     bytes: 1000,
     instructions: 10,
     origin: 'made',

@@ -11,8 +11,8 @@ import { REGION_TABLE } from '../state.ts';
 const PAGE = 4096;
 /** Bytes of an instruction at most. */
 const MAX_LENGTH = 15;
-const MAX_BLOCKS = 64;
-const MAX_INSTRUCTIONS = 500;
+const MAX_BLOCKS = 128;
+const MAX_INSTRUCTIONS = 800;
 /** Offsets stay far from the ends of 32 bits. */
 const FARTHEST = 0x2000_0000;
 
@@ -63,6 +63,8 @@ export type RegionSource = {
   readonly hostPage: (offset: number) => number;
   /** Header of the block at a host address if it has run repeatedly (one that crosses into another page: at all), else 0. */
   readonly headerAt: (host: number) => number;
+  /** Whether what is called at a host address may become part of the region. */
+  readonly inlines: (host: number) => boolean;
   /** How often such a block ran, as far as that was counted. */
   readonly runsOf: (header: number) => number;
   /** Host addresses of a page's blocks that have run repeatedly: what indirect jumps may lead to. */
@@ -131,6 +133,12 @@ class Discovery {
     return this.#pages.size < REGION_TABLE.maxPages && Math.abs(page) < FARTHEST ? this.#source.hostPage(page) : 0;
   }
 
+  /** Host address of an offset; 0 if that is not known. */
+  #hostOf(offset: number): number {
+    const page = this.#hostPage(offset);
+    return page === 0 ? 0 : page + (offset & (PAGE - 1));
+  }
+
   #copyOf(page: number): Uint8Array {
     const known = this.#copies.get(page);
     if (known) return known;
@@ -194,8 +202,8 @@ class Discovery {
   #add(offset: number, entry: boolean): void {
     if (entry) this.entries.add(offset);
     if (this.leaders.has(offset) || this.#candidates.has(offset)) return;
-    const page = this.#hostPage(offset);
-    const header = page === 0 ? 0 : this.#source.headerAt(page + (offset & (PAGE - 1)));
+    const host = this.#hostOf(offset);
+    const header = host === 0 ? 0 : this.#source.headerAt(host);
     if (header !== 0) this.#candidates.set(offset, { header, runs: this.#source.runsOf(header) });
   }
 
@@ -258,7 +266,7 @@ class Discovery {
         this.#add(target, false);
         return;
       case 'call':
-        this.#add(target, false);
+        if (this.#source.inlines(this.#hostOf(target))) this.#add(target, false);
         this.#add(next, true);
         return;
       case 'calli':

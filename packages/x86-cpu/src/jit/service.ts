@@ -23,6 +23,8 @@ export type CompileService = {
   /** Runs of a block before it is hot. */
   readonly heat: number;
   readonly checked: boolean;
+  /** vCPUs have all of the host's processors in use. */
+  readonly hostFull: boolean;
 };
 
 /** Compiles the region of a job and hands it over, at once or later; `undefined`: there is nothing to compile. */
@@ -48,12 +50,9 @@ export type CompilerOptions = {
 };
 
 /** Compiles one job after the other, for whoever serves a vCPU on another thread. */
-export function createCompiler(
-  service: CompileService,
-  { pool, keep, onRegion }: CompilerOptions = {},
-): (job: CompileJob) => CompiledJob | undefined {
-  const { features, routines, atomic, ...rest } = service;
-  const runner = new JobRunner({
+export function createCompiler(service: CompileService, { pool, keep, onRegion }: CompilerOptions = {}): JobRunner {
+  const { features, routines, atomic, hostFull: _, ...rest } = service;
+  return new JobRunner({
     ...rest,
     forms: formsOf(features),
     image: { routines, atomic },
@@ -61,7 +60,6 @@ export function createCompiler(
     ...(keep ? { keep } : {}),
     ...(onRegion ? { onRegion } : {}),
   });
-  return (job) => runner.run(job);
 }
 
 /** Blocks that a region can be entered at, which is there for whoever asks for one of them. */
@@ -70,6 +68,8 @@ export type OfferedBlocks = Pick<CompiledJob, 'key' | 'entries'>;
 /** Whatever compiles the regions of one vCPU. */
 export type RegionCompiler = {
   readonly compile: Compile;
+  /** Compiles for later runs, when there is nothing else to do. */
+  readonly compileAhead?: (job: CompileJob) => void;
   /** Regions of earlier runs, which need no compilation. */
   readonly kept?: KeptCode;
   /** Tells of what has been made for other vCPUs of the memory, between calls of `run`. */
@@ -80,6 +80,6 @@ export type RegionCompiler = {
 
 /** Compiles on this thread, at once. */
 export function compileHere(service: CompileService, options: CompilerOptions = {}): RegionCompiler {
-  const compile = createCompiler(service, options);
-  return { compile: (job, done) => done(compile(job)), dispose: () => undefined };
+  const compiler = createCompiler(service, options);
+  return { compile: (job, done) => done(compiler.run(job)), dispose: () => undefined };
 }

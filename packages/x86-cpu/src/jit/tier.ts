@@ -7,7 +7,7 @@ import { ByHost } from './by-host.ts';
 import { fetchedPage } from './fetched-page.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
 import { holdsCode } from './job.ts';
-import { codeHash, type KeptCode, placeRegion } from './kept.ts';
+import { codeHash, type KeptCode, placeRegion, RUNS_BEFORE } from './kept.ts';
 import type { Pace } from './pace.ts';
 import type { OfferedBlocks } from './service.ts';
 
@@ -48,6 +48,8 @@ export type TierHost = {
   readonly limit: number;
   /** Compiles, now or elsewhere, and hands over the result: undefined if there is nothing to compile. */
   readonly compile: (job: CompileJob, done: (compiled: CompiledJob | undefined) => void) => void;
+  /** Compiles for later runs, when there is nothing else to do; undefined if nothing is kept for them. */
+  readonly compileAhead: ((job: CompileJob) => void) | undefined;
 };
 
 export class RegionTier {
@@ -66,8 +68,12 @@ export class RegionTier {
   #liveBytes = 0;
   /** A region is being compiled. */
   #busy = false;
-  /** Hashes of blocks for which no kept region was of use, by how often that was looked at. */
+  /** Headers of blocks for which no kept region was of use, by how often that was looked at. */
   readonly #misfits = new Map<number, number>();
+  /** Headers of blocks around which regions for later runs have been asked for. */
+  readonly #asked = new Set<number>();
+  /** Many regions may be of one module. */
+  readonly #instances = new WeakMap<WebAssembly.Module, WebAssembly.Instance>();
   readonly counts = {
     compiled: 0,
     dropped: 0,
@@ -102,6 +108,7 @@ export class RegionTier {
       this.counts.milliseconds += performance.now() - start;
       return;
     }
+    if (this.#askAhead(header, host, key)) return;
     const { pace } = this.#host;
     const runs = this.#isOffered(host, key) ? 0 : pace.report(header, start);
     if (runs > 0) {
@@ -117,7 +124,7 @@ export class RegionTier {
     this.#offered.delete(host);
     // What cannot be compiled now is not asked for all the time.
     translator.countDown(header, LONG);
-    if (key & (ModeKey.STEP | ModeKey.ALIGNED) || codeSize(key) === 16 || translator.isCrossing(header)) return;
+    if (!this.#isCompilable(header, key)) return;
     this.#busy = true;
     this.#host.compile({ key, host, ...this.#host.place() }, (compiled) => {
       this.#busy = false;
@@ -128,12 +135,27 @@ export class RegionTier {
     this.counts.milliseconds += performance.now() - start;
   }
 
+  #isCompilable(header: number, key: number): boolean {
+    return (key & (ModeKey.STEP | ModeKey.ALIGNED)) === 0 && codeSize(key) !== 16 && !this.#host.translator().isCrossing(header);
+  }
+
+  /** Has a region made for later runs around a block that ran often in an earlier one; false if it was not so, or that has been asked for. */
+  #askAhead(header: number, host: number, key: number): boolean {
+    const { kept, compileAhead, heat } = this.#host;
+    if (!compileAhead || this.#asked.has(header) || !kept?.wasWarm(codeHash(this.#u8, host, key))) return false;
+    this.#asked.add(header);
+    // It may get hot in this one, too; and its neighbours' compilation is to see how often it ran.
+    this.#host.translator().countDown(header, heat - RUNS_BEFORE.warm);
+    if (this.#isCompilable(header, key)) compileAhead({ key, host, ...this.#host.place() });
+    return true;
+  }
+
   /** Has a region of an earlier run in the place of a block, which ran often enough to be worth that; false if the block is to go the usual way. */
   #placeKept(header: number, host: number, key: number): boolean {
     const { kept, heat } = this.#host;
     if (kept === undefined) return false;
     const hash = codeHash(this.#u8, host, key);
-    const tried = this.#misfits.get(hash) ?? 0;
+    const tried = this.#misfits.get(header) ?? 0;
     if (tried === TRIES || !kept.has(hash)) return false;
     const translator = this.#host.translator();
     const ground = { key, ...this.#host.place() };
@@ -141,12 +163,14 @@ export class RegionTier {
     for (const region of kept.find(hash)) {
       const placed = placeRegion(region, { memory: this.#u8, host, key, hostPage });
       if (!placed) continue;
+      const loaded = kept.load(region);
+      if (!loaded) continue;
       translator.countDown(header, LONG);
-      if (this.#install({ ...placed, module: kept.load(region) })) return true;
+      if (this.#install({ ...placed, ...loaded })) return true;
     }
     // Some of its pages may not have been run from lately.
-    this.#misfits.set(hash, tried + 1);
-    translator.countDown(header, tried + 1 === TRIES ? heat : AGAIN << tried);
+    this.#misfits.set(header, tried + 1);
+    translator.countDown(header, tried + 1 < TRIES ? RUNS_BEFORE.kept << tried : kept.wasWarm(hash) ? RUNS_BEFORE.warm : heat);
     return true;
   }
 
@@ -187,15 +211,22 @@ export class RegionTier {
   }
 
   /** Puts a region's function into its slot. */
-  #start(slot: number, { module, pages }: CompiledJob): void {
-    const { env, core, table, regionTable } = this.#host;
+  #start(slot: number, { module, name, pages }: CompiledJob): void {
+    const { table, regionTable } = this.#host;
     const checked = regionTable + (slot - FIRST_REGION) * REGION_TABLE.entryBytes;
     // An earlier region had this slot; what was found out about its pages says nothing of this one's. No page has an odd address.
     this.#i32.fill(-1, checked >>> 2, (checked + REGION_TABLE.pages) >>> 2);
     for (const [n, { host }] of pages.entries()) this.#i32[(checked + REGION_TABLE.pages + 4 * n) >>> 2] = host;
-    const place = new WebAssembly.Global({ value: 'i32' }, checked | 0);
-    const instance = new WebAssembly.Instance(module, { env: { ...env, checked: place }, core: core() });
-    table.set(slot, instance.exports.f);
+    table.set(slot, this.#instanceOf(module).exports[name]);
+  }
+
+  #instanceOf(module: WebAssembly.Module): WebAssembly.Instance {
+    const known = this.#instances.get(module);
+    if (known) return known;
+    const { env, core } = this.#host;
+    const instance = new WebAssembly.Instance(module, { env, core: core() });
+    this.#instances.set(module, instance);
+    return instance;
   }
 
   /** For these blocks there is a region already: to have it takes no more than to ask. */
@@ -215,12 +246,16 @@ export class RegionTier {
 
   /** The interpreter has a record of a block now, which a region may be waiting for. */
   translated(header: number, host: number, key: number): void {
-    if (this.#isOffered(host, key) || this.#host.kept?.has(codeHash(this.#u8, host, key)))
-      this.#host.translator().countDownTo(header, SOON);
+    const translator = this.#host.translator();
+    const { kept } = this.#host;
+    const hash = kept && codeHash(this.#u8, host, key);
+    if (this.#isOffered(host, key)) translator.countDownTo(header, SOON);
+    if (hash !== undefined && kept?.has(hash)) translator.countDownTo(header, RUNS_BEFORE.kept);
+    else if (hash !== undefined && kept?.wasWarm(hash)) translator.countDownTo(header, RUNS_BEFORE.warm);
     for (const compiled of this.#unmet.at(host)) {
       const entry = compiled.key === key && compiled.entries.find((one) => one.host === host);
       if (!entry) continue;
-      this.#host.translator().setHandler(header, compiled.slot, entry.page);
+      translator.setHandler(header, compiled.slot, entry.page);
       this.#unmet.delete(host, compiled);
     }
   }
@@ -265,5 +300,7 @@ export class RegionTier {
     for (const compiled of [...this.#regions]) this.#remove(compiled);
     this.#unmet.clear();
     this.#offered.clear();
+    this.#misfits.clear();
+    this.#asked.clear();
   }
 }

@@ -36,6 +36,15 @@ export class BlockTable {
     return at < 0 ? 0 : this.#i32[at + 2];
   }
 
+  /** Host addresses, mode keys and headers of all blocks. */
+  *all(): Iterable<{ readonly host: number; readonly key: number; readonly header: number }> {
+    for (let n = 0; n < BLOCK_TABLE.entries; n++) {
+      const at = this.#entry(n);
+      const host = this.#i32[at];
+      if (host !== 0 && host !== TOMBSTONE) yield { host: host >>> 0, key: this.#i32[at + 1], header: this.#i32[at + 2] };
+    }
+  }
+
   insert(host: number, key: number, header: number): void {
     let n = hashOf(host, key);
     while (this.#i32[this.#entry(n)] !== 0 && this.#i32[this.#entry(n)] !== TOMBSTONE) n = (n + 1) & MASK;

@@ -1,7 +1,8 @@
 /** What becomes one region: the loops that a program spends its time in, whole. */
+import { linkModules } from '@tsvisor/wasm-codegen';
 import { describe, expect, it } from 'vitest';
 import type { CompileJob } from '../../src/jit/job.ts';
-import type { KeptRegion } from '../../src/jit/kept.ts';
+import { type BlockRuns, type KeptRegion, RUNS_BEFORE } from '../../src/jit/kept.ts';
 import { RegionPool } from '../../src/jit/region-pool.ts';
 import { type Compile, type CompileService, compileHere, createCompiler, type OfferedBlocks } from '../../src/jit/service.ts';
 import { hex, LongModeMachine, Place } from '../system/long-mode.ts';
@@ -111,7 +112,7 @@ describe('regions', () => {
     machine.load(OVER_THE_END, start);
     machine.run(1000);
     expect(waiting.length).toBe(1);
-    for (const { service, job, done } of waiting.splice(0)) done(createCompiler(service)(job));
+    for (const { service, job, done } of waiting.splice(0)) done(createCompiler(service).run(job));
     expect(machine.run()).toBe('halt');
     expect(waiting.length).toBe(0);
     const { regions, compiled, instructions } = machine.processor.stats();
@@ -195,10 +196,10 @@ describe('regions', () => {
   describe('of an earlier run', () => {
     const HEAT = 5000;
     const kept: KeptRegion[] = [];
-    const modules = new Map<KeptRegion, WebAssembly.Module>();
-    const keep = (region: KeptRegion, module: WebAssembly.Module): void => {
+    const modules = new Map<KeptRegion, Uint8Array<ArrayBuffer>>();
+    const keep = (region: KeptRegion, wasm: Uint8Array<ArrayBuffer>): void => {
       kept.push(region);
-      modules.set(region, module);
+      modules.set(region, wasm);
     };
     const before = new LongModeMachine({ heat: HEAT, compiler: (service) => compileHere(service, { keep }) });
     before.load(OVER_THE_END, Place.code + 0x1000 - TO_THE_END);
@@ -215,7 +216,12 @@ describe('regions', () => {
             kept: {
               has: (hash) => kept.some(({ entries }) => entries.some((entry) => entry.hash === hash)),
               find: () => kept,
-              load: (region) => modules.get(region) as WebAssembly.Module,
+              wasWarm: () => false,
+              load: (region) => {
+                // As one of several.
+                const wasm = modules.get(region) as Uint8Array<ArrayBuffer>;
+                return { module: new WebAssembly.Module(linkModules([wasm, wasm])), name: '1' };
+              },
             },
             compile: (job, done) => {
               jobs.push(job);
@@ -250,6 +256,25 @@ describe('regions', () => {
       expect([regionsKept, jobs.length]).toEqual([0, 1]);
     });
 
+    it('are not missed if they cannot be loaded', () => {
+      const jobs: CompileJob[] = [];
+      const machine = new LongModeMachine({
+        heat: HEAT,
+        compiler: (service) => {
+          const { compile, dispose } = compileHere(service);
+          const asked = (job: CompileJob, done: Parameters<Compile>[1]): void => {
+            jobs.push(job);
+            compile(job, done);
+          };
+          const none = { has: () => true, wasWarm: () => false, find: () => kept, load: () => undefined };
+          return { kept: none, compile: asked, dispose };
+        },
+      });
+      machine.load(OVER_THE_END, Place.code + 0x3000 - TO_THE_END);
+      expect(machine.run()).toBe('halt');
+      expect([machine.gpr(3), machine.processor.stats().regionsKept, jobs.length]).toEqual([BigInt(2 * ROUNDS), 0, 1]);
+    });
+
     it('stop where a page of them is another by then', () => {
       const { machine, start } = later();
       machine.load(OVER_THE_END, start);
@@ -263,12 +288,48 @@ describe('regions', () => {
         reproducible: true,
         compiler: (service) => ({
           ...compileHere(service),
-          kept: { has: () => true, find: () => kept, load: () => expect.fail() },
+          kept: { has: () => true, wasWarm: () => true, find: () => kept, load: () => expect.fail() },
         }),
       });
       machine.load(OVER_THE_END, Place.code + 0x3000 - TO_THE_END);
       expect(machine.run()).toBe('halt');
       expect(machine.processor.stats().regionsKept).toBe(0);
+    });
+
+    it('are made ahead around blocks that ran often in the run before, without being hot in either', () => {
+      const made: KeptRegion[] = [];
+      const run = (wasWarm: (hash: number) => boolean): { runs: BlockRuns[]; asked: number; regions: number } => {
+        let asked = 0;
+        let runner: ReturnType<typeof createCompiler> | undefined;
+        const machine = new LongModeMachine({
+          heat: 1_000_000,
+          compiler: (service) => {
+            const compiler = createCompiler(service, { keep: (region) => void made.push(region) });
+            runner = compiler;
+            return {
+              kept: { has: () => false, wasWarm, find: () => [], load: () => expect.fail() },
+              compile: () => expect.fail(),
+              compileAhead: (job) => {
+                asked++;
+                compiler.runAhead(job);
+              },
+              dispose: () => undefined,
+            };
+          },
+        });
+        machine.load(OVER_THE_END, Place.code + 0x3000 - TO_THE_END);
+        expect(machine.run()).toBe('halt');
+        expect(machine.gpr(3)).toBe(BigInt(2 * ROUNDS));
+        const before = (hash: number): number | undefined => (wasWarm(hash) ? RUNS_BEFORE.warm : undefined);
+        return { runs: [...(runner?.blockRuns(before) ?? [])], asked, regions: machine.processor.stats().regions };
+      };
+      const { runs, asked } = run(() => false);
+      // LEA ends in the next page, where another block begins.
+      expect([runs.map((block) => block.runs), asked, made.length]).toEqual([[ROUNDS - 1, ROUNDS], 0, 0]);
+      const warm = new Set(runs.map(({ hash }) => hash));
+      // Each is asked for once. Both are in what is made around the first: it is for later runs, and no reason to make more of them.
+      expect(run((hash) => warm.has(hash))).toEqual({ runs: [], asked: 2, regions: 0 });
+      expect(made.map(({ entries }) => entries.map(({ hash }) => warm.has(hash)))).toEqual([[true]]);
     });
   });
 
@@ -282,10 +343,10 @@ describe('regions', () => {
     const machine = new LongModeMachine({
       heat: 50,
       compiler: (service) => {
-        const compile = createCompiler(service);
+        const compiler = createCompiler(service);
         return {
           compile: (job, done) => {
-            const compiled = compile(job);
+            const compiled = compiler.run(job);
             const elsewhere = { host: job.host - (job.host % 0x1000) + DISTANCE, bytes: Uint8Array.of(byte) };
             done(compiled && { ...compiled, code: [...compiled.code, elsewhere] });
           },
