@@ -3,6 +3,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import { createCompiler, RegionPool } from '@tsvisor/machines/compiler';
 import { CodeCollector, codePath } from './code-cache/code-cache.ts';
 import type { Answer, CustomerOf, Question } from './compile-port.ts';
+import { codeOf } from './errors.ts';
 import { IdleQueue } from './idle-queue.ts';
 
 /** As much as a vCPU keeps. */
@@ -41,7 +42,10 @@ function serve(customer: CustomerOf): void {
       return;
     }
     if ('ahead' in question) {
-      later.add(() => compiler.runAhead(question.ahead), service.hostFull);
+      const job = (): void => {
+        if (collector?.isFull === false) compiler.runAhead(question.ahead);
+      };
+      later.add(job, service.hostFull);
       return;
     }
     const { id, job } = question;
@@ -65,8 +69,9 @@ function save(): void {
   for (const collector of collectors.values()) {
     try {
       collector.save();
-    } catch {
+    } catch (error) {
       // A folder that cannot be written to: later runs compile what this one did.
+      if (codeOf(error) === undefined) throw error;
     }
   }
 }

@@ -16,13 +16,19 @@ import { another, lazyModule, moduleOf, optimise } from './optimised.ts';
 type Limits = {
   /** Bytes of a file's bundles; beyond, what has not been of use for longest goes. */
   readonly file: number;
-  /** Bytes of WebAssembly that wait for the run's end; beyond, what was made first goes. */
-  readonly held: number;
+  /** Bytes of bundles that one run has use for, which are in its memory; beyond, nothing is added. */
+  readonly used: number;
+  /** Bytes of WebAssembly that one run adds: V8 optimises some 3 MB in a second at its end. */
+  readonly made: number;
+  /** The same for a bundle that is taken into another. */
+  readonly taken: number;
 };
-const LIMITS: Limits = { file: 64 << 20, held: 8 << 20 };
+const LIMITS: Limits = { file: 96 << 20, used: 48 << 20, made: 6 << 20, taken: 1 << 20 };
+/** Bytes that V8 makes of a byte of WebAssembly, more or less. */
+const GROWTH = 2.7;
 
 /** A block is noted to be compiled in the next run for so many ms of this one, which bounds the time that it takes there. */
-const MS_PER_WARM_BLOCK = 2;
+const MS_PER_WARM_BLOCK = 1;
 
 /** Where code for vCPUs like this one is kept: it is good for the same engine alone. */
 export const codePath = (folder: string, { features, atomic }: Pick<CompileService, 'features' | 'atomic'>): string =>
@@ -123,6 +129,7 @@ export class CodeCollector {
   readonly #wasWarm: ReadonlySet<number>;
   /** Where the bundles lie that were used, and those of them that V8 has to optimise anew. */
   readonly #used = new Set<number>();
+  #usedBytes = 0;
   readonly #refused = new Set<number>();
   /** Runs of blocks that were not compiled, by their hashes. */
   readonly #warm = new Map<number, number>();
@@ -139,19 +146,23 @@ export class CodeCollector {
 
   readonly add = (region: KeptRegion, wasm: Uint8Array<ArrayBuffer>): void => {
     const id = regionId(region, wasm);
-    if (this.#inFile.has(id) || this.#made.has(id)) return;
+    if (this.isFull || this.#inFile.has(id) || this.#made.has(id)) return;
     this.#made.set(id, { region, id, wasm });
     this.#madeBytes += wasm.length;
-    // A guest that runs for weeks must not fill the host's memory with what it had compiled.
-    for (const [oldest, { wasm: old }] of this.#made) {
-      if (this.#madeBytes <= this.#limits.held) break;
-      this.#made.delete(oldest);
-      this.#madeBytes -= old.length;
-    }
   };
 
+  /** This run adds no more: a later one may. */
+  get isFull(): boolean {
+    const { made, used } = this.#limits;
+    return this.#madeBytes >= made || this.#usedBytes + this.#madeBytes * (1 + GROWTH) >= used;
+  }
+
   readonly used = ({ at, isRefused }: Use): void => {
+    const stored = this.#file?.index.bundles.find((bundle) => bundle.at === at);
+    // Another process may have replaced the file that the vCPU reads.
+    if (stored === undefined || this.#used.has(at)) return;
     this.#used.add(at);
+    this.#usedBytes += stored.wasm + stored.optimised;
     if (isRefused) this.#refused.add(at);
   };
 
@@ -191,7 +202,8 @@ export class CodeCollector {
         const bytes = (file as CodeFile).raw(stored);
         return { stored: this.#used.has(stored.at) ? { ...stored, run } : stored, bytes };
       });
-    const entries = [...(bundle ? [bundle] : []), ...rest.sort((a, b) => b.stored.run - a.stored.run)];
+    // What is new comes after what has been of use.
+    const entries = [...rest, ...(bundle ? [bundle] : [])].sort((a, b) => b.stored.run - a.stored.run);
     let size = 0;
     writeCodeFile(
       this.#path,
@@ -201,12 +213,12 @@ export class CodeCollector {
     dropOldFiles(this.#path);
   }
 
-  /** Bundles that a new one takes in: those to be optimised anew, and, so that they get few, each that is no larger than what it has besides. */
+  /** Bundles that a new one takes in: those to be optimised anew, and, so that they get few, each small one that is no larger than what it has besides. */
   #taken(bundles: readonly StoredBundle[]): StoredBundle[] {
     const taken = bundles.filter(({ at }) => this.#refused.has(at));
     let bytes = taken.reduce((sum, { wasm }) => sum + wasm, this.#madeBytes);
     for (const bundle of bundles.toSorted((a, b) => a.wasm - b.wasm)) {
-      if (bundle.wasm > bytes || taken.includes(bundle)) continue;
+      if (bundle.wasm > Math.min(bytes, this.#limits.taken) || taken.includes(bundle)) continue;
       taken.push(bundle);
       bytes += bundle.wasm;
     }

@@ -27,7 +27,8 @@ export type StoredBundle = {
   readonly wasm: number;
   readonly optimised: number;
   readonly codeCrc: number;
-  readonly moduleCrc: number;
+  readonly wasmCrc: number;
+  readonly optimisedCrc: number;
   readonly at: number;
   /** The last of the runs that wrote the file and had use for it. */
   readonly run: number;
@@ -40,7 +41,7 @@ export type Index = {
 };
 
 /** A module with what V8 made of it. */
-export type StoredModule = { readonly wasm: Uint8Array<ArrayBuffer>; readonly optimised: Uint8Array | undefined };
+export type StoredModule = { readonly wasm: Uint8Array<ArrayBuffer>; readonly optimised: Uint8Array<ArrayBuffer> | undefined };
 
 const codeSize = ({ regions }: StoredBundle): number =>
   regions.reduce((sum, { pieces }) => pieces.reduce((more, { length }) => more + length, sum), 0);
@@ -100,9 +101,11 @@ export class CodeFile {
 
   /** The module with a bundle's functions; undefined if its bytes are damaged. */
   readModule(bundle: StoredBundle): StoredModule | undefined {
-    const { at, wasm, optimised, moduleCrc } = bundle;
-    const bytes = this.#read(at + codeSize(bundle), wasm + optimised, moduleCrc);
-    return bytes && { wasm: bytes.subarray(0, wasm), optimised: optimised === 0 ? undefined : bytes.subarray(wasm) };
+    const at = bundle.at + codeSize(bundle);
+    const wasm = this.#read(at, bundle.wasm, bundle.wasmCrc);
+    if (wasm === undefined || bundle.optimised === 0) return wasm && { wasm, optimised: undefined };
+    const optimised = this.#read(at + bundle.wasm, bundle.optimised, bundle.optimisedCrc);
+    return optimised && { wasm, optimised };
   }
 
   /** The bytes of a bundle as they are. */
@@ -115,8 +118,9 @@ export class CodeFile {
   }
 }
 
+/** In memory of its own. */
 function readAt(fd: number, position: number, length: number): Buffer<ArrayBuffer> {
-  const bytes = Buffer.alloc(Math.max(0, length));
+  const bytes = Buffer.from(new ArrayBuffer(Math.max(0, length)));
   for (let at = 0; at < length; ) {
     const count = readSync(fd, bytes, at, length - at, position + at);
     if (count === 0) throw new Error('the file ends early');
@@ -135,7 +139,6 @@ export function entryOf(
   run: number,
 ): Entry {
   const code = Buffer.concat(regions.flatMap(({ region }) => region.code.map(({ bytes }) => bytes)));
-  const module = optimised ? Buffer.concat([wasm, optimised]) : wasm;
   const stored: StoredBundle = {
     regions: regions.map(({ region: { code, ...rest }, id }) => ({
       ...rest,
@@ -145,11 +148,12 @@ export function entryOf(
     wasm: wasm.length,
     optimised: optimised?.length ?? 0,
     codeCrc: crc32(code),
-    moduleCrc: crc32(module),
+    wasmCrc: crc32(wasm),
+    optimisedCrc: optimised ? crc32(optimised) : 0,
     at: 0,
     run,
   };
-  return { stored, bytes: Buffer.concat([code, module]) };
+  return { stored, bytes: Buffer.concat([code, wasm, ...(optimised ? [optimised] : [])]) };
 }
 
 /** A text that tells a region from others; `wasm`: its own module. */

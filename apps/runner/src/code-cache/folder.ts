@@ -4,7 +4,7 @@ import { mkdirSync, readdirSync, renameSync, rmSync, statSync, utimesSync, write
 import { basename, dirname, join } from 'node:path';
 
 /** Files of a kind that stay. */
-const MOST = 16;
+const MOST = 8;
 
 /** A file of a kind: one for each V8 and whatever else its content depends on. */
 export function fileOf(folder: string, kind: string, dependsOn: string | Uint8Array): string {

@@ -22,8 +22,9 @@ export class KeptModule {
   readonly compile = (wasm: Uint8Array<ArrayBuffer>): WebAssembly.Module => {
     this.#path = fileOf(this.#folder, 'core', wasm);
     const optimised = readChecked(this.#path);
+    const length = optimised?.length ?? 0;
     const kept = optimised && moduleOf(wasm, optimised);
-    if (kept) this.#known = optimised.length;
+    if (kept) this.#known = length;
     this.#module = kept ?? new WebAssembly.Module(wasm);
     return this.#module;
   };
@@ -47,11 +48,11 @@ export class KeptModule {
   }
 }
 
-function readChecked(path: string): Uint8Array | undefined {
+function readChecked(path: string): Uint8Array<ArrayBuffer> | undefined {
   try {
     const bytes = readFileSync(path);
     const content = bytes.subarray(CRC);
-    return crc32(content) === bytes.readUInt32LE(0) ? content : undefined;
+    return crc32(content) === bytes.readUInt32LE(0) ? new Uint8Array(content) : undefined;
   } catch {
     return undefined;
   }

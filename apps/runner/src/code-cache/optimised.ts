@@ -44,7 +44,7 @@ function call<T>(run: (natives: Natives) => T | undefined): T | undefined {
  * What the optimising compiler made of a module so far; undefined if that is nothing. `fn`: a function of it, which is optimised if any is: V8 ends the
  * process rather than serialize a module without optimised code.
  */
-export function optimisedCode(module: WebAssembly.Module, fn: WebAssembly.ExportValue): Uint8Array | undefined {
+export function optimisedCode(module: WebAssembly.Module, fn: WebAssembly.ExportValue): Uint8Array<ArrayBuffer> | undefined {
   const code = call(({ isOptimised, serialize }) => (isOptimised(fn) ? serialize(module) : undefined));
   return code === undefined ? undefined : new Uint8Array(code);
 }
@@ -60,7 +60,7 @@ export function another(wasm: Uint8Array, number: number): Uint8Array<ArrayBuffe
 }
 
 /** Has V8's optimising compiler make all of some WebAssembly at once, where V8 compiles nothing lazily; undefined where what it makes cannot be had. */
-export function optimise(wasm: Uint8Array<ArrayBuffer>): Uint8Array | undefined {
+export function optimise(wasm: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
   setFlagsFromString('--no-liftoff');
   let module: WebAssembly.Module;
   try {
@@ -94,9 +94,10 @@ export function instanceToAsk(module: WebAssembly.Module, memory: WebAssembly.Me
   return new WebAssembly.Instance(module, imports);
 }
 
-/** The module of some WebAssembly, whose optimised code is given. Undefined if that is not for this V8, this processor and these flags. */
-export function moduleOf(wasm: Uint8Array, optimised: Uint8Array): WebAssembly.Module | undefined {
-  const { buffer, byteOffset, byteLength } = optimised;
-  const module = call(({ deserialize }) => deserialize(buffer.slice(byteOffset, byteOffset + byteLength) as ArrayBuffer, wasm));
+/** The module of some WebAssembly, whose optimised code is given, in memory of its own, which is free afterwards. Undefined if that is not for this V8, this processor and these flags. */
+export function moduleOf(wasm: Uint8Array, { buffer }: Uint8Array<ArrayBuffer>): WebAssembly.Module | undefined {
+  const module = call(({ deserialize }) => deserialize(buffer, wasm));
+  // Some 20 MB, which the next collection of garbage would find late.
+  buffer.transfer(0);
   return module instanceof WebAssembly.Module ? module : undefined;
 }

@@ -22,9 +22,9 @@ const PAGE = 4096;
 /** A block belongs to a region if it ran at least a quarter as often as the one that was hot. */
 const WARM = 4;
 /** Runs of a block from which on it might be of use to have it compiled in a later run. */
-const REPEATED = 500;
+const REPEATED = 400;
 /** Regions that a function is put into together with those that call it, where it is not known to be hot. */
-const COPIES = 3;
+const COPIES = 1;
 /** Instructions of a function's first block: to call it otherwise would take more. */
 const SMALL = 8;
 
