@@ -45,7 +45,7 @@ function serve(customer: CustomerOf): void {
       const job = (): void => {
         if (collector?.isFull === false) compiler.runAhead(question.ahead);
       };
-      later.add(job, service.hostFull);
+      later.add(job);
       return;
     }
     const { id, job } = question;

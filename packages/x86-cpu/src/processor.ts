@@ -245,12 +245,11 @@ export class Processor {
     const features = rowFeatures.filter((feature) => hasFeature(model, feature));
     const forms = formsOf(features);
     const { atomic } = this.#image;
-    const { checked = false, hostFull = false } = config;
-    const service = { memory, blockTable, features, routines, atomic, heat, checked, hostFull };
+    const service = { memory, blockTable, features, routines, atomic, heat, checked: config.checked ?? false };
     // A report has to do with the moment, so it is made on this thread, with the region.
     const onRegion = config.onRegion && this.#reporter(config.onRegion);
     this.#compiler = (onRegion ? undefined : config.compiler?.(service)) ?? compileHere(service, onRegion && { onRegion });
-    const pace = config.compiler === undefined || hostFull ? PACE.instead : PACE.beside;
+    const pace = config.compiler === undefined || config.hostFull ? PACE.instead : PACE.beside;
     this.#tier = new RegionTier({
       memory,
       table: this.#table,

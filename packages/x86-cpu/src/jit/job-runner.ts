@@ -45,8 +45,8 @@ export class JobRunner {
   readonly #onRegion: OnRegion | undefined;
   readonly #pool: RegionPool | undefined;
   readonly #keep: OnMade | undefined;
-  /** Host addresses of blocks, and how many of the regions made here, which later runs will have, they are in. */
-  readonly #covered = new Map<number, number>();
+  /** See `RegionPool`. */
+  readonly #covered: Map<number, number>;
 
   constructor(config: {
     readonly memory: WebAssembly.Memory;
@@ -70,6 +70,7 @@ export class JobRunner {
     this.#checked = config.checked ?? false;
     this.#onRegion = config.onRegion;
     this.#pool = config.pool;
+    this.#covered = config.pool?.covered ?? new Map();
     this.#keep = config.keep;
   }
 
@@ -144,8 +145,8 @@ export class JobRunner {
   }
 
   /**
-   * Blocks that the interpreter ran repeatedly and still runs, and that are in no region made here. `before`: after how many runs one with a hash was to be reported, if not when it is hot.
-   * May be called when the vCPU is gone.
+   * Blocks that the interpreter ran repeatedly and still runs, and that are in no region that was made. `before`: after how many runs one with a hash was to be
+   * reported, if not when it is hot. May be called when the vCPU is gone.
    */
   *blockRuns(before: (hash: number) => number | undefined): Iterable<BlockRuns> {
     for (const { host, key, header } of this.#table.all()) {

@@ -23,8 +23,6 @@ export type CompileService = {
   /** Runs of a block before it is hot. */
   readonly heat: number;
   readonly checked: boolean;
-  /** vCPUs have all of the host's processors in use. */
-  readonly hostFull: boolean;
 };
 
 /** Compiles the region of a job and hands it over, at once or later; `undefined`: there is nothing to compile. */
@@ -51,7 +49,7 @@ export type CompilerOptions = {
 
 /** Compiles one job after the other, for whoever serves a vCPU on another thread. */
 export function createCompiler(service: CompileService, { pool, keep, onRegion }: CompilerOptions = {}): JobRunner {
-  const { features, routines, atomic, hostFull: _, ...rest } = service;
+  const { features, routines, atomic, ...rest } = service;
   return new JobRunner({
     ...rest,
     forms: formsOf(features),
