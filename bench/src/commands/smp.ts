@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runConsole } from '../console-run.ts';
-import { tsvisorCommand } from '../contenders/tsvisor.ts';
+import { EARLIER_RUNS, tsvisorCommand } from '../contenders/tsvisor.ts';
 import { BenchError } from '../errors.ts';
 import { buildWorkloads, hasCompiler } from '../guest-program.ts';
 import { describeHost } from '../host.ts';
@@ -71,11 +71,17 @@ export async function smp({ rounds }: SmpOptions, { progress }: CommandContext):
   try {
     const program = join(folder, 'bench');
     buildWorkloads(program, 64, 'sse');
+    const contenders = [
+      [1, results.one],
+      [CPUS, results.two],
+    ] as const;
+    for (let n = 1; n <= EARLIER_RUNS; n++)
+      for (const [cpus] of contenders) {
+        progress(`earlier run ${n}/${EARLIER_RUNS}, ${cpus} processors`);
+        await measure(cpus, program);
+      }
     for (let round = 1; round <= rounds; round++) {
-      for (const [cpus, into] of [
-        [1, results.one],
-        [CPUS, results.two],
-      ] as const) {
+      for (const [cpus, into] of contenders) {
         const walls = await measure(cpus, program);
         into.push(walls);
         progress(
@@ -100,7 +106,7 @@ export async function smp({ rounds }: SmpOptions, { progress }: CommandContext):
     return { name, one, two, ratio, limit, held: limit === undefined || ratio >= limit };
   });
   const text = [
-    `SMP: two processes' work, wall seconds with one vCPU and with ${CPUS} on threads; median of ${rounds}`,
+    `SMP: two processes' work, wall seconds with one vCPU and with ${CPUS} on threads; median of ${rounds}; the same guests ran ${EARLIER_RUNS} times before`,
     `  ${describeHost()}`,
     table(
       ['', '1 vCPU', `${CPUS} vCPUs`, 'throughput', ''],

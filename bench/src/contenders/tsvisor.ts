@@ -12,7 +12,7 @@ const entry = join(root, 'apps', 'runner', 'dist', 'main.js');
 /** Compiled code of guests that ran here before. */
 const CODE = join(root, '.cache', 'bench-code');
 /** Runs before those that are measured: what the first one compiles, V8 has optimised in the third. */
-const EARLIER_RUNS = 3;
+export const EARLIER_RUNS = 3;
 
 /** Builds the command as it is published. */
 export function buildCommand(): void {
