@@ -45,7 +45,8 @@ function serve(customer: CustomerOf): void {
       const job = (): void => {
         if (collector?.isFull === false) compiler.runAhead(question.ahead);
       };
-      later.add(job);
+      // A function's first block before the others of it, so that all are in one region.
+      later.add(question.ahead.host, job);
       return;
     }
     const { id, job } = question;

@@ -58,12 +58,6 @@ async function optimised(wasm: Uint8Array<ArrayBuffer>): Promise<WebAssembly.Mod
   return module;
 }
 
-/** Lets so many ms pass. */
-function pass(ms: number): void {
-  const end = performance.now() + ms;
-  while (performance.now() < end);
-}
-
 // Node's buffers are views of the same kind.
 const plain = (bytes: Uint8Array): Uint8Array<ArrayBuffer> => Uint8Array.from(bytes);
 
@@ -242,7 +236,6 @@ describe('kept code', () => {
     // As much as the first two take.
     const third = new CodeCollector(path, { file: sizes[2] - sizes[0] });
     third.addRuns([{ hash: 1, runs: 1000 }]);
-    pass(10);
     third.save();
     expect(stored(path).map(([hashes]) => hashes[0])).toEqual([-31, -37]);
   });
@@ -270,17 +263,16 @@ describe('kept code', () => {
     expect(stored(path).length).toBe(1);
   });
 
-  it('tells the next run which blocks were warm, those that ran most, and no more than that has time to compile', () => {
+  it('tells the next run which blocks were warm, those that ran most', () => {
     const path = join(folder, 'warm');
     const collector = new CodeCollector(path);
-    collector.addRuns(Array.from({ length: 10_000 }, (_, n) => ({ hash: n, runs: 1000 })));
+    collector.addRuns(Array.from({ length: 30_000 }, (_, n) => ({ hash: n, runs: 1000 })));
     collector.addRuns([{ hash: 7, runs: 500 }]);
-    pass(20);
     collector.save();
     const kept = openKept(path, () => undefined);
-    expect([kept?.wasWarm(7), kept?.wasWarm(9999), kept?.has(7)]).toEqual([true, false, false]);
+    expect([kept?.wasWarm(7), kept?.wasWarm(29_999), kept?.has(7)]).toEqual([true, false, false]);
     const next = new CodeCollector(path);
-    expect([next.runsBefore(7), next.runsBefore(9999)]).toEqual([RUNS_BEFORE.warm, undefined]);
+    expect([next.runsBefore(7), next.runsBefore(29_999)]).toEqual([RUNS_BEFORE.warm, undefined]);
     next.add(region(41), summing(41));
     next.save();
     expect(openKept(path, () => undefined)?.wasWarm(7)).toBe(false);

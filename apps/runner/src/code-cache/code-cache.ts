@@ -23,12 +23,12 @@ type Limits = {
   /** The same for a bundle that is taken into another. */
   readonly taken: number;
 };
-const LIMITS: Limits = { file: 96 << 20, used: 48 << 20, made: 6 << 20, taken: 1 << 20 };
+const LIMITS: Limits = { file: 96 << 20, used: 64 << 20, made: 8 << 20, taken: 1 << 20 };
 /** Bytes that V8 makes of a byte of WebAssembly, more or less. */
 const GROWTH = 2.7;
 
-/** A block is noted to be compiled in the next run for so many ms of this one, which bounds the time that it takes there. */
-const MS_PER_WARM_BLOCK = 1;
+/** Blocks that are noted to be compiled in the next run, at most. */
+const MOST_WARM = 20_000;
 
 /** Where code for vCPUs like this one is kept: it is good for the same engine alone. */
 export const codePath = (folder: string, { features, atomic }: Pick<CompileService, 'features' | 'atomic'>): string =>
@@ -67,6 +67,8 @@ class Bundle {
     const { wasm, optimised } = found;
     const module = optimised && moduleOf(wasm, optimised);
     this.#module = module ?? lazyModule(wasm);
+    // V8 has a copy.
+    wasm.buffer.transfer(0);
     this.#onUse({ at: this.#stored.at, isRefused: module === undefined });
     return this.#module;
   }
@@ -119,7 +121,6 @@ export class CodeCollector {
   readonly #path: string;
   readonly #file: CodeFile | undefined;
   readonly #limits: Limits;
-  readonly #since = performance.now();
   /** By id, in the order in which they came. */
   readonly #made = new Map<string, Made>();
   #madeBytes = 0;
@@ -179,8 +180,7 @@ export class CodeCollector {
 
   /** Hashes of the blocks that are worth compiling in the next run. */
   #warmest(): number[] {
-    const most = Math.floor((performance.now() - this.#since) / MS_PER_WARM_BLOCK);
-    const found = [...this.#warm].sort(([, a], [, b]) => b - a).slice(0, most);
+    const found = [...this.#warm].sort(([, a], [, b]) => b - a).slice(0, MOST_WARM);
     return found.map(([hash]) => hash);
   }
 

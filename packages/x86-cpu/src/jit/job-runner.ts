@@ -90,8 +90,10 @@ export class JobRunner {
     // What many call would be in many regions, of which none runs so often that it would be worth that.
     this.#make(job, {
       ...source,
-      inlines: (callee) =>
-        (this.#covered.get(callee) ?? 0) < COPIES || source.countOf(this.#table.find(callee, job.key)) <= SMALL,
+      callee: (callee) => {
+        if ((this.#covered.get(callee) ?? 0) < COPIES) return 'entry';
+        return source.countOf(this.#table.find(callee, job.key)) <= SMALL ? 'inside' : 'outside';
+      },
     });
   }
 
@@ -136,7 +138,7 @@ export class JobRunner {
       hostPage: (offset) => (offset === 0 ? pageOf(host) : fetchedPage(this.#i32, job, offset)),
       headerAt: (at) => (at === host ? this.#table.find(host, key) : this.#warmHeader(at, key, runs)),
       runsOf: (at) => this.#runsOf(at),
-      inlines: () => true,
+      callee: () => 'inside',
       warm: (page) => this.#warmBlocks(page, key, runs),
       targetOf: (record) => this.#i32[(record + Record.imm) >>> 2],
       countOf: (block) => this.#i32[(block + Record.b) >>> 2],

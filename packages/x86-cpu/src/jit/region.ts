@@ -63,8 +63,8 @@ export type RegionSource = {
   readonly hostPage: (offset: number) => number;
   /** Header of the block at a host address if it has run repeatedly (one that crosses into another page: at all), else 0. */
   readonly headerAt: (host: number) => number;
-  /** Whether what is called at a host address may become part of the region. */
-  readonly inlines: (host: number) => boolean;
+  /** Whether what is called at a host address may become part of the region, and if so whether for others that call it, too. */
+  readonly callee: (host: number) => 'outside' | 'inside' | 'entry';
   /** How often such a block ran, as far as that was counted. */
   readonly runsOf: (header: number) => number;
   /** Host addresses of a page's blocks that have run repeatedly: what indirect jumps may lead to. */
@@ -266,7 +266,7 @@ class Discovery {
         this.#add(target, false);
         return;
       case 'call':
-        if (this.#source.inlines(this.#hostOf(target))) this.#add(target, false);
+        this.#addCallee(target);
         this.#add(next, true);
         return;
       case 'calli':
@@ -287,6 +287,11 @@ class Discovery {
         return;
       default:
     }
+  }
+
+  #addCallee(target: number): void {
+    const callee = this.#source.callee(this.#hostOf(target));
+    if (callee !== 'outside') this.#add(target, callee === 'entry');
   }
 
   #addObserved(offset: number, record: number): void {

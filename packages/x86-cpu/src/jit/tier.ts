@@ -168,9 +168,10 @@ export class RegionTier {
       translator.countDown(header, LONG);
       if (this.#install({ ...placed, ...loaded })) return true;
     }
+    this.#askAhead(header, host, key);
     // Some of its pages may not have been run from lately.
     this.#misfits.set(header, tried + 1);
-    translator.countDown(header, tried + 1 < TRIES ? RUNS_BEFORE.kept << tried : kept.wasWarm(hash) ? RUNS_BEFORE.warm : heat);
+    translator.countDown(header, tried + 1 < TRIES ? RUNS_BEFORE.kept << tried : heat);
     return true;
   }
 
