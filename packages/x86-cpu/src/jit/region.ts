@@ -12,7 +12,7 @@ const PAGE = 4096;
 /** Bytes of an instruction at most. */
 const MAX_LENGTH = 15;
 const MAX_BLOCKS = 128;
-const MAX_INSTRUCTIONS = 800;
+export const MAX_INSTRUCTIONS = 800;
 /** Offsets stay far from the ends of 32 bits. */
 const FARTHEST = 0x2000_0000;
 

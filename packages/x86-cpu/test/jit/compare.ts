@@ -1,4 +1,5 @@
 /** Runs a program in both tiers and compares them wherever the compiled one stops. */
+import { MAX_INSTRUCTIONS } from '../../src/jit/region.ts';
 import { Random } from '../host-oracle/random.ts';
 import type { Ending, TierMachine } from './machine.ts';
 import type { Program } from './program.ts';
@@ -7,7 +8,7 @@ import { assemble } from './program.ts';
 /** More than what a call of `run` may go beyond its budget: a block does not start that does not fit 64 instructions. */
 const OVERSHOOT = 65;
 /** What the compiled tier may go beyond that: a region looks at its budget where it is entered and where a loop begins. */
-const MORE = 512;
+const MORE = MAX_INSTRUCTIONS + OVERSHOOT;
 /** Deliveries and other steps that retire nothing, between two instructions. */
 const MOST_STEPS = 8;
 const BUDGETS = [1, 7, 50, 64, 65, 100, 129, 333, 1000, 5000];
