@@ -23,8 +23,6 @@ const PAGE = 4096;
 const WARM = 4;
 /** Runs of a block from which on it might be of use to have it compiled in a later run. */
 const REPEATED = 400;
-/** Regions that a function is put into together with those that call it, where it is not known to be hot. */
-const COPIES = 1;
 /** Instructions of a function's first block: to call it otherwise would take more. */
 const SMALL = 8;
 
@@ -46,7 +44,7 @@ export class JobRunner {
   readonly #pool: RegionPool | undefined;
   readonly #keep: OnMade | undefined;
   /** See `RegionPool`. */
-  readonly #covered: Map<number, number>;
+  readonly #covered: Set<number>;
 
   constructor(config: {
     readonly memory: WebAssembly.Memory;
@@ -70,7 +68,7 @@ export class JobRunner {
     this.#checked = config.checked ?? false;
     this.#onRegion = config.onRegion;
     this.#pool = config.pool;
-    this.#covered = config.pool?.covered ?? new Map();
+    this.#covered = config.pool?.covered ?? new Set();
     this.#keep = config.keep;
   }
 
@@ -87,11 +85,11 @@ export class JobRunner {
   runAhead(job: CompileJob): void {
     if (this.#covered.has(job.host)) return;
     const source = this.#source(job, RUNS_BEFORE.warm);
-    // What many call would be in many regions, of which none runs so often that it would be worth that.
+    // A function that many call would be in many regions, of which none runs so often that it would be worth that.
     this.#make(job, {
       ...source,
       callee: (callee) => {
-        if ((this.#covered.get(callee) ?? 0) < COPIES) return 'entry';
+        if (!this.#covered.has(callee)) return 'entry';
         return source.countOf(this.#table.find(callee, job.key)) <= SMALL ? 'inside' : 'outside';
       },
     });
@@ -110,10 +108,7 @@ export class JobRunner {
       return { host: (hosts.get(page) as number) + (offset - page), page };
     };
     const entries = compiled.entries.map(place);
-    for (const offset of region.blocks.keys()) {
-      const { host } = place(offset);
-      this.#covered.set(host, (this.#covered.get(host) ?? 0) + 1);
-    }
+    for (const offset of region.blocks.keys()) this.#covered.add(place(offset).host);
     this.#onRegion?.(region, compiled);
     let instructions = 0;
     for (const block of region.blocks.values()) instructions += block.instructions.length;

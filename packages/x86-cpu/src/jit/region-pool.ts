@@ -20,8 +20,8 @@ export class RegionPool {
   readonly #regions = new Set<CompiledJob>();
   readonly #byEntry = new ByHost<CompiledJob>();
   #bytes = 0;
-  /** Host addresses of blocks, and how many of the regions that were made, which later runs will have, they are in. */
-  readonly covered = new Map<number, number>();
+  /** Host addresses of blocks that are in regions that were made, which later runs will have. */
+  readonly covered = new Set<number>();
 
   /** @param limit bytes of WebAssembly that are kept; beyond, the oldest regions go */
   constructor(limit: number) {
