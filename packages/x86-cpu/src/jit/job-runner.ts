@@ -13,7 +13,7 @@ import { type CompiledRegion, compileRegion, REGION_EXPORT, type RegionImage } f
 import { fetchedPage } from './fetched-page.ts';
 import type { CompiledJob, CompileJob } from './job.ts';
 import { holdsCode } from './job.ts';
-import { type BlockRuns, codeHash, type KeptRegion, keptOf, RUNS_BEFORE } from './kept.ts';
+import { type BlockRuns, codeHash, type KeptRegion, keptOf, type RegionInPlace, RUNS_BEFORE } from './kept.ts';
 import { MOST_RUNS } from './pace.ts';
 import { discover, pageOfOffset, type Region, type RegionSource } from './region.ts';
 import type { RegionPool } from './region-pool.ts';
@@ -78,15 +78,21 @@ export class JobRunner {
       holds: (code) => holdsCode(this.#bytes, code),
       hostPage: (distance) => (distance === 0 ? pageOf(job.host) : fetchedPage(this.#i32, job, distance)),
     });
-    return known ? { ...known, origin: 'shared' } : this.#make(job, this.#source(job, this.#heat));
+    if (known) return { ...known, origin: 'shared' };
+    const compiled = this.#compile(job, this.#source(job, this.#heat));
+    if (!compiled) return undefined;
+    const { region, wasm } = compiled;
+    const made: CompiledJob = { ...region, module: new WebAssembly.Module(wasm), name: REGION_EXPORT };
+    this.#pool?.add(made);
+    return made;
   }
 
-  /** Compiles for later runs, if this has not come to pass in this one: a block that runs often in each of them, but never gets hot. */
+  /** Compiles for later runs, if that has not come to pass in this one: a block that runs often in each of them, but never gets hot. */
   runAhead(job: CompileJob): void {
     if (this.#covered.has(job.host)) return;
     const source = this.#source(job, RUNS_BEFORE.warm);
     // A function that many call would be in many regions, of which none runs so often that it would be worth that.
-    this.#make(job, {
+    this.#compile(job, {
       ...source,
       callee: (callee) => {
         if (!this.#covered.has(callee)) return 'entry';
@@ -95,12 +101,13 @@ export class JobRunner {
     });
   }
 
-  #make(job: CompileJob, source: RegionSource): CompiledJob | undefined {
+  /** Compiles, and says what there is to keep. */
+  #compile(job: CompileJob, source: RegionSource): { region: RegionInPlace; wasm: Uint8Array<ArrayBuffer> } | undefined {
     const region = discover(source, job.key, job.host % PAGE);
     if (!region) return undefined;
     const options = { checked: this.#checked, trace: this.#onRegion !== undefined, linkable: this.#keep !== undefined };
     const compiled = compileRegion(this.#image, region, options);
-    const { bytes } = compiled;
+    const { bytes: wasm } = compiled;
     const { key, pages, code } = region;
     const hosts = new Map(pages.map(({ offset, host }) => [offset, host]));
     const place = (offset: number): { host: number; page: number } => {
@@ -112,14 +119,11 @@ export class JobRunner {
     this.#onRegion?.(region, compiled);
     let instructions = 0;
     for (const block of region.blocks.values()) instructions += block.instructions.length;
-    const module = new WebAssembly.Module(bytes);
-    const size = { bytes: bytes.length, instructions };
-    const made: CompiledJob = { key, pages, code, module, name: REGION_EXPORT, entries, ...size, origin: 'made' };
-    this.#pool?.add(made);
-    const kept = this.#keep && keptOf(made, this.#bytes);
+    const placed: RegionInPlace = { key, pages, code, entries, bytes: wasm.length, instructions, origin: 'made' };
+    const kept = this.#keep && keptOf(placed, this.#bytes);
     // Bytes behind the end of a block may have changed meanwhile, which its hash then tells of: a region that is found by nobody.
-    if (kept) this.#keep?.(kept, bytes);
-    return made;
+    if (kept) this.#keep?.(kept, wasm);
+    return { region: placed, wasm };
   }
 
   /** `heat`: how often its block ran at least. */
