@@ -3,7 +3,7 @@ import { type MessagePort, parentPort } from 'node:worker_threads';
 import { createCompiler, RegionPool } from '@tsvisor/machines/compiler';
 import { CodeCollector, codePath } from './code-cache/code-cache.ts';
 import type { Answer, CustomerOf, Question } from './compile-port.ts';
-import { codeOf } from './errors.ts';
+import { isSystemError } from './errors.ts';
 import { IdleQueue } from './idle-queue.ts';
 
 /** As much as a vCPU keeps. */
@@ -72,7 +72,7 @@ function save(): void {
       collector.save();
     } catch (error) {
       // A folder that cannot be written to: later runs compile what this one did.
-      if (codeOf(error) === undefined) throw error;
+      if (!isSystemError(error)) throw error;
     }
   }
 }

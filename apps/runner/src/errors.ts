@@ -51,5 +51,8 @@ export function codeOf(error: unknown): string | undefined {
   return typeof code === 'string' ? code : undefined;
 }
 
+/** Whether it is the operating system's: ours have codes, too. */
+export const isSystemError = (error: unknown): boolean => error instanceof Error && 'syscall' in error;
+
 /** First line of a message, for places that promise one. */
 export const oneLine = (text: string): string => text.split('\n', 1)[0].trim();

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { runConsole } from '../console-run.ts';
+import { runEarlier } from '../contenders/earlier-runs.ts';
 import { EARLIER_RUNS, tsvisorCommand } from '../contenders/tsvisor.ts';
 import { BenchError } from '../errors.ts';
 import { buildWorkloads, hasCompiler } from '../guest-program.ts';
@@ -72,20 +73,16 @@ export async function smp({ rounds }: SmpOptions, { progress }: CommandContext):
     const program = join(folder, 'bench');
     buildWorkloads(program, 64, 'sse');
     const contenders = [
-      [1, results.one],
-      [CPUS, results.two],
-    ] as const;
-    for (let n = 1; n <= EARLIER_RUNS; n++)
-      for (const [cpus] of contenders) {
-        progress(`earlier run ${n}/${EARLIER_RUNS}, ${cpus} processors`);
-        await measure(cpus, program);
-      }
+      { name: '1 processor', earlierRuns: EARLIER_RUNS, cpus: 1, into: results.one },
+      { name: `${CPUS} processors`, earlierRuns: EARLIER_RUNS, cpus: CPUS, into: results.two },
+    ];
+    await runEarlier(contenders, progress, ({ cpus }) => measure(cpus, program));
     for (let round = 1; round <= rounds; round++) {
-      for (const [cpus, into] of contenders) {
+      for (const { name, cpus, into } of contenders) {
         const walls = await measure(cpus, program);
         into.push(walls);
         progress(
-          `round ${round}/${rounds}, ${cpus} processors: ${[...walls].map(([name, wall]) => `${name} ${seconds(wall)} s`).join(', ')}`,
+          `round ${round}/${rounds}, ${name}: ${[...walls].map(([load, wall]) => `${load} ${seconds(wall)} s`).join(', ')}`,
         );
       }
     }

@@ -1,10 +1,10 @@
 import type { Contender } from './contender.ts';
 
 /** Has contenders run what is to be measured as often before as they say. */
-export async function runEarlier(
-  contenders: readonly Contender[],
+export async function runEarlier<C extends Pick<Contender, 'name' | 'earlierRuns'>>(
+  contenders: readonly C[],
   progress: (text: string) => void,
-  run: (contender: Contender) => Promise<unknown>,
+  run: (contender: C) => Promise<unknown>,
 ): Promise<void> {
   for (const contender of contenders) {
     const { name, earlierRuns = 0 } = contender;

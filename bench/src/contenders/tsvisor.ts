@@ -11,7 +11,7 @@ const root = dirname(dirname(dirname(dirname(fileURLToPath(import.meta.url)))));
 const entry = join(root, 'apps', 'runner', 'dist', 'main.js');
 /** Compiled code of guests that ran here before. */
 const CODE = join(root, '.cache', 'bench-code');
-/** Runs before those that are measured: what the first one compiles, V8 has optimised in the third. */
+/** Runs before those that are measured: what is hot in the first or warm in the first two, the third one has. */
 export const EARLIER_RUNS = 3;
 
 /** Builds the command as it is published. */

@@ -118,8 +118,7 @@ class Imports {
 function readReferences(bytes: Uint8Array, { custom }: ModuleParts): number[][] {
   const section = custom.get(REFERENCES);
   if (section === undefined) throw new WasmReadError('the module was not built to be linked');
-  const r = new Reader(bytes);
-  r.at = section.start;
+  const r = new Reader(bytes, section.start);
   return r.list(() => {
     let at = 0;
     return r.list(() => (at += r.u32()));
@@ -129,14 +128,14 @@ function readReferences(bytes: Uint8Array, { custom }: ModuleParts): number[][] 
 /** Hints by the index of their function. */
 export function readHints(bytes: Uint8Array, { custom }: ModuleParts): Map<number, BranchHint[]> {
   const section = custom.get(HINTS);
-  const r = new Reader(bytes);
-  r.at = section?.start ?? r.at;
+  if (section === undefined) return new Map();
+  const r = new Reader(bytes, section.start);
   const hint = (): BranchHint => {
     const at = r.u32();
     r.u32();
     return { at, likely: r.u8() === 1 };
   };
-  return new Map(section === undefined ? [] : r.list((): [number, BranchHint[]] => [r.u32(), r.list(hint)]));
+  return new Map(r.list((): [number, BranchHint[]] => [r.u32(), r.list(hint)]));
 }
 
 /**

@@ -65,8 +65,7 @@ class ModulePrinter {
     const names = new Map<number, string>();
     const section = this.#parts.custom.get('name');
     if (!section) return names;
-    const r = new Reader(this.#bytes);
-    r.at = section.start;
+    const r = new Reader(this.#bytes, section.start);
     while (r.at < section.end) {
       const id = r.u8();
       const length = r.u32();
@@ -81,8 +80,7 @@ class ModulePrinter {
     return this.#parts.bodies.map(({ start, end }, n) => {
       const index = this.importedFunctions.length + n;
       const signature = this.#parts.defined[n];
-      const r = new Reader(this.#bytes);
-      r.at = start;
+      const r = new Reader(this.#bytes, start);
       const locals = r.list(() => {
         const count = r.u32();
         const type = readValType(r);

@@ -74,11 +74,14 @@ class Bundle {
   }
 }
 
+/** Where a region is: in which bundle, and which of its regions. */
+type Origin = { readonly bundle: Bundle; readonly n: number };
+
 /** Kept regions, for one thread. `onUse` is told of the bundles that run. */
 export function openKept(path: string, onUse: (use: Use) => void): KeptCode | undefined {
   const file = CodeFile.open(path);
   if (file === undefined) return undefined;
-  const byHash = new Map<number, { readonly bundle: Bundle; readonly n: number }[]>();
+  const byHash = new Map<number, Origin[]>();
   for (const stored of file.index.bundles) {
     const bundle = new Bundle(file, stored, onUse);
     for (const [n, { entries }] of stored.regions.entries())
@@ -89,7 +92,7 @@ export function openKept(path: string, onUse: (use: Use) => void): KeptCode | un
       }
   }
   const warm = new Set(file.index.warm);
-  const origins = new WeakMap<KeptRegion, { readonly bundle: Bundle; readonly n: number }>();
+  const origins = new WeakMap<KeptRegion, Origin>();
   return {
     has: (hash) => byHash.has(hash),
     wasWarm: (hash) => warm.has(hash),
@@ -173,10 +176,8 @@ export class CodeCollector {
   }
 
   /** After how many runs a block with a hash was to be reported. */
-  readonly runsBefore = (hash: number): number | undefined => {
-    if (this.#entries.has(hash)) return RUNS_BEFORE.kept;
-    return this.#wasWarm.has(hash) ? RUNS_BEFORE.warm : undefined;
-  };
+  readonly runsBefore = (hash: number): number | undefined =>
+    this.#entries.has(hash) || this.#wasWarm.has(hash) ? RUNS_BEFORE : undefined;
 
   /** Hashes of the blocks that are worth compiling in the next run. */
   #warmest(): number[] {

@@ -35,8 +35,7 @@ export class KeptModule {
     // V8 takes kept code only under the flags that it was written with, and the core is compiled before other threads are.
     setFlagsFromString('--wasm-lazy-compilation');
     try {
-      const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
-      const fn = instanceToAsk(this.#module, memory).exports[probe];
+      const fn = instanceToAsk(this.#module).exports[probe];
       const optimised = fn && optimisedCode(this.#module, fn);
       if (optimised && optimised.length > this.#known * GROWTH) {
         writeChecked(this.#path, optimised);

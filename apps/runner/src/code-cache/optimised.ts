@@ -68,8 +68,7 @@ export function optimise(wasm: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>
   } finally {
     setFlagsFromString('--liftoff');
   }
-  const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
-  const fn = Object.values(instanceToAsk(module, memory).exports).find((one) => typeof one === 'function');
+  const fn = Object.values(instanceToAsk(module).exports).find((one) => typeof one === 'function');
   return fn && optimisedCode(module, fn);
 }
 
@@ -84,7 +83,8 @@ export function lazyModule(wasm: Uint8Array<ArrayBuffer>): WebAssembly.Module {
 }
 
 /** An instance of a module that is not to be run, only to be asked about. */
-export function instanceToAsk(module: WebAssembly.Module, memory: WebAssembly.Memory): WebAssembly.Instance {
+export function instanceToAsk(module: WebAssembly.Module): WebAssembly.Instance {
+  const memory = new WebAssembly.Memory({ initial: 1, maximum: 65536, shared: true });
   const imports: Record<string, Record<string, WebAssembly.ImportValue>> = {};
   for (const { module: from, name, kind } of WebAssembly.Module.imports(module)) {
     imports[from] ??= {};

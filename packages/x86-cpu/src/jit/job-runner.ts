@@ -90,7 +90,7 @@ export class JobRunner {
   /** Compiles for later runs, if that has not come to pass in this one: a block that runs often in each of them, but never gets hot. */
   runAhead(job: CompileJob): void {
     if (this.#covered.has(job.host)) return;
-    const source = this.#source(job, RUNS_BEFORE.warm);
+    const source = this.#source(job, RUNS_BEFORE);
     // A function that many call would be in many regions, of which none runs so often that it would be worth that.
     this.#compile(job, {
       ...source,

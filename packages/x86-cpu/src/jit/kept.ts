@@ -29,8 +29,8 @@ export type RegionFunction = Pick<CompiledJob, 'module' | 'name'>;
 /** A region without that. */
 export type RegionInPlace = Omit<CompiledJob, keyof RegionFunction>;
 
-/** Runs of a block before a region of an earlier run is looked for, and before one that was warm in an earlier run is compiled. */
-export const RUNS_BEFORE = { kept: 100, warm: 100 } as const;
+/** Runs of a block before a region of an earlier run is looked for, or, if it was warm in an earlier run, one is made for later ones. */
+export const RUNS_BEFORE = 100;
 
 /** How often a block ran in the interpreter. */
 export type BlockRuns = { readonly hash: number; readonly runs: number };

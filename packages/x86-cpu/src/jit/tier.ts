@@ -145,7 +145,7 @@ export class RegionTier {
     if (!compileAhead || this.#asked.has(header) || !kept?.wasWarm(codeHash(this.#u8, host, key))) return false;
     this.#asked.add(header);
     // It may get hot in this one, too; and its neighbours' compilation is to see how often it ran.
-    this.#host.translator().countDown(header, heat - RUNS_BEFORE.warm);
+    this.#host.translator().countDown(header, heat - RUNS_BEFORE);
     if (this.#isCompilable(header, key)) compileAhead({ key, host, ...this.#host.place() });
     return true;
   }
@@ -171,7 +171,7 @@ export class RegionTier {
     this.#askAhead(header, host, key);
     // Some of its pages may not have been run from lately.
     this.#misfits.set(header, tried + 1);
-    translator.countDown(header, tried + 1 < TRIES ? RUNS_BEFORE.kept << tried : heat);
+    translator.countDown(header, tried + 1 < TRIES ? RUNS_BEFORE << tried : heat);
     return true;
   }
 
@@ -249,10 +249,11 @@ export class RegionTier {
   translated(header: number, host: number, key: number): void {
     const translator = this.#host.translator();
     const { kept } = this.#host;
-    const hash = kept && codeHash(this.#u8, host, key);
     if (this.#isOffered(host, key)) translator.countDownTo(header, SOON);
-    if (hash !== undefined && kept?.has(hash)) translator.countDownTo(header, RUNS_BEFORE.kept);
-    else if (hash !== undefined && kept?.wasWarm(hash)) translator.countDownTo(header, RUNS_BEFORE.warm);
+    if (kept !== undefined) {
+      const hash = codeHash(this.#u8, host, key);
+      if (kept.has(hash) || kept.wasWarm(hash)) translator.countDownTo(header, RUNS_BEFORE);
+    }
     for (const compiled of this.#unmet.at(host)) {
       const entry = compiled.key === key && compiled.entries.find((one) => one.host === host);
       if (!entry) continue;

@@ -320,7 +320,7 @@ describe('regions', () => {
         machine.load(OVER_THE_END, Place.code + 0x3000 - TO_THE_END);
         expect(machine.run()).toBe('halt');
         expect(machine.gpr(3)).toBe(BigInt(2 * ROUNDS));
-        const before = (hash: number): number | undefined => (wasWarm(hash) ? RUNS_BEFORE.warm : undefined);
+        const before = (hash: number): number | undefined => (wasWarm(hash) ? RUNS_BEFORE : undefined);
         return { runs: [...(runner?.blockRuns(before) ?? [])], asked, regions: machine.processor.stats().regions };
       };
       const { runs, asked } = run(() => false);
