@@ -100,7 +100,8 @@ function addRing(module: ModuleBuilder, io: DoorbellImports, layout: DoorbellLay
   f.if(i32.eqz(f.get(event)), () => f.set(event, f.call(find, f.get(oneValue), f.get(key), f.get(value), f.get(size))));
   f.if(f.get(event), () => {
     f.call(signal, f.get(event));
-    i32.atomic_store(reader(), i32.add(f.get(sequence), i32.const(2)), layout.sequence);
+    // Not before the load that ends `signal`, which is after its exchange. A barrier behind this would be for nobody, and take 20 of a store's 54 ns.
+    i32.store(reader(), i32.add(f.get(sequence), i32.const(2)), layout.sequence);
     f.return(i32.const(1));
   });
   i32.atomic_store(reader(), f.get(sequence), layout.sequence);
