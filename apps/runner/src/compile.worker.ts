@@ -42,11 +42,11 @@ function serve(customer: CustomerOf): void {
       return;
     }
     if ('ahead' in question) {
-      const job = (): void => {
-        if (collector?.isFull === false) compiler.runAhead(question.ahead);
-      };
+      const compile = compiler.ahead(question.ahead);
       // A function's first block before the others of it, so that all are in one region.
-      later.add(question.ahead.host, job);
+      later.add(question.ahead.host, () => {
+        if (collector?.isFull === false) compile();
+      });
       return;
     }
     const { id, job } = question;

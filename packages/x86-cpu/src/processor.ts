@@ -82,7 +82,7 @@ export type ProcessorConfig = {
   readonly heat?: number;
   /** What is compiled when depends on the instructions that have run alone, not on how long that took; not with a `compiler` on another thread. */
   readonly reproducible?: boolean;
-  /** Bytes of WebAssembly kept for compiled regions; beyond, the oldest are dropped. */
+  /** Bytes of WebAssembly kept for the regions that are compiled; beyond, the oldest are dropped. Those of earlier runs do not count: they share modules. */
   readonly regionBytes?: number;
   /** Compiles regions elsewhere than on this thread (see `compileHere` for what it does); without it they are compiled here. */
   readonly compiler?: (service: CompileService) => RegionCompiler;
@@ -175,7 +175,7 @@ export class Processor {
       kicked: address + CPU.offset.kicked,
       codeMap,
     };
-    const jumpCache = alloc(JUMP_CACHE.entries * JUMP_CACHE.entryBytes, 64);
+    const jumpCache = alloc(JUMP_CACHE.bytes, 64);
     const blockTable = alloc(BLOCK_TABLE.entries * BLOCK_TABLE.entryBytes, 64);
     const regionTable = alloc(REGION_TABLE.entries * REGION_TABLE.entryBytes, 64);
     const codeBytes = config.codeBytes ?? DEFAULT_CODE_BYTES;

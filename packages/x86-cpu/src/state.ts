@@ -228,8 +228,11 @@ export const CPU = defineLayout('x86-cpu', {
   compiled: 'u64',
 });
 
-/** Jump cache: direct-mapped by linear address; entries of 16 bytes {i64 linear address, u32 record, u32 tag}. */
-export const JUMP_CACHE = { entries: 4096, entryBytes: 16 } as const;
+/**
+ * Jump cache: direct-mapped by linear address; entries of 16 bytes {i64 linear address, u32 record, u32 tag}. From `handlers` on a u16 for each: which
+ * handler its record had when it was last asked for by compiled code.
+ */
+export const JUMP_CACHE = { entries: 4096, entryBytes: 16, handlers: 4096 * 16, bytes: 4096 * (16 + 2) } as const;
 /** Block table: open addressing by host address and mode; entries of 16 bytes {u32 host address, u32 mode key, u32 record, u32 0}. */
 export const BLOCK_TABLE = { entries: 1 << 18, entryBytes: 16 } as const;
 

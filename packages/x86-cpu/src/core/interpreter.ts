@@ -10,7 +10,7 @@ import type { Form } from '../form.ts';
 import { reachesMemory } from '../form.ts';
 import type { HotPair } from '../records/hot-pairs.ts';
 import type { SemanticsTable } from '../semantics/types.ts';
-import { CPU, Exit, Record as R } from '../state.ts';
+import { CPU, Exit, JUMP_CACHE, Record as R } from '../state.ts';
 import type { Delivery } from './deliver.ts';
 import type { CoreImports } from './imports.ts';
 import { jumpIndex } from './lookup.ts';
@@ -53,14 +53,25 @@ export function addChain(module: ModuleBuilder, io: CoreImports): FunctionBuilde
   const entry = f.local('i32');
   const record = f.local('i32');
   const handler = f.local('i32');
+  const index = f.local('i32');
+  const guess = f.local('i32');
   const cpu = (): I32 => f.globalGet(io.cpu);
   f.set(rip, f.i64.load(cpu(), CPU.offset.rip));
-  f.set(entry, f.i32.add(f.globalGet(io.jumpCache), jumpIndex(f, rip)));
+  f.set(index, jumpIndex(f, rip));
+  f.set(entry, f.i32.add(f.globalGet(io.jumpCache), f.get(index)));
+  f.set(guess, f.i32.add(f.globalGet(io.jumpCache), f.i32.shr_u(f.get(index), f.i32.const(3))));
   const sameRip = f.i64.eq(f.i64.load(f.get(entry)), f.get(rip));
   const sameTag = f.i32.eq(f.i32.load(f.get(entry), 12), f.i32.load(cpu(), CPU.offset.jumpTag));
   f.if(f.i32.and(sameRip, sameTag), () => {
     f.set(record, f.i32.load(f.get(entry), 8));
-    f.set(handler, f.i32.load16_u(f.get(record), R.handler));
+    // The header is seldom in the host's first-level cache. By the handler that it had the last time the host goes on to the region, and learns meanwhile
+    // that it still has that one.
+    const real = (): I32 => f.i32.load16_u(f.get(record), R.handler);
+    f.set(handler, f.i32.load16_u(f.get(guess), JUMP_CACHE.handlers));
+    f.if(f.i32.ne(f.get(handler), real()), () => {
+      f.set(handler, real());
+      f.i32.store16(f.get(guess), f.get(handler), JUMP_CACHE.handlers);
+    });
     f.if(f.i32.ge_u(f.get(handler), f.i32.const(FIRST_REGION)), () => {
       const offset = (): I64 => f.i64.and(f.i64.load16_u(f.get(record), R.place), f.i64.const(0xfff));
       const page = f.local('i64');

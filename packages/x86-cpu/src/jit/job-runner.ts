@@ -45,6 +45,8 @@ export class JobRunner {
   readonly #keep: OnMade | undefined;
   /** See `RegionPool`. */
   readonly #covered: Set<number>;
+  /** Host addresses of the blocks that `ahead` was told of. */
+  readonly #asked = new Set<number>();
 
   constructor(config: {
     readonly memory: WebAssembly.Memory;
@@ -87,18 +89,26 @@ export class JobRunner {
     return made;
   }
 
-  /** Compiles for later runs, if that has not come to pass in this one: a block that runs often in each of them, but never gets hot. */
-  runAhead(job: CompileJob): void {
-    if (this.#covered.has(job.host)) return;
-    const source = this.#source(job, RUNS_BEFORE);
-    // A function that many call would be in many regions, of which none runs so often that it would be worth that.
-    this.#compile(job, {
-      ...source,
-      callee: (callee) => {
-        if (!this.#covered.has(callee)) return 'entry';
-        return source.countOf(this.#table.find(callee, job.key)) <= SMALL ? 'inside' : 'outside';
-      },
-    });
+  /**
+   * A block that runs often in each run, but never gets hot, is to be in a region that later runs have. What it returns compiles that, unless it has come to
+   * pass by then: the later that is called, the more is known of what else is asked for.
+   */
+  ahead(job: CompileJob): () => void {
+    this.#asked.add(job.host);
+    return () => {
+      if (this.#covered.has(job.host)) return;
+      const source = this.#source(job, RUNS_BEFORE);
+      this.#compile(job, {
+        ...source,
+        // Something else than the rest of its region leads there, too; or else the next run would ask again.
+        isEntry: (host) => this.#asked.has(host),
+        // A function that many call would be in many regions, of which none runs so often that it would be worth that.
+        callee: (callee) => {
+          if (!this.#covered.has(callee)) return 'entry';
+          return source.countOf(this.#table.find(callee, job.key)) <= SMALL ? 'inside' : 'outside';
+        },
+      });
+    };
   }
 
   /** Compiles, and says what there is to keep. */
@@ -138,6 +148,7 @@ export class JobRunner {
       headerAt: (at) => (at === host ? this.#table.find(host, key) : this.#warmHeader(at, key, runs)),
       runsOf: (at) => this.#runsOf(at),
       callee: () => 'inside',
+      isEntry: () => false,
       warm: (page) => this.#warmBlocks(page, key, runs),
       targetOf: (record) => this.#i32[(record + Record.imm) >>> 2],
       countOf: (block) => this.#i32[(block + Record.b) >>> 2],

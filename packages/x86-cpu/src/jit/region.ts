@@ -65,6 +65,8 @@ export type RegionSource = {
   readonly headerAt: (host: number) => number;
   /** Whether what is called at a host address may become part of the region, and if so whether for others that call it, too. */
   readonly callee: (host: number) => 'outside' | 'inside' | 'entry';
+  /** Whether the region is to have an entry at a block, though nothing in it says so. */
+  readonly isEntry: (host: number) => boolean;
   /** How often such a block ran, as far as that was counted. */
   readonly runsOf: (header: number) => number;
   /** Host addresses of a page's blocks that have run repeatedly: what indirect jumps may lead to. */
@@ -204,7 +206,9 @@ class Discovery {
     if (this.leaders.has(offset) || this.#candidates.has(offset)) return;
     const host = this.#hostOf(offset);
     const header = host === 0 ? 0 : this.#source.headerAt(host);
-    if (header !== 0) this.#candidates.set(offset, { header, runs: this.#source.runsOf(header) });
+    if (header === 0) return;
+    this.#candidates.set(offset, { header, runs: this.#source.runsOf(header) });
+    if (this.#source.isEntry(host)) this.entries.add(offset);
   }
 
   /** Takes the candidate that ran most; of equals the one that was found first. */

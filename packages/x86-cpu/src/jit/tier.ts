@@ -27,6 +27,8 @@ type Compiled = {
   /** What it watches of the translator's pages. */
   readonly code: readonly WatchedCode[];
   readonly bytes: number;
+  /** Its module goes with it: others that are kept from earlier runs are many regions', and stay. */
+  readonly isAlone: boolean;
 };
 
 /** What the tier needs of its processor. */
@@ -44,7 +46,7 @@ export type TierHost = {
   /** Runs of a block before it is hot. */
   readonly heat: number;
   readonly kept: KeptCode | undefined;
-  /** WebAssembly bytes of all regions together before the oldest are dropped. */
+  /** WebAssembly bytes of all regions with modules of their own together before the oldest of them are dropped. */
   readonly limit: number;
   /** Compiles, now or elsewhere, and hands over the result: undefined if there is nothing to compile. */
   readonly compile: (job: CompileJob, done: (compiled: CompiledJob | undefined) => void) => void;
@@ -66,6 +68,8 @@ export class RegionTier {
   readonly #free: number[] = [];
   #nextSlot = FIRST_REGION;
   #liveBytes = 0;
+  /** Those of regions with modules of their own. */
+  #aloneBytes = 0;
   /** A region is being compiled. */
   #busy = false;
   /** Headers of blocks for which no kept region was of use, by how often that was looked at. */
@@ -187,7 +191,8 @@ export class RegionTier {
     const watched = region.code.map(({ host, bytes }): WatchedCode => {
       return { host, end: host + bytes.length, secondPage: 0, secondEnd: 0, changed };
     });
-    const compiled: Compiled = { slot: this.#takeSlot(), key, entries, code: watched, bytes };
+    const isAlone = region.origin !== 'kept';
+    const compiled: Compiled = { slot: this.#takeSlot(), key, entries, code: watched, bytes, isAlone };
     // Who writes there from here on says so, at once even, while others are told to ask first; who has written before has left other bytes.
     for (const code of watched) translator.watch(code);
     if (isStale || !holdsCode(this.#u8, region.code)) {
@@ -203,6 +208,7 @@ export class RegionTier {
       else this.#unmet.add(entry.host, compiled);
     }
     this.#liveBytes += bytes;
+    if (isAlone) this.#aloneBytes += bytes;
     this.counts.compiled++;
     if (region.origin === 'shared') this.counts.shared++;
     if (region.origin === 'kept') this.counts.kept++;
@@ -264,18 +270,21 @@ export class RegionTier {
 
   /** A free handler number; makes room first. */
   #takeSlot(): number {
+    const isFull = this.#free.length === 0 && this.#nextSlot === FIRST_REGION + REGION_TABLE.entries;
+    let isEnough = !isFull && this.#aloneBytes <= this.#host.limit;
     for (const oldest of this.#regions) {
-      const full = this.#free.length === 0 && this.#nextSlot === FIRST_REGION + REGION_TABLE.entries;
-      if (!full && this.#liveBytes <= this.#host.limit) break;
+      if (isEnough) break;
+      if (!isFull && !oldest.isAlone) continue;
       this.#remove(oldest);
       this.counts.evicted++;
+      isEnough = this.#aloneBytes <= this.#host.limit;
     }
     return this.#free.pop() ?? this.#nextSlot++;
   }
 
   #remove(compiled: Compiled): void {
     const translator = this.#host.translator();
-    const { slot, key, entries, code, bytes } = compiled;
+    const { slot, key, entries, code, bytes, isAlone } = compiled;
     for (const { host } of entries) {
       const header = translator.find(host, key);
       // It may have been given to a later region.
@@ -287,6 +296,7 @@ export class RegionTier {
     this.#free.push(slot);
     this.#regions.delete(compiled);
     this.#liveBytes -= bytes;
+    if (isAlone) this.#aloneBytes -= bytes;
   }
 
   /** Its code changed, maybe in several places. */

@@ -206,10 +206,11 @@ describe('regions', () => {
     before.run();
 
     /** A machine of another run, which has the code two pages further on, and what it asks of its compiler. */
-    function later(): { machine: LongModeMachine; jobs: CompileJob[]; start: number } {
+    function later(regionBytes?: number): { machine: LongModeMachine; jobs: CompileJob[]; start: number } {
       const jobs: CompileJob[] = [];
       const machine = new LongModeMachine({
         heat: HEAT,
+        ...(regionBytes !== undefined && { regionBytes }),
         compiler: (service) => {
           const { compile } = compileHere(service);
           return {
@@ -256,6 +257,27 @@ describe('regions', () => {
       expect([regionsKept, jobs.length]).toEqual([0, 1]);
     });
 
+    it('stay when room is made for others: their module, which more of them have, would stay without them', () => {
+      const { machine, start } = later(1);
+      const run = (at: number, step: number): void => {
+        machine.load(OVER_THE_END, at);
+        machine.write(at + TO_THE_END + 1, [step]);
+        machine.state.halted = 0;
+        expect(machine.run()).toBe('halt');
+      };
+      run(start, 2);
+      // Two more, of which the second is one too many.
+      run(start + 0x2000, 7);
+      run(start + 0x4000, 8);
+      const { regions, regionsKept, regionsEvicted, regionsLive } = machine.processor.stats();
+      expect({ regions, regionsKept, regionsEvicted, regionsLive }).toEqual({
+        regions: 3,
+        regionsKept: 1,
+        regionsEvicted: 1,
+        regionsLive: 2,
+      });
+    });
+
     it('are not missed if they cannot be loaded', () => {
       const jobs: CompileJob[] = [];
       const machine = new LongModeMachine({
@@ -299,7 +321,7 @@ describe('regions', () => {
     it('are made ahead around blocks that ran often in the run before, without being hot in either', () => {
       const made: KeptRegion[] = [];
       const run = (wasWarm: (hash: number) => boolean): { runs: BlockRuns[]; asked: number; regions: number } => {
-        let asked = 0;
+        const asked: (() => void)[] = [];
         let runner: ReturnType<typeof createCompiler> | undefined;
         const machine = new LongModeMachine({
           heat: 1_000_000,
@@ -309,10 +331,7 @@ describe('regions', () => {
             return {
               kept: { has: () => false, wasWarm, find: () => [], load: () => expect.fail() },
               compile: () => expect.fail(),
-              compileAhead: (job) => {
-                asked++;
-                compiler.runAhead(job);
-              },
+              compileAhead: (job) => void asked.push(compiler.ahead(job)),
               dispose: () => undefined,
             };
           },
@@ -320,16 +339,18 @@ describe('regions', () => {
         machine.load(OVER_THE_END, Place.code + 0x3000 - TO_THE_END);
         expect(machine.run()).toBe('halt');
         expect(machine.gpr(3)).toBe(BigInt(2 * ROUNDS));
+        for (const compile of asked) compile();
         const before = (hash: number): number | undefined => (wasWarm(hash) ? RUNS_BEFORE : undefined);
-        return { runs: [...(runner?.blockRuns(before) ?? [])], asked, regions: machine.processor.stats().regions };
+        const { regions } = machine.processor.stats();
+        return { runs: [...(runner?.blockRuns(before) ?? [])], asked: asked.length, regions };
       };
       const { runs, asked } = run(() => false);
       // LEA ends in the next page, where another block begins.
       expect([runs.map((block) => block.runs), asked, made.length]).toEqual([[ROUNDS - 1, ROUNDS], 0, 0]);
       const warm = new Set(runs.map(({ hash }) => hash));
-      // Each is asked for once. Both are in what is made around the first: it is for later runs, and no reason to make more of them.
+      // Each is asked for once. Both are in what is made around the first, and can be entered there: it is for later runs, and no reason to make more of them.
       expect(run((hash) => warm.has(hash))).toEqual({ runs: [], asked: 2, regions: 0 });
-      expect(made.map(({ entries }) => entries.map(({ hash }) => warm.has(hash)))).toEqual([[true]]);
+      expect(made.map(({ entries }) => entries.map(({ hash }) => warm.has(hash)))).toEqual([[true, true]]);
     });
   });
 

@@ -29,6 +29,7 @@ export type EngineOptions = {
   readonly onRegion?: (region: RegionReport) => void;
   readonly compiler?: ProcessorConfig['compiler'];
   readonly reproducible?: boolean;
+  readonly regionBytes?: number;
   readonly exclusive?: ProcessorConfig['exclusive'];
   readonly shared?: SharedMemory;
 };
@@ -135,6 +136,7 @@ export class EngineMachine {
       ...(options.onRegion ? { onRegion: options.onRegion } : {}),
       ...(options.compiler ? { compiler: options.compiler } : {}),
       ...(options.reproducible === undefined ? {} : { reproducible: options.reproducible }),
+      ...(options.regionBytes === undefined ? {} : { regionBytes: options.regionBytes }),
       ...(options.exclusive ? { exclusive: options.exclusive } : {}),
       ...(options.heat === undefined ? { tier: 'interp' as const } : { tier: 'jit' as const, heat: options.heat }),
     });
