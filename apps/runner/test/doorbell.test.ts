@@ -1,6 +1,6 @@
 /** `tsvisor doorbell`, briefly: that it measures what it says. How long things take is for a host that has nothing else to do. */
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -58,6 +58,17 @@ describe.skipIf(availableParallelism() < 2)('tsvisor doorbell', () => {
       ['hypercall', 'streaming'],
       ['hypercall', 'idle-consumer'],
     ]);
+  }, 120_000);
+
+  it('--keep-awake says so, and leaves nothing behind', () => {
+    const { status, stdout } = doorbell('--seconds', '.02', '--only', 'hypercall', '--keep-awake');
+    expect(status).toBe(0);
+    expect(stdout).toMatch(/^Doorbells, .*, whose processors did not halt$/m);
+    const names = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    const left = names.filter(
+      (pid) => existsSync(`/proc/${pid}/comm`) && readFileSync(`/proc/${pid}/comm`, 'utf8') === 'tsvisor-awake\n',
+    );
+    expect(left).toEqual([]);
   }, 120_000);
 
   it.each([

@@ -3,6 +3,7 @@ import { cpus } from 'node:os';
 import { fileError } from '../errors.ts';
 import { loadMachineFactory } from '../machine.ts';
 import { chart } from './chart.ts';
+import { keepHostAwake } from './host-awake.ts';
 import { watchOthers } from './host-load.ts';
 import { hostWake } from './host-wake.ts';
 import { haltedVcpu } from './irqfd.ts';
@@ -48,15 +49,20 @@ function write(path: string, text: string): void {
 
 /** Measures, writes files, and returns what is for standard output. @throws RunnerError */
 export async function doorbell(options: DoorbellOptions, progress: Progress): Promise<string> {
-  const { json, svg, seconds } = options;
+  const { json, svg, seconds, keepAwake } = options;
   // Not after all has been measured.
   for (const path of [json, svg]) if (typeof path === 'string') write(path, '');
-  const others = watchOthers();
-  const figures = await measure(options, progress);
-  const data = `${JSON.stringify(figures, undefined, 2)}\n`;
-  if (typeof json === 'string') write(json, data);
-  if (svg !== undefined) write(svg, chart(figures));
-  if (json === true) return data;
-  const used = others();
-  return report({ figures, seconds, host: host(), others: used, wakeUs: await hostWake() });
+  const letHalt = keepAwake ? await keepHostAwake() : undefined;
+  try {
+    const others = watchOthers();
+    const figures = await measure(options, progress);
+    const data = `${JSON.stringify(figures, undefined, 2)}\n`;
+    if (typeof json === 'string') write(json, data);
+    if (svg !== undefined) write(svg, chart(figures));
+    if (json === true) return data;
+    const used = others();
+    return report({ figures, seconds, host: host(), others: used, wakeUs: await hostWake(), keptAwake: keepAwake });
+  } finally {
+    await letHalt?.();
+  }
 }

@@ -2,13 +2,13 @@ import { cpus } from 'node:os';
 
 const MS_PER_US = 1e-3;
 
-/** Milliseconds of all processors together: in use, in use by this process, and there. */
+/** Milliseconds of all processors together: in use, in use by this process, and there. What gives way to everything else does not count as in use. */
 function spent() {
   const { user: ownUser, system } = process.cpuUsage();
   let [used, all] = [0, 0];
   for (const { times } of cpus()) {
     const { user, nice, sys, irq, idle } = times;
-    used += user + nice + sys + irq;
+    used += user + sys + irq;
     all += user + nice + sys + irq + idle;
   }
   return { used, own: (ownUser + system) * MS_PER_US, all };

@@ -6,6 +6,8 @@ export type DoorbellOptions = {
   /** Of each measurement, beside its warm-up. */
   readonly seconds: number;
   readonly paths: readonly string[];
+  /** The host's processors are not to halt meanwhile. */
+  readonly keepAwake: boolean;
   /** A file, or instead of the table. */
   readonly json?: string | true;
   readonly svg?: string;
@@ -49,6 +51,9 @@ An irqfd has two of its own:
   halted-vcpu      µs from the signal to the first instruction of the handler, 100 µs after the processor halted; 'signaller' is the signal alone
   sleeping-vcpu    the same after 3 ms, when the processor's thread does not wait awake any more
 
+Whoever wakes a thread pays for it. In a virtual machine that is mostly the way to a hypervisor, which wakes the halted processor: --keep-awake has none
+halt, as 'idle=poll' does for Linux.
+
 Times are the guest's, by its TSC. Beside the table are the figures published in 2009 with ioeventfd itself (Linux commit d34e6b175e61,
 "KVM: add ioeventfd support"), whose harness this is after: rings one after the other, so those are to be compared with 'streaming'.
 
@@ -58,7 +63,13 @@ Examples:
   $ tsvisor doorbell --json doorbell.json --svg doorbell.svg
 `;
 
-type Raw = { readonly seconds: number; readonly only?: string[]; readonly json?: string | true; readonly svg?: string };
+type Raw = {
+  readonly seconds: number;
+  readonly only?: string[];
+  readonly keepAwake?: boolean;
+  readonly json?: string | true;
+  readonly svg?: string;
+};
 
 /** Adds the command to the program; `done` is called with what it is given. */
 export function doorbellCommand(program: Command, done: (options: DoorbellOptions) => void): void {
@@ -71,12 +82,13 @@ export function doorbellCommand(program: Command, done: (options: DoorbellOption
       new Option('-s, --seconds <number>', 'length of each measurement, beside its warm-up').argParser(parseSeconds).default(1),
     )
     .addOption(new Option('-o, --only <path,...>', 'measure these ways alone').argParser(parsePaths))
+    .option('--keep-awake', "keep the host's processors from halting meanwhile, by processes of lowest priority")
     .option('--json [file]', 'write the figures as JSON: to a file, or to standard output instead of the table')
     .option('--svg <file>', 'draw operations per second as a bar chart')
     .addHelpText('after', HELP)
     .allowExcessArguments(false)
     .exitOverride()
-    .action(({ seconds, only, json, svg }: Raw) =>
-      done({ seconds, paths: only ?? PATH_NAMES, ...(json && { json }), ...(svg !== undefined && { svg }) }),
+    .action(({ seconds, only, keepAwake = false, json, svg }: Raw) =>
+      done({ seconds, paths: only ?? PATH_NAMES, keepAwake, ...(json && { json }), ...(svg !== undefined && { svg }) }),
     );
 }

@@ -61,10 +61,11 @@ export type Measured = {
   readonly others: number;
   /** What the host needs to wake a sleeping thread, µs. */
   readonly wakeUs: number;
+  readonly keptAwake: boolean;
 };
 
 /** For people. */
-export function report({ figures, seconds, host, others, wakeUs }: Measured): string {
+export function report({ figures, seconds, host, others, wakeUs, keptAwake }: Measured): string {
   const rows = figures.map((figure) => [
     figure.path,
     figure.form,
@@ -79,7 +80,7 @@ export function report({ figures, seconds, host, others, wakeUs }: Measured): st
     ({ bus, ratio }) => `ioeventfd to userspace, ${bus}, streaming: ${digits(ratio)} (2009: ${RATIOS_OF_2009[bus]})`,
   );
   return [
-    `Doorbells, ${seconds} s each, on ${host}`,
+    `Doorbells, ${seconds} s each, on ${host}${keptAwake ? ', whose processors did not halt' : ''}`,
     '',
     table([HEADINGS, ...rows]),
     '',
