@@ -270,14 +270,12 @@ export class RegionTier {
 
   /** A free handler number; makes room first. */
   #takeSlot(): number {
-    const isFull = this.#free.length === 0 && this.#nextSlot === FIRST_REGION + REGION_TABLE.entries;
-    let isEnough = !isFull && this.#aloneBytes <= this.#host.limit;
     for (const oldest of this.#regions) {
-      if (isEnough) break;
+      const isFull = this.#free.length === 0 && this.#nextSlot === FIRST_REGION + REGION_TABLE.entries;
+      if (!isFull && this.#aloneBytes <= this.#host.limit) break;
       if (!isFull && !oldest.isAlone) continue;
       this.#remove(oldest);
       this.counts.evicted++;
-      isEnough = this.#aloneBytes <= this.#host.limit;
     }
     return this.#free.pop() ?? this.#nextSlot++;
   }
