@@ -54,7 +54,7 @@ export async function doorbell(options: DoorbellOptions, progress: Progress): Pr
   for (const path of [json, svg]) if (typeof path === 'string') write(path, '');
   const letHalt = keepAwake ? await keepHostAwake() : undefined;
   try {
-    const others = watchOthers();
+    const others = watchOthers(!keepAwake);
     const figures = await measure(options, progress);
     const data = `${JSON.stringify(figures, undefined, 2)}\n`;
     if (typeof json === 'string') write(json, data);

@@ -24,11 +24,8 @@ export async function keepHostAwake(): Promise<() => Promise<void>> {
     await Promise.all(ended);
   };
   try {
-    for (const child of all) {
-      // Who cannot be started says so now.
-      if (child.pid === undefined) await once(child, 'spawn');
-      setPriority(child.pid as number, constants.priority.PRIORITY_LOW);
-    }
+    await Promise.all(all.map((child) => once(child, 'spawn')));
+    for (const { pid } of all) setPriority(pid as number, constants.priority.PRIORITY_LOW);
   } catch (error) {
     await stop();
     throw error;

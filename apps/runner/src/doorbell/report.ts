@@ -85,7 +85,7 @@ export function report({ figures, seconds, host, others, wakeUs, keptAwake }: Me
     table([HEADINGS, ...rows]),
     '',
     ...(others > MUCH ? [`Other programs used ${Math.round(others * 100)} % of the host's processors meanwhile.`, ''] : []),
-    `This host needs ${digits(wakeUs)} µs to wake a sleeping thread: no signaller of an idle consumer can do with less.`,
+    `This host needs ${digits(wakeUs)} µs to wake a sleeping thread: ${keptAwake ? 'it depends on the processor that the kernel has it on' : 'no signaller of an idle consumer can do with less'}.`,
     ...compared,
     ...(compared.length > 0 ? [''] : []),
     "2009: G. Haskins' figures for KVM (Linux commit d34e6b175e61), rings one after the other; userspace was QEMU.",
